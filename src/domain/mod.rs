@@ -1,0 +1,7 @@
+//! Values and decisions: what the program knows and how it judges it.
+//!
+//! Everything here is pure: no input or output, no clock, no randomness, no environment, nothing
+//! asynchronous. The present moment and random seeds are arguments. Imported by all, imports none of ours.
+
+pub mod cell;
+pub mod op;

@@ -1,0 +1,13 @@
+//! Watches the services a data team depends on, keeps the one banner of a Qlik Cloud tenant true, and syncs
+//! data sources into tables.
+//!
+//! ```text
+//!                  domain  (values and decisions: no IO, no clock, no async)
+//!
+//! monitors/*.toml ─► definitions ─► poll ─► Observation ─► assess ─► Assessment ─► plan ─► publish ─► Qlik Cloud
+//!                                                            └─► board ─► web: metrics, health; log
+//!
+//! connectors/*.toml ─► definitions ─► connectors ─► Op, Op, Checkpoint, Op … ─► destinations (SQLite)
+//! ```
+
+pub mod domain;
