@@ -169,7 +169,7 @@ fn tls_error(cause: &(dyn StdError + 'static)) -> Option<String> {
 }
 
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |cause: &&'a (dyn StdError + 'static)| cause.source())
+    std::iter::successors(Some(error), |&cause| cause.source())
 }
 
 /// The innermost two causes of an error in one line, without any URL.
