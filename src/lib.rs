@@ -10,6 +10,7 @@
 //! connectors/*.toml ─► definitions ─► connectors ─► Op, Op, Checkpoint, Op … ─► destinations (SQLite)
 //! ```
 
+pub mod definitions;
 pub mod domain;
 pub mod http;
 pub mod settings;

@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::{Span, SpanRelativeTo};
 use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::plan::{Foreign, Policy};
+use crate::domain::schedule::parse_duration;
 
 /// A variable, its default and its meaning: the content of `.env.example` and of `--help`.
 pub struct Variable {
@@ -315,13 +315,6 @@ impl Settings {
         }
         self
     }
-}
-
-/// A duration as people write it: `60s`, `4h`, `1h 30m`, `30d`.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let span: Span = text.trim().parse().ok()?;
-    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
-    Duration::try_from(duration).ok()
 }
 
 /// A size as people write it: `20MB`, `512 KiB`, `1048576`; decimal units without an `i`.

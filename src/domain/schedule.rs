@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::{Span, SpanRelativeTo};
+
 /// Monitors of one interval start at least this far apart, so that thousands do not start at once.
 const SPACING: Duration = Duration::from_millis(5);
 
@@ -49,6 +51,13 @@ fn mix(mut z: u64) -> u64 {
 /// Between 0 and 1.
 fn unit(seed: u64) -> f64 {
     f64::from(u32::try_from(mix(seed) >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+/// A duration as people write it: `60s`, `4h`, `1h 30m`, `30d`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let span: Span = text.trim().parse().ok()?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    Duration::try_from(duration).ok()
 }
 
 #[cfg(test)]
