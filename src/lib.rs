@@ -14,3 +14,4 @@ pub mod definitions;
 pub mod domain;
 pub mod http;
 pub mod settings;
+pub mod store;
