@@ -301,6 +301,11 @@ fn later(now: Timestamp, by: Duration) -> Timestamp {
 }
 
 impl Memory {
+    /// Whether what the tenant shows is a write of ours.
+    pub fn is_ours(&self, shown: &Shown) -> bool {
+        matches!(self.whose(Some(shown)), Slot::Ours(_))
+    }
+
     /// Notes a write that is about to be sent. To be stored before the request leaves: after a crash in
     /// between we must know our own banner again.
     pub fn sending(&mut self, banner: &Banner, why: Why) {
