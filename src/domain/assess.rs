@@ -73,6 +73,10 @@ impl MonitorState {
                 self.miss(reason, seen.at);
                 None
             }
+            Ok(Reading { severity, partial: Some(reason), .. }) if *severity < self.severity => {
+                self.miss(reason, seen.at);
+                None
+            }
             Ok(reading) => self.read(&seen.monitor, reading, seen.at, thresholds),
         }
     }
@@ -192,6 +196,7 @@ mod tests {
                 description: format!("it is {severity}"),
                 link: None,
                 notes: vec![],
+                partial: None,
             })
             .ok_or(Unknown::Timeout);
         Observation { monitor: "Examplify".into(), at: at(minute), outcome }
@@ -241,6 +246,25 @@ mod tests {
         ] {
             assert_eq!(play(script, raise, clear), want, "{script} {raise}/{clear}");
         }
+    }
+
+    /// A partial reading is the least it can be: it raises and holds, but never lowers what is believed.
+    #[test]
+    fn partial_readings_never_lower() {
+        let partial = |minute, severity| {
+            let mut seen = seen(minute, Some(severity));
+            if let Ok(reading) = &mut seen.outcome {
+                reading.partial = Some(Unknown::NoComponent("Storage".into()));
+            }
+            seen
+        };
+        let mut state = MonitorState::default();
+        state.fold(&partial(0, Severity::Major), Thresholds::default());
+        assert_eq!((state.severity, state.unknown.is_some()), (Severity::Major, false));
+        state.fold(&partial(1, Severity::Minor), Thresholds::default());
+        assert_eq!((state.severity, state.unknown.is_some()), (Severity::Major, true));
+        state.fold(&seen(2, Some(Severity::Minor)), Thresholds::default());
+        assert_eq!((state.severity, state.unknown.is_some()), (Severity::Minor, false));
     }
 
     /// A transition says when the change was first read, also when it had to be confirmed.
