@@ -2,3 +2,4 @@
 
 mod plumbing;
 mod statuspage;
+mod tenant;

@@ -25,7 +25,9 @@ mod clock;
 mod draw;
 mod reply;
 mod request;
+mod seen;
 pub(crate) mod statuspage;
+pub(crate) mod tenant;
 mod wire;
 
 pub(crate) use clock::Clock;
@@ -171,6 +173,11 @@ impl<S: Service> Fake<S> {
         let within =
             |from: usize| arrivals[from..].iter().take_while(|at| **at - arrivals[from] < span).count();
         (0..arrivals.len()).map(within).max().unwrap_or(0)
+    }
+
+    /// Looks at the state.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&S) -> R) -> R {
+        look(&self.lock().service)
     }
 
     /// Changes the state, and wakes whoever waits in [`Fake::wait_until`].
