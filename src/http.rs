@@ -40,11 +40,24 @@ pub enum Redirects {
     Follow,
 }
 
+/// The way out of this machine, the same for every client.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Network {
+    /// PEM file with further certificate authorities to trust.
+    pub extra_ca: Option<PathBuf>,
+    /// Proxy for https addresses.
+    pub https_proxy: Option<String>,
+    /// Proxy for http addresses.
+    pub http_proxy: Option<String>,
+    /// Hosts reached without a proxy, in the customary comma-separated form.
+    pub no_proxy: Option<String>,
+}
+
 /// What a client is built from.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// PEM file with further certificate authorities to trust.
-    pub extra_ca: Option<PathBuf>,
+    /// The way out.
+    pub network: Network,
     /// Which redirects are followed.
     pub redirects: Redirects,
     /// Whether connections are kept for the next request.
@@ -62,6 +75,9 @@ pub enum BuildError {
         /// Why.
         reason: String,
     },
+    /// A proxy address that cannot be used. It may hold a password, so it is not shown.
+    #[error("{0}: not a proxy address (example: http://proxy.example.com:3128)")]
+    Proxy(&'static str),
     /// The library refused; most often because the system has no CA store.
     #[error("cannot set up https: {0} (is the package ca-certificates installed, or SSL_CERT_FILE set?)")]
     Client(String),
@@ -71,7 +87,7 @@ impl ClientOptions {
     /// Builds the client. It has no total deadline: each caller puts its own around the whole exchange.
     ///
     /// # Errors
-    /// When the extra CA file is unreadable or the system has no certificate store.
+    /// When the extra CA file or a proxy is unusable, or the system has no certificate store.
     pub fn build(&self) -> Result<Client, BuildError> {
         install_tls_provider();
         let mut builder = Client::builder()
@@ -83,7 +99,12 @@ impl ClientOptions {
                 Redirects::Refuse => redirect::Policy::none(),
                 Redirects::Follow => redirect::Policy::custom(follow),
             });
-        if let Some(path) = &self.extra_ca {
+        // The environment alone would miss what stands in `.env`.
+        builder = builder.no_proxy();
+        for proxy in self.network.proxies()? {
+            builder = builder.proxy(proxy);
+        }
+        if let Some(path) = &self.network.extra_ca {
             let bad = |reason: String| BuildError::ExtraCa { path: path.display().to_string(), reason };
             let pem = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
             let authorities = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| bad(describe(&e)))?;
@@ -93,6 +114,22 @@ impl ClientOptions {
             builder = builder.tls_certs_merge(authorities);
         }
         builder.build().map_err(|e| BuildError::Client(describe(&e)))
+    }
+}
+
+impl Network {
+    fn proxies(&self) -> Result<Vec<reqwest::Proxy>, BuildError> {
+        let excluded = self.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        let mut proxies = Vec::new();
+        if let Some(address) = &self.https_proxy {
+            let proxy = reqwest::Proxy::https(address).map_err(|_| BuildError::Proxy("HTTPS_PROXY"))?;
+            proxies.push(proxy.no_proxy(excluded.clone()));
+        }
+        if let Some(address) = &self.http_proxy {
+            let proxy = reqwest::Proxy::http(address).map_err(|_| BuildError::Proxy("HTTP_PROXY"))?;
+            proxies.push(proxy.no_proxy(excluded));
+        }
+        Ok(proxies)
     }
 }
 

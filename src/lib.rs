@@ -10,6 +10,9 @@
 //! connectors/*.toml ─► definitions ─► connectors ─► Op, Op, Checkpoint, Op … ─► destinations (SQLite)
 //! ```
 
+pub mod definitions;
 pub mod domain;
 pub mod http;
 pub mod poll;
+pub mod settings;
+pub mod store;

@@ -10,5 +10,6 @@ pub mod monitor;
 pub mod observation;
 pub mod op;
 pub mod plan;
+pub mod schedule;
 pub mod severity;
 pub mod text;

@@ -24,6 +24,8 @@ const REMEMBERED: usize = 8;
 pub struct Memory {
     /// What we wrote or tried to write, newest last: how we know our own banner.
     pub ours: Vec<Ours>,
+    /// The tenant's own time of our last write: an older answer lags behind it.
+    pub written_at: Option<Timestamp>,
     /// Whether an incident's banner of ours was last known to be in the slot.
     pub holding: bool,
     /// The start of the incident that runs.
@@ -282,6 +284,10 @@ pub fn cleared(now: Timestamp) -> Banner {
     .rounded()
 }
 
+fn same_window(a: &Banner, b: &Banner) -> bool {
+    (&a.kind, a.enabled, a.start_time, a.end_time) == (&b.kind, b.enabled, b.start_time, b.end_time)
+}
+
 fn keep(why: Keep) -> Step {
     Step { action: Action::Keep(why), again_at: None }
 }
@@ -309,8 +315,9 @@ impl Memory {
 
     /// Notes what the tenant answered to the write.
     pub fn stored(&mut self, why: Why, answer: Shown) {
+        self.written_at = answer.updated_at.or(self.written_at);
         if why == Why::HandBack {
-            self.borrowed = None;
+            // It stays borrowed until the tenant shows it.
             self.holding = false;
             return;
         }
@@ -322,9 +329,8 @@ impl Memory {
 
     /// An answer that is older than our last write comes from a copy that lags behind.
     fn is_stale(&self, shown: Option<&Shown>) -> bool {
-        let written = self.ours.last().and_then(|last| last.stored.as_ref()).and_then(|s| s.updated_at);
         let seen = shown.and_then(|s| s.updated_at);
-        matches!((written, seen), (Some(written), Some(seen)) if seen < written)
+        matches!((self.written_at, seen), (Some(written), Some(seen)) if seen < written)
     }
 
     fn whose<'a>(&self, shown: Option<&'a Shown>) -> Slot<'a> {
@@ -343,7 +349,8 @@ impl Memory {
     /// A slot that held our incident and now holds something else was changed by a person.
     fn notice_person(&mut self, slot: &Slot<'_>, wish: &Wish) {
         if self.holding && matches!(slot, Slot::Theirs(_) | Slot::SwitchedOff) {
-            let decided = self.ours.last().map(|last| format!("{}: {}", last.sent.kind, last.sent.message));
+            let up = self.ours.iter().rev().find(|ours| ours.stored.is_some()).or(self.ours.last());
+            let decided = up.map(|ours| format!("{}: {}", ours.sent.kind, ours.sent.message));
             self.stands = decided.or_else(|| Some(wish.key()));
             self.holding = false;
         }
@@ -352,9 +359,14 @@ impl Memory {
 
 impl Ours {
     fn is(&self, shown: &Shown) -> bool {
-        let same_time = |stored: &Shown| stored.updated_at.is_some() && stored.updated_at == shown.updated_at;
-        self.sent == shown.banner
-            || self.stored.as_ref().is_some_and(|s| s.banner == shown.banner || same_time(s))
+        match &self.stored {
+            // Without an answer the exact window tells our write, in case the tenant touched up the text.
+            None => self.sent == shown.banner || same_window(&self.sent, &shown.banner),
+            Some(stored) => {
+                let same_time = stored.updated_at.is_some() && stored.updated_at == shown.updated_at;
+                same_time || stored.banner == shown.banner || self.sent == shown.banner
+            }
+        }
     }
 
     fn is_switched_off(&self, banner: &Banner) -> bool {
@@ -362,3 +374,6 @@ impl Ours {
         off(&self.sent) || self.stored.as_ref().is_some_and(|s| off(&s.banner))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,7 @@ fn hides(c: char) -> bool {
 }
 
 /// The text itself if it has at most `max` characters (Unicode scalar values), else its beginning ended by `…`
-/// within `max`, cut between words where that does not lose more than a third.
+/// within `max`, cut between words where that does not lose more than half.
 pub fn shorten(text: &str, max: usize) -> Cow<'_, str> {
     if text.chars().count() <= max {
         return Cow::Borrowed(text);
@@ -53,7 +53,7 @@ pub fn shorten(text: &str, max: usize) -> Cow<'_, str> {
     let head = &text[..end];
     let at_word = if text[end..].starts_with(' ') { Some(end) } else { head.rfind(' ') };
     let cut = match at_word {
-        Some(at) if head[..at].chars().count() * 3 >= room * 2 => at,
+        Some(at) if head[..at].chars().count() * 2 >= room => at,
         _ => end,
     };
     let mut out = text[..cut].trim_end_matches([' ', ',', ';', ':', '.', '-', '|']).to_owned();
