@@ -14,5 +14,6 @@ pub mod definitions;
 pub mod domain;
 pub mod http;
 pub mod poll;
+pub mod publish;
 pub mod settings;
 pub mod store;
