@@ -57,7 +57,9 @@ impl Running {
         let mut child = program(folder, &[], &all).stderr(Stdio::piped()).spawn().unwrap();
         let console = BufReader::new(child.stderr.take().unwrap());
         let (said, lines) = mpsc::channel();
-        std::thread::spawn(move || console.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+        std::thread::spawn(move || {
+            console.lines().map_while(Result::ok).try_for_each(|line| said.send(line))
+        });
         Running { child, lines, said: String::new() }
     }
 
