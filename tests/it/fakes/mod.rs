@@ -23,9 +23,11 @@ use tokio::sync::watch;
 
 mod clock;
 mod draw;
+pub(crate) mod limiter;
 mod reply;
 mod request;
 mod seen;
+pub(crate) mod statuscake;
 pub(crate) mod statuspage;
 pub(crate) mod tenant;
 mod wire;
