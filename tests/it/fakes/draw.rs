@@ -30,3 +30,9 @@ fn mix(mut state: u64) -> u64 {
     state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     state ^ (state >> 31)
 }
+
+/// A UUID, chosen so.
+pub(crate) fn uuid(seed: u64, kind: &str, index: u64) -> String {
+    let hex = hex32(seed, kind, index);
+    format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+}

@@ -8,7 +8,8 @@
 //! process, say), and its delays and deadlines are real time even in a test whose clock is paused. What the
 //! model takes as the present moment is a [`Clock`] that the test may hold.
 //!
-//! Start at [`Fake`]; a request to script or to look for is named by any part of `"METHOD /path"`.
+//! Start at [`Fake`]; a request to script or to look for is named by any part of `"METHOD /path "`. The blank at the
+//! end lets a name say where the path ends.
 
 use std::collections::VecDeque;
 use std::net::TcpListener;
@@ -27,6 +28,7 @@ pub(crate) mod limiter;
 mod reply;
 mod request;
 mod seen;
+pub(crate) mod sensource;
 pub(crate) mod statuscake;
 pub(crate) mod statuspage;
 pub(crate) mod tenant;
@@ -124,12 +126,12 @@ impl<S: Service> Fake<S> {
         self.next_on("", reply);
     }
 
-    /// Answers the next request whose `"METHOD /path"` contains `what` so. Calls queue up.
+    /// Answers the next request whose `"METHOD /path "` contains `what` so. Calls queue up.
     pub(crate) fn next_on(&self, what: &str, reply: Reply) {
         self.lock().once.push_back(Scripted { what: what.into(), reply });
     }
 
-    /// Answers every request whose `"METHOD /path"` contains `what` so, until [`Fake::as_usual`].
+    /// Answers every request whose `"METHOD /path "` contains `what` so, until [`Fake::as_usual`].
     pub(crate) fn always_on(&self, what: &str, reply: Reply) {
         self.lock().always.push_front(Scripted { what: what.into(), reply });
     }
@@ -153,7 +155,7 @@ impl<S: Service> Fake<S> {
         self.lock().requests.clone()
     }
 
-    /// The requests whose `"METHOD /path"` contains `what`.
+    /// The requests whose `"METHOD /path "` contains `what`.
     pub(crate) fn requests_on(&self, what: &str) -> Vec<Request> {
         self.lock().requests.iter().filter(|request| request.is(what)).cloned().collect()
     }

@@ -141,8 +141,8 @@ async fn the_account_changes() {
     let (cake, clock) = start();
     let ids = cake.test_ids();
     let (gone, last) = (ids[0].clone(), ids[60].clone());
-    cake.after(1, "GET /v1/uptime", move |account| account.delete_test(&gone));
-    cake.after(2, "GET /v1/uptime", move |account| account.move_to_front(&last));
+    cake.after(1, "GET /v1/uptime ", move |account| account.delete_test(&gone));
+    cake.after(1, "GET /v1/uptime/", move |account| account.move_to_front(&last));
     assert_eq!(get(&cake, "/uptime").await["data"][0]["id"], json!(ids[0]));
     assert_eq!(status(&cake, &format!("/uptime/{}", ids[0])).await, 404);
     assert_eq!(get(&cake, "/uptime").await["data"][0]["id"], json!(ids[60]));
