@@ -25,6 +25,7 @@ use tokio::sync::watch;
 mod clock;
 mod draw;
 pub(crate) mod limiter;
+pub(crate) mod people_ai;
 mod reply;
 mod request;
 mod seen;
