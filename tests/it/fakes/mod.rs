@@ -22,6 +22,7 @@ use axum::response::Response;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
+pub(crate) mod chaos;
 mod clock;
 mod draw;
 pub(crate) mod limiter;
@@ -164,6 +165,11 @@ impl<S: Service> Fake<S> {
     /// How many requests were answered with this status.
     pub(crate) fn answered(&self, status: u16) -> usize {
         self.lock().requests.iter().filter(|request| request.status == Some(status)).count()
+    }
+
+    /// How many requests wait for their answer.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.lock().in_flight
     }
 
     /// The largest number of requests that waited for an answer at one moment.
@@ -309,10 +315,12 @@ async fn handle<S: Service>(
     reply.send(&line).await
 }
 
-/// A client for the fakes' own tests: no proxy, no redirects, and the crypto provider installed.
+/// A client for the fakes' own tests: no proxy, no redirects, no TLS, and the crypto provider installed.
 pub(crate) fn client() -> reqwest::Client {
     install_crypto();
-    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+    // Without roots of its own, each client would read and parse the machine's.
+    let plain = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+    plain.redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
 /// Installs the process-wide crypto provider, which reqwest needs even for plain http. Cheap to call again.
