@@ -77,7 +77,7 @@ pub(crate) struct Organisation {
     seed: u64,
     made: u64,
     activities: Vec<Activity>,
-    edits: HashMap<u64, Vec<(String, Value)>>,
+    edits: HashMap<u64, Vec<(String, Option<Value>)>>,
     tokens: Vec<(String, Timestamp)>,
 }
 
@@ -180,8 +180,8 @@ impl Organisation {
         self.activities.push(activity);
     }
 
-    /// Sets a field of an activity to anything; other fields and its place stay.
-    pub(crate) fn set(&mut self, n: u64, field: &str, value: Value) {
+    /// Sets a field of an activity to anything, or takes it out; other fields and its place stay.
+    pub(crate) fn set(&mut self, n: u64, field: &str, value: Option<Value>) {
         self.edits.entry(n).or_default().push((field.into(), value));
     }
 
@@ -242,7 +242,10 @@ impl Organisation {
             object.remove("sub_type");
         }
         for (field, value) in self.edits.get(&n).into_iter().flatten() {
-            object.insert(field.clone(), value.clone());
+            match value {
+                Some(value) => object.insert(field.clone(), value.clone()),
+                None => object.remove(field),
+            };
         }
         row
     }

@@ -191,11 +191,14 @@ async fn rows_move_between_pages() {
     assert_eq!(page(10).await, (eleven, 119));
     people.change(|org| {
         org.delete(5);
-        org.set(6, "opportunity_stage_id", json!("late"));
+        org.set(6, "opportunity_stage_id", Some(json!("late")));
+        org.set(7, "uid", None);
     });
     assert_eq!(total(&people, &token, EVERYTHING).await, 118);
     assert_eq!(total(&people, &token, &format!("{EVERYTHING}&include-deleted=true")).await, 119);
-    assert!(people.source_rows("activity").iter().any(|row| row["opportunity_stage_id"] == "late"));
+    let rows = people.source_rows("activity");
+    assert!(rows.iter().any(|row| row["opportunity_stage_id"] == "late"));
+    assert_eq!(rows.iter().filter(|row| row.get("uid").is_none()).count(), 1);
 }
 
 /// Shapes and limits vary as told; anything but a read is found out.
