@@ -6,6 +6,7 @@
 pub mod assess;
 pub mod banner;
 pub mod cell;
+pub mod freshness;
 pub mod monitor;
 pub mod observation;
 pub mod op;

@@ -65,7 +65,7 @@ pub enum OpenError {
 
 /// Something could not be kept. The daemon goes on with what it has in memory.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("cannot write {path}: {reason}")]
+#[error("{path}: {reason}")]
 pub struct KeepError {
     /// The file.
     pub path: String,
@@ -134,6 +134,21 @@ impl Store {
         let thread = spawned
             .map_err(|e| OpenError::Unusable { path: folder.display().to_string(), reason: e.to_string() })?;
         Ok((store, Closer(thread), kept))
+    }
+
+    /// What is remembered of the banner, read beside a daemon that may be running. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// When there is a database that cannot be read.
+    pub fn peek(folder: &Path) -> Result<Memory, KeepError> {
+        let path = folder.join("monitor.db");
+        if !path.exists() {
+            return Ok(Memory::default());
+        }
+        let read = Connection::open(&path).and_then(|db| read_kept(&db));
+        let failed =
+            |e: rusqlite::Error| KeepError { path: path.display().to_string(), reason: e.to_string() };
+        read.map(|kept| kept.memory).map_err(failed)
     }
 
     /// Keeps the states of monitors and what changed, together.
