@@ -199,12 +199,12 @@ impl Failure {
     }
 }
 
+/// An io error hides what it carries from `source`, and may carry another io error.
 fn tls_error(cause: &(dyn StdError + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<rustls::Error>() {
         return Some(error.to_string());
     }
-    let io = cause.downcast_ref::<std::io::Error>()?;
-    io.get_ref()?.downcast_ref::<rustls::Error>().map(ToString::to_string)
+    tls_error(cause.downcast_ref::<std::io::Error>()?.get_ref()?)
 }
 
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {

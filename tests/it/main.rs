@@ -10,4 +10,6 @@ mod fakes;
 #[cfg(test)]
 mod fakes_check;
 #[cfg(test)]
+mod statuspage;
+#[cfg(test)]
 mod tidy;
