@@ -4,5 +4,14 @@
 //! asynchronous. The present moment and random seeds are arguments. Imported by all, imports none of ours.
 
 pub mod cell;
+pub mod config;
+pub mod connector;
+pub mod cursor;
+pub mod duration;
 pub mod naming;
 pub mod op;
+pub mod paging;
+pub mod rate;
+pub mod retry;
+pub mod template;
+pub mod window;

@@ -55,9 +55,7 @@ fn snake_case(source: &str) -> String {
 fn starts_word(text: &[char], at: usize) -> bool {
     let Some(before) = at.checked_sub(1).and_then(|i| text.get(i)) else { return false };
     let after_is_small = text.get(at + 1).is_some_and(char::is_ascii_lowercase);
-    before.is_ascii_lowercase()
-        || before.is_ascii_digit()
-        || (before.is_ascii_uppercase() && after_is_small)
+    before.is_ascii_lowercase() || before.is_ascii_digit() || (before.is_ascii_uppercase() && after_is_small)
 }
 
 fn push_separator(out: &mut String) {
