@@ -234,7 +234,7 @@ fn check_members(definition: &Definition, name: &str, text: &str) -> Result<(), 
 
 fn check_common(definition: &Definition, name: &str, text: &str) -> Result<String, String> {
     if name == EVERY {
-        return match super::duration::parse(text) {
+        return match super::schedule::parse_duration(text) {
             Some(every) if every.as_secs() >= 1 => Ok(text.to_owned()),
             _ => Err(format!("{text:?} is not a duration of a second or more (30s, 15m, 6h)")),
         };

@@ -211,6 +211,8 @@ pub struct Table {
     pub snapshot: Option<f64>,
     /// Unknown fields are an error instead of new columns.
     pub freeze: bool,
+    /// What particular answers mean for this table; before those of [`HttpRules::rules`].
+    pub rules: Vec<Rule>,
     /// Whether the table is read.
     pub enabled: Enabled,
 }

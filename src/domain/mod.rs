@@ -3,15 +3,23 @@
 //! Everything here is pure: no input or output, no clock, no randomness, no environment, nothing
 //! asynchronous. The present moment and random seeds are arguments. Imported by all, imports none of ours.
 
+pub mod assess;
+pub mod banner;
 pub mod cell;
 pub mod config;
 pub mod connector;
 pub mod cursor;
-pub mod duration;
+pub mod freshness;
+pub mod monitor;
 pub mod naming;
+pub mod observation;
 pub mod op;
 pub mod paging;
+pub mod plan;
 pub mod rate;
 pub mod retry;
+pub mod schedule;
+pub mod severity;
 pub mod template;
+pub mod text;
 pub mod window;
