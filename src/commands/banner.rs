@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::check::{assessment, look_at_all};
 use super::{CommandError, compose};
@@ -70,7 +70,8 @@ async fn clear(settings: &Settings) -> Result<ExitCode, CommandError> {
         return Ok(ExitCode::SUCCESS);
     };
     if !memory.is_ours(&shown) {
-        let words = "the banner is a person's, and we never disable those; change it in the tenant's administration";
+        let words =
+            "the banner is a person's, and we never disable those; change it in the tenant's administration";
         return Err(anyhow::anyhow!("{words} (it says: {})", shown.banner.message).into());
     }
     compose::target(settings)?.write(&cleared(now)).await.context("the banner was not cleared")?;
@@ -84,12 +85,6 @@ async fn look(settings: &Settings) -> Result<(Option<Shown>, Memory), CommandErr
         return Err(CommandError::configuration([words]));
     }
     let memory = Store::peek(&settings.data_dir).context("cannot read what we remember of the banner")?;
-    match compose::target(settings)?.read().await {
-        Ok(shown) => Ok((shown, memory)),
-        Err(e) => Err(tenant_error(&e).unwrap_err().into()),
-    }
-}
-
-fn tenant_error(error: &crate::publish::TargetError) -> anyhow::Result<()> {
-    bail!("the tenant cannot be read: {error}")
+    let shown = compose::target(settings)?.read().await.context("the tenant cannot be read")?;
+    Ok((shown, memory))
 }

@@ -10,9 +10,9 @@ use super::CommandError;
 use crate::definitions::monitor;
 use crate::domain::monitor::Monitor;
 use crate::http::{ClientOptions, Network, Redirects};
+use crate::publish::Target;
 use crate::publish::dry_run::DryRun;
 use crate::publish::qlik::{Qlik, QlikCredentials};
-use crate::publish::Target;
 use crate::settings::{Credentials, ProcessVars, Settings, Tenant};
 
 /// Where `.env` is looked for.
@@ -55,7 +55,11 @@ pub(super) fn page_client(settings: &Settings) -> Result<reqwest::Client, Comman
     client(settings, Redirects::Follow, false)
 }
 
-fn client(settings: &Settings, redirects: Redirects, keep_alive: bool) -> Result<reqwest::Client, CommandError> {
+fn client(
+    settings: &Settings,
+    redirects: Redirects,
+    keep_alive: bool,
+) -> Result<reqwest::Client, CommandError> {
     let options = ClientOptions { network: network(settings), redirects, keep_alive };
     options.build().map_err(|e| CommandError::configuration([e]))
 }
@@ -71,9 +75,7 @@ pub(super) fn target(settings: &Settings) -> Result<Arc<dyn Target>, CommandErro
 fn qlik(settings: &Settings, tenant: &Tenant) -> Result<Qlik, CommandError> {
     let credentials = match tenant.credentials.clone() {
         Credentials::ApiKey(key) => QlikCredentials::ApiKey(key),
-        Credentials::OAuth { id, secret } => {
-            QlikCredentials::OAuth { client_id: id, client_secret: secret }
-        }
+        Credentials::OAuth { id, secret } => QlikCredentials::OAuth { client_id: id, client_secret: secret },
     };
     let client = client(settings, Redirects::Refuse, true)?;
     Ok(Qlik::new(client, tenant.url.clone(), credentials))

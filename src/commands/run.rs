@@ -20,7 +20,8 @@ use crate::web;
 pub(super) fn run() -> Result<ExitCode, CommandError> {
     let settings = compose::settings()?;
     compose::monitors(&settings)?;
-    let log = telemetry::init(&LogSettings::from(&settings.log)).map_err(|e| CommandError::configuration([e]))?;
+    let log =
+        telemetry::init(&LogSettings::from(&settings.log)).map_err(|e| CommandError::configuration([e]))?;
     hide_secrets(&settings, &log);
     let runtime = compose::runtime()?;
     let code = runtime.block_on(serve(settings, &log))?;

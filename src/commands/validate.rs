@@ -27,14 +27,18 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
             for warning in &settings.warnings {
                 println!("warning: {warning}");
             }
-            let mode = settings.tenant.as_ref().map_or("preview (no QLIK_ variable is set)".to_owned(), |t| t.url.to_string());
+            let mode = settings
+                .tenant
+                .as_ref()
+                .map_or("preview (no QLIK_ variable is set)".to_owned(), |t| t.url.to_string());
             println!("tenant: {mode}");
         }
         Err(problems) => mistakes.extend(problems.iter().map(ToString::to_string)),
     }
     match monitor::load(&folder) {
         Ok((monitors, origin)) => {
-            let from = if origin == Origin::BuiltIn { "built in".to_owned() } else { folder.display().to_string() };
+            let from =
+                if origin == Origin::BuiltIn { "built in".to_owned() } else { folder.display().to_string() };
             let names: Vec<&str> = monitors.iter().map(|m| m.name.as_str()).collect();
             println!("monitors ({from}): {}", names.join(", "));
         }

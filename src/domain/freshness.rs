@@ -24,6 +24,7 @@ pub fn read(rule: &Freshness, last_success: Option<Timestamp>, now: Timestamp) -
         description: if late { format!("data is {} old", words(age)) } else { "data is fresh".into() },
         link: None,
         notes: Vec::new(),
+        partial: None,
     })
 }
 

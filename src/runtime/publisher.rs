@@ -65,8 +65,7 @@ enum Outcome {
 impl Publisher {
     /// Runs until stopped. A write that has begun is always finished.
     pub async fn run(mut self) {
-        let mut attempts =
-            Attempts { failures: 0, not_before: None, max_message: MAX_MESSAGE, said: None };
+        let mut attempts = Attempts { failures: 0, not_before: None, max_message: MAX_MESSAGE, said: None };
         loop {
             let outcome = self.reconcile(self.policy, None, &mut attempts).await;
             let wait = self.after(outcome, &mut attempts);
@@ -93,6 +92,7 @@ impl Publisher {
 
     /// Brings the tenant to what it should show, as far as it lets us now.
     async fn reconcile(&mut self, policy: Policy, instead: Option<Wish>, attempts: &mut Attempts) -> Outcome {
+        let mut accepted: Option<Banner> = None;
         for _ in 0..ROUNDS {
             let shown = match self.target.read().await {
                 Ok(shown) => shown,
@@ -101,7 +101,8 @@ impl Publisher {
             let now = self.clock.now();
             let (wish, changed_at) = {
                 let wanted = self.wishes.borrow();
-                let wish = instead.clone().unwrap_or_else(|| Wish::from(&wanted.assessment, attempts.max_message));
+                let wish =
+                    instead.clone().unwrap_or_else(|| Wish::from(&wanted.assessment, attempts.max_message));
                 (wish, wanted.changed_at)
             };
             let before = self.memory.clone();
@@ -112,9 +113,19 @@ impl Publisher {
                     self.keep_memory(&before).await;
                     self.show(shown.as_ref(), why, now);
                     self.say_keep(why, attempts);
-                    let until = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default();
+                    let until =
+                        |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default();
                     let again_in = step.again_at.map_or(self.recheck, |at| until(at).min(self.recheck));
-                    return if why == Keep::Stale { Outcome::Unsettled } else { Outcome::Settled { again_in } };
+                    return if why == Keep::Stale {
+                        Outcome::Unsettled
+                    } else {
+                        Outcome::Settled { again_in }
+                    };
+                }
+                // Accepted, and yet the tenant does not show it: each further write would nag everybody.
+                Action::Write(banner, _) if accepted.as_ref().is_some_and(|last| same(last, &banner)) => {
+                    self.keep_memory(&before).await;
+                    return Outcome::Unsettled;
                 }
                 Action::Write(banner, why) => {
                     self.board.update(|board| {
@@ -124,7 +135,10 @@ impl Publisher {
                     self.memory.sending(&banner, why);
                     self.keep_memory(&before).await;
                     match self.target.write(&banner).await {
-                        Ok(answer) => self.wrote(&banner, why, answer, changed_at).await,
+                        Ok(answer) => {
+                            self.wrote(&banner, why, answer, changed_at).await;
+                            accepted = Some(banner);
+                        }
                         Err(TargetError::Refused { detail }) if attempts.max_message > SHORT_MESSAGE => {
                             tracing::warn!(target: "QlikClient", "The tenant refused the banner ({detail}); trying a shorter message.");
                             attempts.max_message = SHORT_MESSAGE;
@@ -283,6 +297,10 @@ impl Publisher {
             });
         }
     }
+}
+
+fn same(a: &Banner, b: &Banner) -> bool {
+    a.enabled == b.enabled && a.same_content(b)
 }
 
 fn full(banner: &Banner) -> String {

@@ -24,6 +24,7 @@ use crate::domain::assess::{Assessment, MonitorState, Transition};
 use crate::domain::monitor::{Monitor, Source};
 use crate::domain::observation::Observation;
 use crate::domain::{freshness, schedule};
+use crate::poll::Look;
 use crate::store::{KeepError, Store};
 use cycle::Cycle;
 use looks::{Finished, Looks};
@@ -171,18 +172,18 @@ impl Watcher {
         let now = Instant::now();
         while self.due.peek().is_some_and(|due| due.0.0 <= now) {
             let Some(std::cmp::Reverse((_, name))) = self.due.pop() else { return };
-            self.start(name, now);
+            self.start(&name, now);
         }
     }
 
-    fn start(&mut self, name: String, now: Instant) {
-        let Some(watched) = self.watched.get(&name) else { return };
+    fn start(&mut self, name: &str, now: Instant) {
+        let Some(watched) = self.watched.get(name) else { return };
         let interval = watched.monitor.interval.unwrap_or(self.options.interval);
-        let offset = schedule::stagger(&name, schedule::spread(self.watched.len(), interval));
+        let offset = schedule::stagger(name, schedule::spread(self.watched.len(), interval));
         let next = self.next_tick(interval, offset);
-        self.due.push(std::cmp::Reverse((next, name.clone())));
+        self.due.push(std::cmp::Reverse((next, name.to_owned())));
         let number = self.cycle.number;
-        let Some(watched) = self.watched.get_mut(&name) else { return };
+        let Some(watched) = self.watched.get_mut(name) else { return };
         if watched.looking {
             self.board.update(|board| board.cycles.missed += 1);
             return;
@@ -198,7 +199,7 @@ impl Watcher {
             Source::Page(_) => {
                 watched.looking = true;
                 let timeout = watched.monitor.timeout.unwrap_or(self.options.timeout);
-                self.looks.start(&name, &watched.monitor, &mut watched.slot, timeout);
+                self.looks.start(name, &watched.monitor, &mut watched.slot, timeout);
             }
             Source::Sync(rule) => {
                 let rule = rule.clone();
@@ -207,7 +208,7 @@ impl Watcher {
                 let at = self.clock.now();
                 let outcome = freshness::read(&rule, success, at);
                 let took = Duration::ZERO;
-                self.take_in(&name, Observation { monitor: name.clone(), at, outcome }, took, false, now);
+                self.take_in(name, &Observation { monitor: name.to_owned(), at, outcome }, took, false, now);
             }
         }
     }
@@ -222,37 +223,26 @@ impl Watcher {
         watched.looking = false;
         watched.slot.memo = memo;
         watched.not_before = look.retry_after.map(|wait| now + wait);
-        if let Ok(reading) = &look.outcome {
-            if reading.notes != watched.notes {
-                for note in &reading.notes {
-                    tracing::warn!(target: "StatusClient", "{name}: {note}");
-                }
-                watched.notes.clone_from(&reading.notes);
-            }
-        }
-        if let Some(final_url) = &look.final_url {
-            if watched.slot.moved_to.as_ref() != Some(final_url) {
-                tracing::info!(target: "StatusClient", "{name} answers from {final_url}; its definition may be updated.");
-                watched.slot.moved_to = Some(final_url.clone());
-            }
-        }
+        watched.tell_notes(&name, &look);
         let observation = Observation { monitor: name.clone(), at: self.clock.now(), outcome: look.outcome };
-        self.take_in(&name, observation, took, look.not_modified, now);
+        self.take_in(&name, &observation, took, look.not_modified, now);
     }
 
     /// Folds one observation into what is believed, and passes on what changed.
-    fn take_in(&mut self, name: &str, seen: Observation, took: Duration, not_modified: bool, now: Instant) {
+    fn take_in(&mut self, name: &str, seen: &Observation, took: Duration, not_modified: bool, now: Instant) {
         let number = self.cycle.number;
         let Some(watched) = self.watched.get_mut(name) else { return };
         let before = watched.state.clone();
-        let transition = watched.state.fold(&seen, watched.monitor.thresholds);
+        let transition = watched.state.fold(seen, watched.monitor.thresholds);
         let confirmed = watched.unconfirmed && seen.outcome.is_ok();
         watched.unconfirmed &= !confirmed;
-        watched.tell_readability(name, &seen, &before);
+        watched.tell_readability(name, seen, &before);
         let state = &watched.state;
         let words = |s: &MonitorState| (s.severity, s.description.clone(), s.link.clone(), s.since);
         let changed = confirmed || words(&before) != words(state);
-        let kept_changed = changed || before.candidate != state.candidate || before.unknown.is_some() != state.unknown.is_some();
+        let kept_changed = changed
+            || before.candidate != state.candidate
+            || before.unknown.is_some() != state.unknown.is_some();
         if kept_changed {
             self.dirty.insert(name.to_owned(), state.clone());
         }
@@ -359,13 +349,32 @@ fn tell_transition(change: &Transition) {
 }
 
 impl Watched {
+    /// Tells what is new about a look that stands: a pattern that matched nothing, a page that moved.
+    fn tell_notes(&mut self, name: &str, look: &Look) {
+        if let Some(reading) = look.outcome.as_ref().ok().filter(|reading| reading.notes != self.notes) {
+            for note in &reading.notes {
+                tracing::warn!(target: "StatusClient", "{name}: {note}");
+            }
+            self.notes.clone_from(&reading.notes);
+        }
+        if let Some(address) = look.final_url.as_ref().filter(|url| self.slot.moved_to.as_ref() != Some(url))
+        {
+            tracing::info!(target: "StatusClient", "{name} answers from {address}; its definition may be updated.");
+            self.slot.moved_to = Some(address.clone());
+        }
+    }
+
     /// Tells when a monitor can no longer be read, again at powers of two, and when it can be read again.
     fn tell_readability(&mut self, name: &str, seen: &Observation, before: &MonitorState) {
         match (&seen.outcome, &self.state.unknown) {
             (Err(reason), Some(unread)) if unread.times >= self.told.max(1) => {
                 self.told = unread.times.saturating_mul(2);
                 let held = held(before, seen.at);
-                let row = if unread.times > 1 { format!(" ({} times in a row)", unread.times) } else { String::new() };
+                let row = if unread.times > 1 {
+                    format!(" ({} times in a row)", unread.times)
+                } else {
+                    String::new()
+                };
                 let advice = if reason.looks_permanent() { "; check its address" } else { "" };
                 tracing::warn!(target: "StatusClient", "{name} cannot be read: {reason}{row}{advice}. {held}.");
             }

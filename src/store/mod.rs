@@ -146,7 +146,8 @@ impl Store {
             return Ok(Memory::default());
         }
         let read = Connection::open(&path).and_then(|db| read_kept(&db));
-        let failed = |e: rusqlite::Error| KeepError { path: path.display().to_string(), reason: e.to_string() };
+        let failed =
+            |e: rusqlite::Error| KeepError { path: path.display().to_string(), reason: e.to_string() };
         read.map(|kept| kept.memory).map_err(failed)
     }
 

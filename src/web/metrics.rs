@@ -58,7 +58,11 @@ fn daemon(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
     out.counter("cycles_finished", "Cycles finished", board.cycles.finished)?;
     out.seconds_at("cycle_finished_timestamp", "End of the last cycle", board.cycles.finished_at)?;
     out.counter("looks_missed", "Looks due while the one before had not ended", board.cycles.missed)?;
-    out.gauge("store_writable", "0 while our own memory cannot be written", flag(board.store_trouble.is_none()))?;
+    out.gauge(
+        "store_writable",
+        "0 while our own memory cannot be written",
+        flag(board.store_trouble.is_none()),
+    )?;
     let (ok, at) = board.definitions;
     out.gauge("definitions_ok", "0 when the last reading of the definitions found a mistake", flag(ok))?;
     out.seconds_at("definitions_read_timestamp", "Last reading of the definitions", Some(at))
@@ -69,17 +73,22 @@ fn monitors(out: &mut Out<'_, '_>, board: &Board, now: Timestamp) -> fmt::Result
         board.monitors.iter().filter_map(move |(name, m)| Some(([("monitor", name.as_str())], value(m)?)))
     };
     let severity = |m: &MonitorView| m.state.read_at.map(|_| f64::from(rank(m.state.severity)));
-    out.gauges("monitor_severity", "0 none, 1 maintenance, 2 minor, 3 major, 4 critical; held while unreadable", None, each(severity))?;
+    out.gauges(
+        "monitor_severity",
+        "0 none, 1 maintenance, 2 minor, 3 major, 4 critical; held while unreadable",
+        None,
+        each(severity),
+    )?;
     let unknown = |m: &MonitorView| Some(flag(m.state.unknown.is_some()));
     out.gauges("monitor_unknown", "1 while the page cannot be read", None, each(unknown))?;
     let read_at = |m: &MonitorView| m.state.read_at.map(seconds);
-    out.gauges("monitor_read_timestamp", "Last successful reading", Some(Unit::Seconds), each(read_at))?;
+    out.gauges("monitor_read_timestamp", "Last successful reading", Some(&Unit::Seconds), each(read_at))?;
     let ages = board.monitors.iter().filter_map(|(name, m)| {
         Some(([("monitor", name.as_str())], (seconds(now) - seconds(m.state.read_at?)).max(0.0)))
     });
-    out.gauges("monitor_poll_age", "Time since the last successful reading", Some(Unit::Seconds), ages)?;
-    let took = |m: &MonitorView| (m.looks > 0).then(|| m.took.as_secs_f64());
-    out.gauges("monitor_poll_duration", "Duration of the last look", Some(Unit::Seconds), each(took))?;
+    out.gauges("monitor_poll_age", "Time since the last successful reading", Some(&Unit::Seconds), ages)?;
+    let took = |m: &MonitorView| (m.looks > 0).then_some(m.took.as_secs_f64());
+    out.gauges("monitor_poll_duration", "Duration of the last look", Some(&Unit::Seconds), each(took))?;
     let count = |value: fn(&MonitorView) -> u64| {
         board.monitors.iter().map(move |(name, m)| ([("monitor", name.as_str())], value(m)))
     };
@@ -96,21 +105,31 @@ fn banner(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
     out.counters("banner_writes", "Writes the tenant accepted", by_word("why", &banner.writes))?;
     out.counter("banner_writes_avoided", "Looks at the tenant that found nothing to write", banner.avoided)?;
     out.counter("banner_failures", "Failed exchanges with the tenant", banner.failures)?;
-    out.gauge("banner_owed", "1 while the tenant does not show what it should", flag(banner.owed_since.is_some()))?;
+    out.gauge(
+        "banner_owed",
+        "1 while the tenant does not show what it should",
+        flag(banner.owed_since.is_some()),
+    )?;
     out.seconds_at("banner_owed_since_timestamp", "Since when it is owed", banner.owed_since)?;
     out.seconds_at("tenant_answered_timestamp", "Last good answer of the tenant", banner.answered_at)?;
     out.histogram("banner_lag", "From the change seen on a page to the banner accepted", &banner.lag)
 }
 
 fn syncs(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
-    let success = board.syncs.iter().filter_map(|(name, s)| {
-        Some(([("connector", name.as_str())], seconds(s.last_success?)))
-    });
-    out.gauges("sync_last_success_timestamp", "Start of the last complete run", Some(Unit::Seconds), success)?;
+    let success = board
+        .syncs
+        .iter()
+        .filter_map(|(name, s)| Some(([("connector", name.as_str())], seconds(s.last_success?))));
+    out.gauges(
+        "sync_last_success_timestamp",
+        "Start of the last complete run",
+        Some(&Unit::Seconds),
+        success,
+    )?;
     let took = board.syncs.iter().filter_map(|(name, s)| {
         Some(([("connector", name.as_str())], s.last_run.as_ref()?.took.as_secs_f64()))
     });
-    out.gauges("sync_duration", "Duration of the last run", Some(Unit::Seconds), took)?;
+    out.gauges("sync_duration", "Duration of the last run", Some(&Unit::Seconds), took)?;
     let rows = board.syncs.iter().flat_map(|(name, s)| {
         let tables = s.last_run.iter().flat_map(|run| run.rows.iter());
         tables.map(move |(table, n)| ([("connector", name.as_str()), ("table", table.as_str())], *n as f64))
@@ -126,8 +145,8 @@ fn syncs(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
 
 fn process(out: &mut Out<'_, '_>) -> fmt::Result {
     let Some(figures) = ProcessFigures::read() else { return Ok(()) };
-    out.gauge_in("process_cpu", "Processor time used", Unit::Seconds, figures.cpu_seconds)?;
-    out.gauge_in("process_resident_memory", "Resident memory", Unit::Bytes, figures.resident_bytes)?;
+    out.gauge_in("process_cpu", "Processor time used", &Unit::Seconds, figures.cpu_seconds)?;
+    out.gauge_in("process_resident_memory", "Resident memory", &Unit::Bytes, figures.resident_bytes)?;
     out.gauge("process_threads", "Threads", figures.threads)?;
     out.gauge("process_open_fds", "Open files", figures.open_files)
 }
@@ -173,10 +192,10 @@ fn seconds(at: Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1000.0
 }
 
-fn by_word<'a>(
+fn by_word(
     label: &'static str,
-    counts: &'a BTreeMap<&'static str, u64>,
-) -> impl Iterator<Item = ([(&'static str, &'a str); 1], u64)> {
+    counts: &BTreeMap<&'static str, u64>,
+) -> impl Iterator<Item = ([(&'static str, &'static str); 1], u64)> {
     counts.iter().map(move |(word, count)| ([(label, *word)], *count))
 }
 
@@ -190,12 +209,12 @@ impl Out<'_, '_> {
         self.gauges(name, help, None, std::iter::once(([], value)))
     }
 
-    fn gauge_in(&mut self, name: &str, help: &str, unit: Unit, value: f64) -> fmt::Result {
+    fn gauge_in(&mut self, name: &str, help: &str, unit: &Unit, value: f64) -> fmt::Result {
         self.gauges(name, help, Some(unit), std::iter::once(([], value)))
     }
 
     fn seconds_at(&mut self, name: &str, help: &str, at: Option<Timestamp>) -> fmt::Result {
-        self.gauges(name, help, Some(Unit::Seconds), at.into_iter().map(|at| ([], seconds(at))))
+        self.gauges(name, help, Some(&Unit::Seconds), at.into_iter().map(|at| ([], seconds(at))))
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
@@ -206,11 +225,11 @@ impl Out<'_, '_> {
         &mut self,
         name: &str,
         help: &str,
-        unit: Option<Unit>,
+        unit: Option<&Unit>,
         series: impl Iterator<Item = ([(&'l str, &'l str); N], f64)>,
     ) -> fmt::Result {
         let gauge = ConstGauge::new(0.0_f64);
-        let mut family = self.encoder.encode_descriptor(name, help, unit.as_ref(), gauge.metric_type())?;
+        let mut family = self.encoder.encode_descriptor(name, help, unit, gauge.metric_type())?;
         for (labels, value) in series {
             ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
         }
@@ -266,8 +285,10 @@ mod tests {
             board.banner.wrote(crate::domain::plan::Why::Raise, Some(Duration::from_millis(70)));
         });
         let text = render(&board, now.checked_add(jiff::SignedDuration::from_secs(30)).unwrap()).unwrap();
-        let ours: Vec<&str> =
-            text.lines().filter(|l| !l.contains("process_") && !l.starts_with("# HELP") && !l.contains("dsm_build")).collect();
+        let ours: Vec<&str> = text
+            .lines()
+            .filter(|l| !l.contains("process_") && !l.starts_with("# HELP") && !l.contains("dsm_build"))
+            .collect();
         insta::assert_snapshot!(ours.join("\n"));
     }
 }

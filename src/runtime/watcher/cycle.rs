@@ -90,7 +90,11 @@ impl Watcher {
         let now = self.clock.now();
         let status = self.board.read(|board| {
             let unread = board.monitors.values().filter(|m| m.state.unknown.is_some()).count();
-            format!("{} monitors, {} with issues, {unread} unreadable", board.monitors.len(), board.issues.len())
+            format!(
+                "{} monitors, {} with issues, {unread} unreadable",
+                board.monitors.len(),
+                board.issues.len()
+            )
         });
         self.board.update(|board| {
             board.cycles.finished += 1;

@@ -79,7 +79,8 @@ impl Watcher {
         self.due.retain(|due| known.contains_key(&due.0.1) && !fresh.contains(&due.0.1));
         // New and changed monitors are looked at in this cycle, spread like the others.
         let (now, spread) = (Instant::now(), schedule::spread(count, self.options.interval));
-        self.due.extend(fresh.into_iter().map(|name| Reverse((now + schedule::stagger(&name, spread), name))));
+        self.due
+            .extend(fresh.into_iter().map(|name| Reverse((now + schedule::stagger(&name, spread), name))));
         self.looks.forget_unused();
         self.board.update(|board| {
             board.monitors.retain(|name, _| known.contains_key(name));

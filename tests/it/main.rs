@@ -1,0 +1,7 @@
+//! The one integration binary: the program, and parts of it, between real servers on the loopback interface.
+//! Start at `fakes` for the servers, then at the module named after the subject.
+
+#[cfg(test)]
+mod fakes;
+#[cfg(test)]
+mod fakes_check;
