@@ -145,7 +145,9 @@ fn read_file<'a>(
     let mut keys = Keys::of(file, table);
     match keys.count("format") {
         Some(FORMAT) => {}
-        Some(other) => keys.missing(format!("`format = {other}` is not known; this program reads format {FORMAT}")),
+        Some(other) => {
+            keys.missing(format!("`format = {other}` is not known; this program reads format {FORMAT}"))
+        }
         None => keys.missing(format!("`format = {FORMAT}` is missing at the top")),
     }
     let head = match keys.table("connector") {
@@ -231,7 +233,10 @@ fn extended(
         return None;
     };
     if own {
-        keys.wrong(at, "with `extends`, tables, [auth] and [http] come from the other definition and cannot stand here");
+        keys.wrong(
+            at,
+            "with `extends`, tables, [auth] and [http] come from the other definition and cannot stand here",
+        );
     }
     let mut definition = base.clone();
     definition.name = head.name;
@@ -275,10 +280,7 @@ fn config_key(mut keys: Keys<'_, '_>, at: usize) -> ConfigKey {
         ("date", ConfigKind::Date),
         ("list", ConfigKind::List),
     ];
-    let kind = one_of(&mut keys, "type", &kinds);
-    if kind.is_none() {
-        keys.wrong(at, "`type` is missing: secret, string, integer, boolean, date or list");
-    }
+    let kind = one_of_needed(&mut keys, "type", &kinds, at);
     let default = keys.value("default").and_then(|value| {
         let text = scalar_or_list(value.get_ref());
         if text.is_none() {
@@ -299,7 +301,11 @@ fn config_key(mut keys: Keys<'_, '_>, at: usize) -> ConfigKey {
 fn scalar_or_list(value: &DeValue<'_>) -> Option<String> {
     match value.as_array() {
         None => scalar(value),
-        Some(items) => items.iter().map(|item| scalar(item.get_ref())).collect::<Option<Vec<_>>>().map(|all| all.join(",")),
+        Some(items) => items
+            .iter()
+            .map(|item| scalar(item.get_ref()))
+            .collect::<Option<Vec<_>>>()
+            .map(|all| all.join(",")),
     }
 }
 
@@ -358,6 +364,20 @@ fn one_of<T: Clone>(keys: &mut Keys<'_, '_>, key: &'static str, words: &[(&str, 
         keys.wrong(at, format!("`{key}` is {text:?}; it must be one of {}", known.join(", ")));
     }
     found
+}
+
+/// One of a few words, and not none.
+fn one_of_needed<T: Clone>(
+    keys: &mut Keys<'_, '_>,
+    key: &'static str,
+    words: &[(&str, T)],
+    at: usize,
+) -> Option<T> {
+    if !keys.has(key) {
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        keys.wrong(at, format!("`{key}` is missing: one of {}", known.join(", ")));
+    }
+    one_of(keys, key, words)
 }
 
 #[cfg(test)]

@@ -60,6 +60,11 @@ impl<'f, 'a> Keys<'f, 'a> {
         self.table.remove(&Spanned::new(0..0, DeString::from(key)))
     }
 
+    /// Whether a key is there and not yet taken.
+    pub fn has(&self, key: &'static str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// Notes a mistake about a key that was taken.
     pub fn wrong(&mut self, offset: usize, message: impl Into<String>) {
         self.file.wrong(Some(offset), message);

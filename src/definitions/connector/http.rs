@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::{Keys, one_of, template, templates};
+use super::{Keys, one_of, one_of_needed, template, templates};
 use crate::domain::connector::{Auth, HttpRules, OAuth2, Quota, Rule, SendAs, Then};
 use crate::domain::retry::RetryRules;
 use crate::domain::schedule::parse_duration;
@@ -97,7 +97,11 @@ fn required(keys: &mut Keys<'_, '_>, key: &'static str, at: usize) -> Option<(St
     text
 }
 
-fn filled(keys: &mut Keys<'_, '_>, key: &'static str, at: usize) -> Option<crate::domain::template::Template> {
+fn filled(
+    keys: &mut Keys<'_, '_>,
+    key: &'static str,
+    at: usize,
+) -> Option<crate::domain::template::Template> {
     let (text, at) = required(keys, key, at)?;
     super::template_of(keys, key, &text, at)
 }
@@ -132,7 +136,10 @@ fn rates(keys: &mut Keys<'_, '_>) -> Vec<(u32, Duration)> {
     };
     let read: Option<Vec<_>> = texts.iter().map(|text| rate(text.as_deref()?)).collect();
     read.unwrap_or_else(|| {
-        keys.wrong(value.span().start, "`rate` must be a text such as \"5/s\" or \"60/m\", or a list of such");
+        keys.wrong(
+            value.span().start,
+            "`rate` must be a text such as \"5/s\" or \"60/m\", or a list of such",
+        );
         Vec::new()
     })
 }
@@ -192,10 +199,7 @@ pub(super) fn rule<'a>(mut keys: Keys<'_, 'a>, at: usize) -> Option<Rule> {
         ("fail", Then::Fail),
         ("halve", Then::Halve),
     ];
-    let then = one_of(&mut keys, "then", &words);
-    if then.is_none() {
-        keys.wrong(at, "`then` is missing: empty, skip, retry, fail or halve");
-    }
+    let then = one_of_needed(&mut keys, "then", &words, at);
     keys.finish();
     Some(Rule { status: status?, has, then: then? })
 }

@@ -19,7 +19,9 @@ pub(super) fn check(keys: &mut Keys<'_, '_>, mut definition: Definition, placed:
     for template in shared_templates(&definition) {
         known_config(keys, &definition, &template, None);
         if let Some(column) = template.row_columns().next() {
-            keys.missing(format!("`{{{column}}}` stands where no parent row is known; did you mean ${{config.{column}}}?"));
+            keys.missing(format!(
+                "`{{{column}}}` stands where no parent row is known; did you mean ${{config.{column}}}?"
+            ));
         }
     }
     definition.tables = parents_first(keys, placed);
@@ -47,7 +49,8 @@ fn known_config(keys: &mut Keys<'_, '_>, definition: &Definition, template: &Tem
         if key != TOKEN_URL && !definition.config.contains_key(key) {
             let known: Vec<&str> = definition.config.keys().map(String::as_str).collect();
             let message = format!("${{config.{key}}} is not in [config]; known there: {}", known.join(", "));
-            match at {
+            // The text says more exactly where than the table does.
+            match definition.source.find(&format!("${{config.{key}}}")).or(at) {
                 Some(at) => keys.wrong(at, message),
                 None => keys.missing(message),
             }
@@ -63,14 +66,21 @@ fn table(keys: &mut Keys<'_, '_>, definition: &Definition, placed: &Placed, all:
         for column in template.row_columns() {
             let known = table.parent.as_ref().is_some_and(|parent| parent.columns.contains_key(column));
             if !known {
-                keys.wrong(at, format!("table {name}: `{{{column}}}` is not among the columns that `parent.as` brings"));
+                keys.wrong(
+                    at,
+                    format!("table {name}: `{{{column}}}` is not among the columns that `parent.as` brings"),
+                );
             }
         }
     }
     if let Some(parent) = &table.parent {
         match all.iter().find(|other| other.table.name == parent.table) {
-            None => keys.wrong(at, format!("table {name}: its parent {:?} is not a table here", parent.table)),
-            Some(other) if other.table.name == *name => keys.wrong(at, format!("table {name} is its own parent")),
+            None => {
+                keys.wrong(at, format!("table {name}: its parent {:?} is not a table here", parent.table))
+            }
+            Some(other) if other.table.name == *name => {
+                keys.wrong(at, format!("table {name} is its own parent"))
+            }
             Some(_) => {}
         }
         if table.window.is_some() {
@@ -95,12 +105,24 @@ fn exclusive(keys: &mut Keys<'_, '_>, table: &Table, at: usize) {
         }
     };
     wrong(table.cursor.is_some() && table.window.is_some(), "`cursor` and `window` exclude each other");
-    wrong(table.write != Write::Upsert && table.snapshot.is_some(), "deletes = \"snapshot\" needs write = \"upsert\"");
+    wrong(
+        table.write != Write::Upsert && table.snapshot.is_some(),
+        "deletes = \"snapshot\" needs write = \"upsert\"",
+    );
     wrong(table.write == Write::Append && !table.key.is_empty(), "write = \"append\" has no `key`");
     let partial = table.cursor.is_some() || table.window.is_some();
-    wrong(partial && table.snapshot.is_some(), "deletes = \"snapshot\" needs a table that is read whole in each run");
-    wrong(partial && table.write == Write::Replace, "write = \"replace\" needs a table that is read whole in each run");
-    wrong(table.parent.is_some() && table.write == Write::Append, "a child table cannot be written with \"append\"");
+    wrong(
+        partial && table.snapshot.is_some(),
+        "deletes = \"snapshot\" needs a table that is read whole in each run",
+    );
+    wrong(
+        partial && table.write == Write::Replace,
+        "write = \"replace\" needs a table that is read whole in each run",
+    );
+    wrong(
+        table.parent.is_some() && table.write == Write::Append,
+        "a child table cannot be written with \"append\"",
+    );
     let halves = table.rules.iter().any(|rule| rule.then == Then::Halve);
     let can_halve = table.window.as_ref().is_some_and(|window| window.halve_to_days.is_some());
     wrong(halves && !can_halve, "then = \"halve\" needs a window with `halve_to`");
@@ -121,10 +143,14 @@ fn dropped(keys: &mut Keys<'_, '_>, table: &Table, at: usize) {
         PageKind::Keyset { column, .. } => Some(column),
         _ => None,
     };
-    let needed = table.key.iter().map(|key| &key.column).chain(keyset).chain(table.cursor.as_ref().map(|c| &c.column));
+    let needed =
+        table.key.iter().map(|key| &key.column).chain(keyset).chain(table.cursor.as_ref().map(|c| &c.column));
     for column in needed {
         if dropped.contains(column) {
-            keys.wrong(at, format!("table {}: the column {column:?} is needed and cannot be dropped", table.name));
+            keys.wrong(
+                at,
+                format!("table {}: the column {column:?} is needed and cannot be dropped", table.name),
+            );
         }
     }
 }
@@ -146,7 +172,10 @@ fn parents_first(keys: &mut Keys<'_, '_>, mut placed: Vec<Placed>) -> Vec<Table>
             parent.is_none_or(|parent| !placed.iter().any(|other| other.table.name == parent.table))
         });
         let next = ready.unwrap_or_else(|| {
-            keys.wrong(placed[0].at, format!("table {:?} is among its own parents' parents", placed[0].table.name));
+            keys.wrong(
+                placed[0].at,
+                format!("table {:?} is among its own parents' parents", placed[0].table.name),
+            );
             0
         });
         ordered.push(placed.remove(next).table);

@@ -31,7 +31,13 @@ pub(super) fn read(mut keys: Keys<'_, '_>, at: usize) -> Option<Placed> {
     match &name {
         None => keys.wrong(at, "`name` of the table is missing"),
         Some((name, at)) if naming::table_name(name) != *name || name.starts_with('_') => {
-            keys.wrong(*at, format!("the table {name:?} must be named in lower snake case: {:?}", naming::table_name(name)));
+            keys.wrong(
+                *at,
+                format!(
+                    "the table {name:?} must be named in lower snake case: {:?}",
+                    naming::table_name(name)
+                ),
+            );
         }
         Some(_) => {}
     }
@@ -50,7 +56,8 @@ pub(super) fn read(mut keys: Keys<'_, '_>, at: usize) -> Option<Placed> {
     let table = Table {
         name: name.map(|(name, _)| name).unwrap_or_default(),
         path: path.unwrap_or_default(),
-        method: one_of(&mut keys, "method", &[("GET", Method::Get), ("POST", Method::Post)]).unwrap_or(Method::Get),
+        method: one_of(&mut keys, "method", &[("GET", Method::Get), ("POST", Method::Post)])
+            .unwrap_or(Method::Get),
         params: templates(&mut keys, "params"),
         body: templates(&mut keys, "body"),
         records: keys.texts("records").unwrap_or_else(|| vec![".".to_owned()]),
@@ -92,7 +99,10 @@ fn key(keys: &mut Keys<'_, '_>, at: usize, write: Write) -> Vec<Key> {
                 key.push(Key { column, fallbacks: Vec::new(), show: None });
             }
             DeValue::Table(table) => key.extend(key_column(keys.inner(table.clone()), item.span().start)),
-            _ => keys.wrong(item.span().start, "a key column is a name, or { column = \"…\", or = [[\"prefix:\", \"field\"]] }"),
+            _ => keys.wrong(
+                item.span().start,
+                "a key column is a name, or { column = \"…\", or = [[\"prefix:\", \"field\"]] }",
+            ),
         }
     }
     key
@@ -106,13 +116,19 @@ fn key_column(mut keys: Keys<'_, '_>, at: usize) -> Option<Key> {
     let fallbacks = keys.value("or").map(|value| {
         let pairs = value.get_ref().as_array().into_iter().flatten();
         let read: Option<Vec<_>> = pairs
-            .map(|pair| match pair.get_ref().as_array()?.iter().map(|i| i.get_ref().as_str()).collect::<Vec<_>>()[..] {
-                [Some(prefix), Some(field)] => Some((prefix.to_owned(), field.to_owned())),
-                _ => None,
+            .map(|pair| {
+                match pair.get_ref().as_array()?.iter().map(|i| i.get_ref().as_str()).collect::<Vec<_>>()[..]
+                {
+                    [Some(prefix), Some(field)] => Some((prefix.to_owned(), field.to_owned())),
+                    _ => None,
+                }
             })
             .collect();
         read.unwrap_or_else(|| {
-            keys.wrong(value.span().start, "`or` must be a list of pairs such as [[\"phone:\", \"phone_number\"]]");
+            keys.wrong(
+                value.span().start,
+                "`or` must be a list of pairs such as [[\"phone:\", \"phone_number\"]]",
+            );
             Vec::new()
         })
     });
@@ -236,7 +252,10 @@ fn cursor(mut keys: Keys<'_, '_>, at: usize, columns: &BTreeMap<String, ColumnRu
     let order = one_of(&mut keys, "order", &orders).unwrap_or(Order::Unknown);
     let param = keys.text("param").map(|(name, _)| name);
     if param.is_none() && order != Order::Descending {
-        keys.wrong(at, "a cursor without `param` can only stop at what is stored, which needs order = \"desc\"");
+        keys.wrong(
+            at,
+            "a cursor without `param` can only stop at what is stored, which needs order = \"desc\"",
+        );
     }
     let cursor = Cursor {
         column: field.map(|(name, _)| column_of(&name, columns)).unwrap_or_default(),
@@ -266,12 +285,15 @@ fn window(mut keys: Keys<'_, '_>, at: usize) -> Option<Window> {
         keys.wrong(at, "`window` needs `from`, `to` and `start`");
     }
     let ends = [("exclusive", WindowEnd::Exclusive), ("inclusive", WindowEnd::Inclusive)];
-    let zone = keys.text("tz").map_or_else(|| "UTC".to_owned(), |(zone, at)| {
-        if jiff::tz::TimeZone::get(&zone).is_err() {
-            keys.wrong(at, format!("`tz` {zone:?} is no time zone that this machine knows"));
-        }
-        zone
-    });
+    let zone = keys.text("tz").map_or_else(
+        || "UTC".to_owned(),
+        |(zone, at)| {
+            if jiff::tz::TimeZone::get(&zone).is_err() {
+                keys.wrong(at, format!("`tz` {zone:?} is no time zone that this machine knows"));
+            }
+            zone
+        },
+    );
     let window = Window {
         from: from.unwrap_or_default(),
         to: to.unwrap_or_default(),
@@ -338,7 +360,13 @@ fn columns<'a>(keys: &mut Keys<'_, 'a>, table: &DeTable<'a>) -> BTreeMap<String,
             DeValue::String(word) if word == "drop" => Some(ColumnRule::Drop),
             DeValue::Table(rule) => Some(column(keys.inner(rule.clone()))),
             _ => {
-                keys.wrong(at, format!("the column `{}` must be \"drop\" or a table with name, type or from", name.get_ref()));
+                keys.wrong(
+                    at,
+                    format!(
+                        "the column `{}` must be \"drop\" or a table with name, type or from",
+                        name.get_ref()
+                    ),
+                );
                 None
             }
         };
@@ -372,7 +400,9 @@ fn column(mut keys: Keys<'_, '_>) -> ColumnRule {
 fn deletes(keys: &mut Keys<'_, '_>) -> Option<f64> {
     let snapshot = one_of(keys, "deletes", &[("keep", false), ("snapshot", true)]).unwrap_or(false);
     let share = keys.value("max_share").map(|value| {
-        let share = scalar(value.get_ref()).and_then(|text| text.parse::<f64>().ok()).filter(|s| (0.0..=1.0).contains(s));
+        let share = scalar(value.get_ref())
+            .and_then(|text| text.parse::<f64>().ok())
+            .filter(|s| (0.0..=1.0).contains(s));
         share.unwrap_or_else(|| {
             keys.wrong(value.span().start, "`max_share` must be between 0 and 1");
             MAX_SHARE

@@ -25,7 +25,8 @@ key = ["id"]
 #[test]
 fn shipped_definitions_are_right() {
     let example = include_str!("../../../connectors/example.toml").to_owned();
-    let all = read_all(&[("example.toml".into(), example)]).map_err(|m| m.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let all = read_all(&[("example.toml".into(), example)])
+        .map_err(|m| m.iter().map(ToString::to_string).collect::<Vec<_>>());
     let names: Vec<String> = all.unwrap().into_iter().map(|d| d.name).collect();
     assert_eq!(names, ["acme", "people_ai", "sensource", "statuscake"]);
 }
@@ -74,7 +75,24 @@ parent = { table = "nobody", as = { a = "b" } }
 enabled = { list = "lists", has = "x" }
 cursor = { field = "at", order = "asc" }
 "#;
-    insta::assert_snapshot!(mistakes(text).join("\n"));
+    insta::assert_snapshot!(mistakes(text).join("\n"), @r#"
+    acme.toml:3:8: `name` must be a-z, 0-9 and _, begin with a letter and have at most 40 characters; "Acme Inc" is not
+    acme.toml:4:35: ${config.region} is not in [config]; known there: api_key
+    acme.toml:5:1: unknown key `evry`; known here: name, extends, base_url, check, every, arrays
+    acme.toml:7:20: `type` is "sekret"; it must be one of secret, string, integer, boolean, date, list
+    acme.toml:9:8: `rate` must be a text such as "5/s" or "60/m", or a list of such
+    acme.toml:10:10: `status` must be an HTTP status, 100 to 599
+    acme.toml:10:34: `then` is "panic"; it must be one of empty, skip, retry, fail, halve
+    acme.toml:11:1: `key` is missing; a table without one needs write = "append" or "replace"
+    acme.toml:11:1: table things: `{thing_id}` is not among the columns that `parent.as` brings
+    acme.toml:14:8: `kind` of a page is "ofset"; it must be one of none, page, offset, cursor, link, keyset
+    acme.toml:15:17: the column `a` must be "drop" or a table with name, type or from
+    acme.toml:15:32: unknown key `tpye`; known here: name, type, from
+    acme.toml:16:1: there are two tables "things"
+    acme.toml:16:1: table things: its parent "nobody" is not a table here
+    acme.toml:16:1: table things: `enabled.list` names "lists", which is no list in [config]
+    acme.toml:22:10: a cursor without `param` can only stop at what is stored, which needs order = "desc"
+    "#);
 }
 
 /// A second account of a source takes everything over but its name.
