@@ -4,4 +4,5 @@
 //! asynchronous. The present moment and random seeds are arguments. Imported by all, imports none of ours.
 
 pub mod cell;
+pub mod naming;
 pub mod op;
