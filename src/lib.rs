@@ -7,11 +7,11 @@
 //! monitors/*.toml ─► definitions ─► poll ─► Observation ─► assess ─► Assessment ─► plan ─► publish ─► Qlik Cloud
 //!                                                            └─► board ─► web: metrics, health; log
 //!
-//! connectors/*.toml ─► definitions ─► connectors ─► Op, Op, Checkpoint, Op … ─► destinations (SQLite)
 //! ```
 
 pub mod cli;
 pub mod commands;
+pub mod connectors;
 pub mod definitions;
 pub mod domain;
 pub mod http;
