@@ -10,9 +10,7 @@ use super::CommandError;
 use crate::definitions::monitor;
 use crate::domain::monitor::Monitor;
 use crate::http::{ClientOptions, Network, Redirects};
-use crate::publish::Target;
-use crate::publish::dry_run::DryRun;
-use crate::publish::qlik::{Qlik, QlikCredentials};
+use crate::publish::{DryRun, Qlik, QlikCredentials, Target};
 use crate::settings::{Credentials, ProcessVars, Settings, Tenant};
 
 /// Where `.env` is looked for.

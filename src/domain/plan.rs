@@ -364,14 +364,13 @@ impl Memory {
 
 impl Ours {
     fn is(&self, shown: &Shown) -> bool {
-        match &self.stored {
-            // Without an answer the exact window tells our write, in case the tenant touched up the text.
-            None => self.sent == shown.banner || same_window(&self.sent, &shown.banner),
-            Some(stored) => {
-                let same_time = stored.updated_at.is_some() && stored.updated_at == shown.updated_at;
-                same_time || stored.banner == shown.banner || self.sent == shown.banner
-            }
+        if self.sent == shown.banner || self.stored.as_ref().is_some_and(|s| s.banner == shown.banner) {
+            return true;
         }
+        // In case the tenant touched up the text: the exact window tells our write while we have no answer, and
+        // with one the tenant's own time of the change as well.
+        let no_later = self.stored.as_ref().is_none_or(|s| s.updated_at == shown.updated_at);
+        no_later && same_window(&self.sent, &shown.banner)
     }
 
     fn is_switched_off(&self, banner: &Banner) -> bool {

@@ -89,11 +89,6 @@ pub async fn look(client: &Client, page: &Page, remap: &Remap, timeout: Duration
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "only turns a date in Retry-After into a wait")]
-fn now() -> Timestamp {
-    Timestamp::now()
-}
-
 struct Visit<'a> {
     client: &'a Client,
     root: &'a Url,
@@ -160,7 +155,8 @@ impl Visit<'_> {
     }
 
     fn refused(&mut self, response: &Response, moved: Option<String>) -> Unknown {
-        let wait = http::retry_after(response.headers(), now()).map(|wait| wait.min(MAX_RETRY_AFTER));
+        let wait =
+            http::retry_after(response.headers(), Timestamp::now()).map(|wait| wait.min(MAX_RETRY_AFTER));
         self.retry_after = wait.or(self.retry_after);
         match (response.status(), moved) {
             (StatusCode::TOO_MANY_REQUESTS, _) => Unknown::RateLimited(wait.map_or(0, |wait| wait.as_secs())),

@@ -21,7 +21,6 @@ impl Clock {
     /// The present moment.
     pub fn now(self) -> Timestamp {
         match self.0 {
-            #[expect(clippy::disallowed_methods, reason = "the only reading of the clock")]
             None => Timestamp::now(),
             Some((start, began)) => {
                 let passed = SignedDuration::try_from(began.elapsed()).unwrap_or(SignedDuration::MAX);

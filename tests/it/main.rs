@@ -2,6 +2,12 @@
 //! Start at `fakes` for the servers, then at the module named after the subject.
 
 #[cfg(test)]
+mod binary;
+#[cfg(test)]
+mod daemon;
+#[cfg(test)]
 mod fakes;
 #[cfg(test)]
 mod fakes_check;
+#[cfg(test)]
+mod tidy;

@@ -24,7 +24,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "domain", "settings", "http", "telemetry", "definitions", "store", "poll", "publish", "connectors",
+            "domain",
+            "settings",
+            "http",
+            "telemetry",
+            "definitions",
+            "store",
+            "poll",
+            "publish",
+            "connectors",
             "destinations",
         ],
     ),
@@ -60,7 +68,8 @@ fn module(path: &Path) -> String {
 
 /// The top-level modules that a source names by `crate::`.
 fn imports(text: &str) -> BTreeSet<String> {
-    let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut found = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
@@ -101,7 +110,8 @@ fn imports_follow_the_table() {
 /// `domain` is pure: it names no runtime, no client, no database, no clock.
 #[test]
 fn domain_is_pure() {
-    let banned = ["tokio", "reqwest", "rusqlite", "axum", "std::fs", "std::env", "::now()", "SystemTime", "async fn"];
+    let banned =
+        ["tokio", "reqwest", "rusqlite", "axum", "std::fs", "std::env", "::now()", "SystemTime", "async fn"];
     let mut wrong = Vec::new();
     for path in sources(&root().join("src/domain")) {
         let text = std::fs::read_to_string(&path).unwrap();
