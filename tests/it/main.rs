@@ -10,6 +10,8 @@ mod fakes;
 #[cfg(test)]
 mod fakes_check;
 #[cfg(test)]
+mod qlik;
+#[cfg(test)]
 mod statuspage;
 #[cfg(test)]
 mod tidy;
