@@ -189,11 +189,13 @@ impl Failure {
         if let Some(tls) = causes(error).find_map(tls_error) {
             return Failure::Tls(tls);
         }
-        let text = describe(error);
-        if error.is_connect() {
-            return if text.contains("dns error") { Failure::Dns } else { Failure::Connect(text) };
+        // The resolver's error has no public type; its words are the only sign.
+        let unresolved = causes(error).any(|cause| cause.to_string().to_ascii_lowercase().contains("dns"));
+        match (error.is_connect(), unresolved) {
+            (true, true) => Failure::Dns,
+            (true, false) => Failure::Connect(describe(error)),
+            (false, _) => Failure::Broken(describe(error)),
         }
-        Failure::Broken(text)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Watches: starts each look when it is due, folds what comes back into what is believed, and says so.
 //!
 //! One task owns all of it. It never waits for anything but the next event: looks run beside it, and so does the
-//! writing of our memory. Start at [`Watcher::run`]; [`cycle`](super::watcher::cycle) has the log's side of it.
+//! writing of our memory. Start at [`Watcher::run`]; `cycle` has the log's side of it, `roster` the definitions.
 
 mod cycle;
 mod looks;
@@ -68,7 +68,7 @@ struct Watched {
     /// Told about a failure at this many in a row.
     told: u32,
     looking: bool,
-    /// Which cycle its look belongs to.
+    /// The cycle that waits for its next look; 0 for none.
     cycle: u64,
     not_before: Option<Instant>,
     notes: Vec<String>,
@@ -189,12 +189,11 @@ impl Watcher {
             return;
         }
         if watched.not_before.is_some_and(|not_before| now < not_before) {
-            self.cycle.answered(watched.cycle, number);
+            self.cycle.answered(std::mem::take(&mut watched.cycle), number);
             self.finish_cycle_if_done();
             return;
         }
         watched.not_before = None;
-        watched.cycle = number;
         match &watched.monitor.source {
             Source::Page(_) => {
                 watched.looking = true;
@@ -246,7 +245,7 @@ impl Watcher {
         if kept_changed {
             self.dirty.insert(name.to_owned(), state.clone());
         }
-        self.cycle.count(watched.cycle, number, &seen.outcome);
+        self.cycle.count(std::mem::take(&mut watched.cycle), number, &seen.outcome);
         self.board.update(|board| {
             let view = board.monitors.entry(name.to_owned()).or_default();
             view.looked(took, not_modified, seen.outcome.as_ref().err());
