@@ -11,6 +11,7 @@ mod fakes;
 mod fakes_check;
 #[cfg(test)]
 mod log_file;
+mod qlik;
 #[cfg(test)]
 mod statuspage;
 #[cfg(test)]
