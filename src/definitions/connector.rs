@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{File, Keys};
 use super::{Mistake, toml_files};
 use crate::domain::config::{ConfigKey, ConfigKind};
-use crate::domain::connector::{Arrays, Auth, Definition, HttpRules};
+use crate::domain::connector::{Arrays, Auth, Definition};
 use crate::domain::template::Template;
 
 /// The version of the language that is read.
@@ -185,7 +185,7 @@ fn read_file<'a>(
         arrays: head.arrays.unwrap_or(Arrays::Json),
         config,
         auth: auth.flatten().unwrap_or(Auth::None),
-        http: http.unwrap_or_else(HttpRules::default),
+        http: http.unwrap_or_default(),
         tables: Vec::new(),
         source: text.to_owned(),
     };

@@ -11,6 +11,7 @@ mod fakes;
 mod fakes_check;
 #[cfg(test)]
 mod log_file;
+#[cfg(test)]
 mod qlik;
 #[cfg(test)]
 mod statuspage;
