@@ -6,6 +6,8 @@ mod binary;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod fakes;
 #[cfg(test)]
 mod fakes_check;
