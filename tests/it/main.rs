@@ -12,4 +12,9 @@ mod fakes;
 #[cfg(test)]
 mod fakes_check;
 #[cfg(test)]
+mod log_file;
+mod qlik;
+#[cfg(test)]
+mod statuspage;
+#[cfg(test)]
 mod tidy;
