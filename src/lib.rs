@@ -10,4 +10,5 @@
 //! ```
 
 pub mod connectors;
+pub mod destinations;
 pub mod domain;

@@ -70,7 +70,7 @@ fn bounded(name: String, source: &str) -> String {
         return name;
     }
     let kept: String = name.chars().take(MAX_LENGTH - 9).collect();
-    format!("{kept}_{:08x}", fnv1a(source))
+    format!("{}_{:08x}", kept.trim_end_matches('_'), fnv1a(source))
 }
 
 /// FNV-1a, 32 bits: small, and the same for ever, as names in tables must be.

@@ -217,8 +217,8 @@ impl Sink<'_> {
     }
 
     fn fallback(&self, fallbacks: &[(String, String)], row: &[Cell]) -> Option<String> {
-        fallbacks.iter().find_map(|(prefix, column)| {
-            let text = row.get(self.plan.place(column)?)?.to_text()?;
+        fallbacks.iter().find_map(|(prefix, field)| {
+            let text = row.get(self.plan.place(&self.plan.column_of(field))?)?.to_text()?;
             Some(format!("{prefix}{text}"))
         })
     }

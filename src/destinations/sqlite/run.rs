@@ -1,0 +1,303 @@
+//! One run under way: what it has gathered, what it has counted, and which tables it writes to.
+//!
+//! Counts follow the transactions: those of one that was rolled back are forgotten with its rows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::time::Instant;
+
+use rusqlite::Connection;
+
+use super::rows::Target;
+use super::table::{self, Trouble, refuse};
+use super::{complete, ledger};
+use crate::destinations::{Account, Begin, DestinationError, Outcome, Report};
+use crate::domain::op::{Checkpoint, End, Rejected, Rows, Sweep, TableShape, Tally, Write};
+
+pub(super) struct Running {
+    pub(super) number: i64,
+    /// When the oldest op that is not yet committed came.
+    pub(super) waiting_since: Option<Instant>,
+    begin: Begin,
+    synced: String,
+    /// Held as long as the run.
+    _lock: File,
+    stored: BTreeMap<String, TableShape>,
+    tables: HashMap<String, Table>,
+    gathered: Vec<Rows>,
+    rejected: Vec<Rejected>,
+    checkpoints: Vec<Checkpoint>,
+    /// Checkpoints of tables that are being replaced: nothing of them is stored before their end.
+    held: BTreeMap<String, Checkpoint>,
+    tallies: BTreeMap<String, Tally>,
+    committed: BTreeMap<String, Tally>,
+    notes: Vec<String>,
+    /// Why something is missing though nothing failed.
+    doubts: Vec<String>,
+}
+
+/// A table this run writes to.
+struct Table {
+    shape: TableShape,
+    target: Target,
+    /// A replaced table whose rows are staged and not yet in place.
+    staged: bool,
+}
+
+/// The end of a run, ready for the ledger.
+pub(super) struct Closing {
+    pub(super) report: Report,
+    outcome: Outcome,
+}
+
+impl Running {
+    pub(super) fn open(db: &Connection, begin: Begin, lock: File) -> Result<Self, Trouble> {
+        let number = ledger::open_run(db, begin.started)?;
+        for table in table::dropped(db)? {
+            ledger::forget(db, &table)?;
+            db.execute("DELETE FROM _tables WHERE name = ?", [&table])?;
+        }
+        for table in &begin.full_refresh {
+            ledger::forget(db, table)?;
+        }
+        Ok(Self {
+            number,
+            waiting_since: None,
+            synced: ledger::text_of(begin.started),
+            begin,
+            _lock: lock,
+            stored: table::all(db)?,
+            tables: HashMap::new(),
+            gathered: Vec::new(),
+            rejected: Vec::new(),
+            checkpoints: Vec::new(),
+            held: BTreeMap::new(),
+            tallies: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            notes: Vec::new(),
+            doubts: Vec::new(),
+        })
+    }
+
+    pub(super) fn gather(&mut self, rows: Rows) {
+        self.gathered.push(rows);
+    }
+
+    pub(super) fn gathered_rows(&self) -> usize {
+        self.gathered.iter().map(|rows| rows.rows.len()).sum()
+    }
+
+    pub(super) fn reject(&mut self, rows: Vec<Rejected>) {
+        for row in &rows {
+            let tally = self.tallies.entry(row.table.clone()).or_default();
+            tally.seen += 1;
+            tally.rejected += 1;
+        }
+        self.rejected.extend(rows);
+    }
+
+    pub(super) fn checkpoint(&mut self, checkpoint: Checkpoint) {
+        let (held, now): (Vec<_>, Vec<_>) = checkpoint
+            .entries
+            .into_iter()
+            .partition(|(table, ..)| self.tables.get(table).is_some_and(|table| table.staged));
+        for entry in held {
+            self.held.entry(entry.0.clone()).or_default().entries.push(entry);
+        }
+        self.checkpoints.push(Checkpoint { entries: now });
+    }
+
+    /// Whether rows of this shape can be written as the table is.
+    pub(super) fn fits(&self, shape: &TableShape) -> bool {
+        self.tables.get(&shape.table).is_some_and(|table| table.shape == *shape)
+    }
+
+    pub(super) fn adopt(&mut self, db: &Connection, told: &TableShape) -> Result<(), Trouble> {
+        let Some(adopted) = table::adopt(db, self.stored.get(&told.table), told)? else { return Ok(()) };
+        let shape = adopted.shape;
+        for (column, _) in &adopted.converted {
+            self.notes.push(format!(
+                "column {column} of table {} became wider: its rows were converted",
+                told.table
+            ));
+        }
+        let sweeping = self.begin.sweeping.contains(&told.table) && !shape.key.is_empty();
+        if sweeping {
+            complete::remember_keys(db, &shape)?;
+        }
+        let replaced = shape.write == Write::Replace;
+        if replaced {
+            complete::stage(db, &shape)?;
+        }
+        complete::convert(db, &shape, &adopted.converted, sweeping, replaced)?;
+        let target = Target::new(&shape, sweeping);
+        self.tables.insert(told.table.clone(), Table { shape: shape.clone(), target, staged: replaced });
+        self.stored.insert(told.table.clone(), shape);
+        Ok(())
+    }
+
+    /// Writes the gathered rows: those of one table, for as long as its shape stays, in one go.
+    pub(super) fn write_rows(&mut self, db: &Connection) -> Result<(), Trouble> {
+        let gathered = std::mem::take(&mut self.gathered);
+        let mut by_table: BTreeMap<&str, Vec<&Rows>> = BTreeMap::new();
+        for rows in &gathered {
+            by_table.entry(&rows.shape.table).or_default().push(rows);
+        }
+        for (name, batches) in by_table {
+            let Some(table) = self.tables.get(name) else {
+                return Err(refuse(name, "rows came before the table's shape: a mistake of the connector"));
+            };
+            let tally = self.tallies.entry(name.to_owned()).or_default();
+            table.target.write(db, &batches, &self.synced, table.staged, tally)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what goes with the rows: rejects, checkpoints and counts.
+    pub(super) fn write_rest(&mut self, db: &Connection) -> Result<(), Trouble> {
+        ledger::reject(db, self.number, &self.rejected)?;
+        for checkpoint in &self.checkpoints {
+            ledger::save(db, checkpoint)?;
+        }
+        let started = self.begin.started;
+        for (table, tally) in &self.tallies {
+            let staged = self.tables.get(table).is_some_and(|table| table.staged);
+            if !staged && self.committed.get(table) != Some(tally) {
+                ledger::count(db, self.number, started, table, tally)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The transaction is through.
+    pub(super) fn committed(&mut self) {
+        self.rejected.clear();
+        self.checkpoints.clear();
+        self.committed.clone_from(&self.tallies);
+        self.waiting_since = None;
+    }
+
+    /// The table was read to its end.
+    pub(super) fn complete(
+        &mut self,
+        db: &Connection,
+        name: &str,
+        sweep: Option<Sweep>,
+    ) -> Result<(), Trouble> {
+        let stored = self.stored.get(name).cloned();
+        if let Some(shape) = stored.as_ref().filter(|shape| shape.write == Write::Replace) {
+            if !self.tables.contains_key(name) {
+                self.adopt(db, shape)?;
+            }
+            complete::replace(db, shape, self.tallies.entry(name.to_owned()).or_default())?;
+        } else if let (Some(shape), Some(sweep)) = (&stored, sweep)
+            && !shape.key.is_empty()
+        {
+            if self.begin.sweeping.contains(name) {
+                let tally = self.tallies.entry(name.to_owned()).or_default();
+                if let Err(refused) = complete::sweep(db, shape, sweep, &self.synced, tally)? {
+                    self.doubts.push(format!("table {name}: {refused}"));
+                }
+            } else {
+                self.doubts
+                    .push(format!("table {name}: its keys were not remembered, nothing was marked deleted"));
+            }
+        }
+        complete::forget(db, name)?;
+        self.tables.remove(name);
+        if let Some(held) = self.held.remove(name) {
+            self.checkpoints.push(held);
+        }
+        Ok(())
+    }
+
+    /// What the run comes to. After a failure only what was committed counts.
+    pub(super) fn report(&mut self, mut outcome: Outcome, failure: Option<&DestinationError>) -> Closing {
+        let mut tallies = std::mem::take(&mut self.committed);
+        for (name, table) in self.tables.iter().filter(|(_, table)| table.staged) {
+            let rejected = tallies.get(name).map_or(0, |tally| tally.rejected);
+            if let Some(tally) = tallies.get_mut(name) {
+                *tally = Tally { seen: rejected, rejected, ..Tally::default() };
+            }
+            let name = &table.shape.table;
+            self.notes.push(format!("table {name} was not read to its end: its rows were not replaced"));
+        }
+        let rejected: u64 = tallies.values().map(|tally| tally.rejected).sum();
+        let mut reasons = std::mem::take(&mut self.doubts);
+        if rejected > 0 {
+            reasons.push(format!("{rejected} rows were rejected, see _rejected"));
+        }
+        if let Some(failure) = failure {
+            outcome.run.end = End::Failed;
+            outcome.run.reason = Some(failure.to_string());
+        } else if !reasons.is_empty() {
+            worsen(&mut outcome.run, &reasons.join("; "));
+        }
+        for (name, account) in &mut outcome.tables {
+            let doubt = reasons.iter().find(|reason| reason.starts_with(&format!("table {name}: ")));
+            let rejected = tallies.get(name).map_or(0, |tally| tally.rejected);
+            if failure.is_some() && account.end == End::Complete {
+                worsen(account, "the run failed");
+            } else if let Some(doubt) = doubt {
+                worsen(account, doubt);
+            } else if rejected > 0 {
+                worsen(account, &format!("{rejected} rows were rejected, see _rejected"));
+            }
+        }
+        let report = Report {
+            end: outcome.run.end,
+            reason: outcome.run.reason.clone(),
+            tallies,
+            notes: std::mem::take(&mut self.notes),
+        };
+        Closing { report, outcome }
+    }
+
+    /// Enters the end in the ledger and forgets the run's temporary tables.
+    pub(super) fn close(&self, db: &Connection, closing: &Closing) -> Result<(), Trouble> {
+        let (run, started, outcome) = (self.number, self.begin.started, &closing.outcome);
+        let tallies = &closing.report.tallies;
+        let mut whole = Tally::default();
+        for tally in tallies.values() {
+            add(&mut whole, tally);
+        }
+        ledger::count(db, run, started, ledger::WHOLE_RUN, &whole)?;
+        ledger::close(db, run, ledger::WHOLE_RUN, outcome.ended, &outcome.run)?;
+        let unasked = tallies.keys().filter(|table| !outcome.tables.contains_key(*table));
+        for table in outcome.tables.keys().chain(unasked) {
+            let account = outcome.tables.get(table).cloned().unwrap_or_else(|| Account {
+                requests: 0,
+                retries: 0,
+                waited_ms: 0,
+                ..outcome.run.clone()
+            });
+            ledger::count(db, run, started, table, &tallies.get(table).copied().unwrap_or_default())?;
+            ledger::close(db, run, table, outcome.ended, &account)?;
+        }
+        for table in self.tables.keys() {
+            complete::forget(db, table)?;
+        }
+        Ok(())
+    }
+}
+
+/// Never greener than the rows allow.
+fn worsen(account: &mut Account, reason: &str) {
+    if account.end == End::Complete {
+        account.end = End::Partial;
+    }
+    account.reason = Some(match account.reason.take() {
+        Some(first) => format!("{first}; {reason}"),
+        None => reason.to_owned(),
+    });
+}
+
+fn add(sum: &mut Tally, tally: &Tally) {
+    sum.seen += tally.seen;
+    sum.inserted += tally.inserted;
+    sum.updated += tally.updated;
+    sum.unchanged += tally.unchanged;
+    sum.duplicate += tally.duplicate;
+    sum.rejected += tally.rejected;
+    sum.deleted += tally.deleted;
+}
