@@ -12,7 +12,14 @@ use super::rows::Target;
 use super::table::{self, Trouble, refuse};
 use super::{complete, ledger};
 use crate::destinations::{Account, Begin, DestinationError, Outcome, Report};
+use crate::domain::cell::Cell;
 use crate::domain::op::{Checkpoint, End, Rejected, Rows, Sweep, TableShape, Tally, Write};
+
+/// Rows in one transaction. Larger ones are faster still, but hold more memory and lose more to a crash.
+const COMMIT_ROWS: usize = 10_000;
+
+/// Text in one transaction, in bytes: the same bound for rows that are large.
+const COMMIT_BYTES: usize = 16 * 1024 * 1024;
 
 pub(super) struct Running {
     pub(super) number: i64,
@@ -25,6 +32,10 @@ pub(super) struct Running {
     stored: BTreeMap<String, TableShape>,
     tables: HashMap<String, Table>,
     gathered: Vec<Rows>,
+    gathered_rows: usize,
+    gathered_bytes: usize,
+    /// Appended rows came that no checkpoint covers yet.
+    pub(super) uncovered: bool,
     rejected: Vec<Rejected>,
     checkpoints: Vec<Checkpoint>,
     /// Checkpoints of tables that are being replaced: nothing of them is stored before their end.
@@ -69,6 +80,9 @@ impl Running {
             stored: table::all(db)?,
             tables: HashMap::new(),
             gathered: Vec::new(),
+            gathered_rows: 0,
+            gathered_bytes: 0,
+            uncovered: false,
             rejected: Vec::new(),
             checkpoints: Vec::new(),
             held: BTreeMap::new(),
@@ -80,14 +94,20 @@ impl Running {
     }
 
     pub(super) fn gather(&mut self, rows: Rows) {
+        self.uncovered |= rows.shape.write == Write::Append;
+        self.gathered_bytes += rows.rows.iter().flatten().map(Cell::text_len).sum::<usize>();
+        self.gathered_rows += rows.rows.len();
         self.gathered.push(rows);
     }
 
-    pub(super) fn gathered_rows(&self) -> usize {
-        self.gathered.iter().map(|rows| rows.rows.len()).sum()
+    /// Whether enough has gathered for a commit.
+    pub(super) fn is_full(&self) -> bool {
+        self.gathered_rows >= COMMIT_ROWS || self.gathered_bytes >= COMMIT_BYTES
     }
 
     pub(super) fn reject(&mut self, rows: Vec<Rejected>) {
+        self.gathered_rows += rows.len();
+        self.gathered_bytes += rows.iter().map(|row| row.raw.len()).sum::<usize>();
         for row in &rows {
             let tally = self.tallies.entry(row.table.clone()).or_default();
             tally.seen += 1;
@@ -96,11 +116,12 @@ impl Running {
         self.rejected.extend(rows);
     }
 
+    /// Takes a checkpoint. What it covers may be stored from now on, and not before if it was appended: rows of a
+    /// table without a key that are read twice are stored twice.
     pub(super) fn checkpoint(&mut self, checkpoint: Checkpoint) {
-        let (held, now): (Vec<_>, Vec<_>) = checkpoint
-            .entries
-            .into_iter()
-            .partition(|(table, ..)| self.tables.get(table).is_some_and(|table| table.staged));
+        let (held, now): (Vec<_>, Vec<_>) = checkpoint.entries.into_iter().partition(|(table, ..)| {
+            self.stored.get(table).is_some_and(|shape| shape.write == Write::Replace)
+        });
         for entry in held {
             self.held.entry(entry.0.clone()).or_default().entries.push(entry);
         }
@@ -139,17 +160,27 @@ impl Running {
     /// Writes the gathered rows: those of one table, for as long as its shape stays, in one go.
     pub(super) fn write_rows(&mut self, db: &Connection) -> Result<(), Trouble> {
         let gathered = std::mem::take(&mut self.gathered);
+        for rows in &gathered {
+            if !self.tables.contains_key(&rows.shape.table) {
+                self.adopt(db, &rows.shape)?;
+            }
+        }
         let mut by_table: BTreeMap<&str, Vec<&Rows>> = BTreeMap::new();
         for rows in &gathered {
             by_table.entry(&rows.shape.table).or_default().push(rows);
         }
         for (name, batches) in by_table {
             let Some(table) = self.tables.get(name) else {
-                return Err(refuse(name, "rows came before the table's shape: a mistake of the connector"));
+                return Err(refuse(
+                    name,
+                    "rows came whose key columns hold nothing: a mistake of the connector",
+                ));
             };
             let tally = self.tallies.entry(name.to_owned()).or_default();
             table.target.write(db, &batches, &self.synced, table.staged, tally)?;
         }
+        self.gathered_rows = self.rejected.len();
+        self.gathered_bytes = self.rejected.iter().map(|row| row.raw.len()).sum();
         Ok(())
     }
 
@@ -173,8 +204,21 @@ impl Running {
     pub(super) fn committed(&mut self) {
         self.rejected.clear();
         self.checkpoints.clear();
+        self.gathered_rows = 0;
+        self.gathered_bytes = 0;
+        self.uncovered = false;
         self.committed.clone_from(&self.tallies);
         self.waiting_since = None;
+    }
+
+    /// Forgets what was taken since the last commit; its transaction is rolled back.
+    pub(super) fn discard(&mut self) {
+        self.gathered.clear();
+        self.tallies.clone_from(&self.committed);
+        self.committed();
+        self.notes.push(
+            "rows that no checkpoint covers were not appended: the next run reads them again".to_owned(),
+        );
     }
 
     /// The table was read to its end.

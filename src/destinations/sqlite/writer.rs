@@ -17,10 +17,7 @@ use super::run::Running;
 use super::table::{self, Trouble};
 use super::{Ask, Failure, ledger};
 use crate::destinations::{Begin, DestinationError, Outcome, Report};
-use crate::domain::op::{Op, State, TableShape};
-
-/// Rows in one transaction. Larger ones are faster still, but hold more memory and lose more to a crash.
-const COMMIT_ROWS: usize = 10_000;
+use crate::domain::op::{End, Op, State, TableShape};
 
 /// How long anything waits for its commit, so that a slow source's rows and progress are soon there.
 const COMMIT_AFTER: Duration = Duration::from_secs(2);
@@ -49,7 +46,7 @@ impl Writer {
                     match clock.block_on(async { tokio::time::timeout(left, inbox.recv()).await }) {
                         Ok(ask) => ask,
                         Err(_) => {
-                            let committed = self.commit();
+                            let committed = self.commit_or_spill();
                             self.remember_failure(committed);
                             continue;
                         }
@@ -135,18 +132,15 @@ impl Writer {
         let taken = match op {
             Op::Rows(rows) => {
                 run.gather(rows);
-                if run.gathered_rows() < COMMIT_ROWS {
-                    return Ok(());
-                }
-                return self.commit();
+                return if run.is_full() { self.commit_or_spill() } else { Ok(()) };
             }
             Op::Rejected(rows) => {
                 run.reject(rows);
-                Ok(())
+                return if run.is_full() { self.commit_or_spill() } else { Ok(()) };
             }
             Op::Checkpoint(checkpoint) => {
                 run.checkpoint(checkpoint);
-                Ok(())
+                return if run.uncovered { self.commit() } else { Ok(()) };
             }
             Op::Shape(shape) => {
                 if run.fits(&shape) {
@@ -184,9 +178,23 @@ impl Writer {
         Ok(())
     }
 
+    /// Makes room. Appended rows without their checkpoint are written, but stay in the open transaction.
+    fn commit_or_spill(&mut self) -> Result<(), DestinationError> {
+        if !self.run.as_ref().is_some_and(|run| run.uncovered) {
+            return self.commit();
+        }
+        if let Some(run) = &mut self.run {
+            run.waiting_since = None;
+        }
+        self.in_order(|_, _| Ok(())).map_err(|trouble| self.judge("storing rows", trouble))
+    }
+
     fn end(&mut self, outcome: Outcome) -> Result<Report, DestinationError> {
         if self.run.is_none() {
             return Err(DestinationError::OutOfOrder("no run is under way: begin one first"));
+        }
+        if outcome.run.end != End::Complete {
+            self.discard_uncovered();
         }
         let failure = self.failed.get().or_else(|| self.commit().err());
         if failure.is_some() {
@@ -212,8 +220,18 @@ impl Writer {
         }
     }
 
+    fn discard_uncovered(&mut self) {
+        if self.run.as_ref().is_some_and(|run| run.uncovered) {
+            self.roll_back();
+            if let Some(run) = &mut self.run {
+                run.discard();
+            }
+        }
+    }
+
     /// The last thing: a run that nobody ended keeps what it had.
     fn stop(&mut self) -> Result<(), DestinationError> {
+        self.discard_uncovered();
         if self.run.is_some() && self.failed.get().is_none() {
             let committed = self.commit();
             self.run = None;
