@@ -3,6 +3,15 @@
 //! Everything here is pure: no input or output, no clock, no randomness, no environment, nothing
 //! asynchronous. The present moment and random seeds are arguments. Imported by all, imports none of ours.
 
+pub mod assess;
+pub mod banner;
 pub mod cell;
+pub mod freshness;
+pub mod monitor;
 pub mod naming;
+pub mod observation;
 pub mod op;
+pub mod plan;
+pub mod schedule;
+pub mod severity;
+pub mod text;

@@ -147,8 +147,10 @@ impl Place {
 
     fn tune(&self, db: &Connection) -> Result<(), rusqlite::Error> {
         db.busy_timeout(BUSY_TIMEOUT)?;
-        // Only works on a file without tables and before the log is switched on.
-        db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        // Only works on a file without tables and before the log is switched on; later it would ask for a lock.
+        if db.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0 {
+            db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        }
         db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         // A checkpoint survives a power loss; with commits this large it costs a few percent.
         db.pragma_update(None, "synchronous", "FULL")?;

@@ -15,10 +15,13 @@ use crate::destinations::{Account, Begin, DestinationError, Outcome, Report};
 use crate::domain::cell::Cell;
 use crate::domain::op::{Checkpoint, End, Rejected, Rows, Sweep, TableShape, Tally, Write};
 
-/// Rows in one transaction. Larger ones are faster still, but hold more memory and lose more to a crash.
+/// Rows gathered for one transaction. Larger ones are faster still, but hold more memory and lose more to a crash.
 const COMMIT_ROWS: usize = 10_000;
 
-/// Text in one transaction, in bytes: the same bound for rows that are large.
+/// Rows after which a transaction no longer waits for a checkpoint: the log must not grow without end.
+const MOST_ROWS: usize = 50_000;
+
+/// Text gathered for one transaction, in bytes: the same bound for rows that are large.
 const COMMIT_BYTES: usize = 16 * 1024 * 1024;
 
 pub(super) struct Running {
@@ -34,6 +37,8 @@ pub(super) struct Running {
     gathered: Vec<Rows>,
     gathered_rows: usize,
     gathered_bytes: usize,
+    /// Rows written in the open transaction.
+    written_rows: usize,
     /// Appended rows came that no checkpoint covers yet.
     pub(super) uncovered: bool,
     rejected: Vec<Rejected>,
@@ -82,6 +87,7 @@ impl Running {
             gathered: Vec::new(),
             gathered_rows: 0,
             gathered_bytes: 0,
+            written_rows: 0,
             uncovered: false,
             rejected: Vec::new(),
             checkpoints: Vec::new(),
@@ -103,6 +109,16 @@ impl Running {
     /// Whether enough has gathered for a commit.
     pub(super) fn is_full(&self) -> bool {
         self.gathered_rows >= COMMIT_ROWS || self.gathered_bytes >= COMMIT_BYTES
+    }
+
+    /// Whether a checkpoint that came now should be committed at once.
+    pub(super) fn is_due(&self) -> bool {
+        self.uncovered || self.written_rows > 0 || self.is_full()
+    }
+
+    /// Whether the transaction has waited long enough for a checkpoint.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.written_rows >= MOST_ROWS
     }
 
     pub(super) fn reject(&mut self, rows: Vec<Rejected>) {
@@ -179,6 +195,7 @@ impl Running {
             let tally = self.tallies.entry(name.to_owned()).or_default();
             table.target.write(db, &batches, &self.synced, table.staged, tally)?;
         }
+        self.written_rows += self.gathered_rows.saturating_sub(self.rejected.len());
         self.gathered_rows = self.rejected.len();
         self.gathered_bytes = self.rejected.iter().map(|row| row.raw.len()).sum();
         Ok(())
@@ -206,6 +223,7 @@ impl Running {
         self.checkpoints.clear();
         self.gathered_rows = 0;
         self.gathered_bytes = 0;
+        self.written_rows = 0;
         self.uncovered = false;
         self.committed.clone_from(&self.tallies);
         self.waiting_since = None;

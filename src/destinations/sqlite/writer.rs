@@ -1,8 +1,8 @@
 //! The thread that owns the connection: it gathers ops and commits them.
 //!
 //! Rows wait outside any transaction until about 10,000 are there, so that the file is locked only while it is
-//! really written. What one transaction holds is always a prefix of the stream of ops: that is why rows and the
-//! checkpoints behind them cannot come apart. Start at [`Writer::run`], then [`Writer::take`] and
+//! really written. A transaction ends with a checkpoint wherever one comes soon enough, and always holds the next
+//! stretch of the stream of ops: that is why a checkpoint is never there without its rows. Start at [`Writer::run`], then [`Writer::take`] and
 //! [`Writer::commit`].
 
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ impl Writer {
                     match clock.block_on(async { tokio::time::timeout(left, inbox.recv()).await }) {
                         Ok(ask) => ask,
                         Err(_) => {
-                            let committed = self.commit_or_spill();
+                            let committed = self.commit_early();
                             self.remember_failure(committed);
                             continue;
                         }
@@ -132,15 +132,15 @@ impl Writer {
         let taken = match op {
             Op::Rows(rows) => {
                 run.gather(rows);
-                return if run.is_full() { self.commit_or_spill() } else { Ok(()) };
+                return if run.is_full() { self.spill() } else { Ok(()) };
             }
             Op::Rejected(rows) => {
                 run.reject(rows);
-                return if run.is_full() { self.commit_or_spill() } else { Ok(()) };
+                return if run.is_full() { self.spill() } else { Ok(()) };
             }
             Op::Checkpoint(checkpoint) => {
                 run.checkpoint(checkpoint);
-                return if run.uncovered { self.commit() } else { Ok(()) };
+                return if run.is_due() { self.commit() } else { Ok(()) };
             }
             Op::Shape(shape) => {
                 if run.fits(&shape) {
@@ -178,15 +178,21 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes room. Appended rows without their checkpoint are written, but stay in the open transaction.
-    fn commit_or_spill(&mut self) -> Result<(), DestinationError> {
-        if !self.run.as_ref().is_some_and(|run| run.uncovered) {
-            return self.commit();
+    /// Writes what has gathered, and leaves the commit to the checkpoint behind it, if that comes soon.
+    fn spill(&mut self) -> Result<(), DestinationError> {
+        self.in_order(|_, _| Ok(())).map_err(|trouble| self.judge("storing rows", trouble))?;
+        if self.run.as_ref().is_some_and(Running::is_overdue) { self.commit_early() } else { Ok(()) }
+    }
+
+    /// Commits without waiting for a checkpoint: the same rows may come once more, which only appended ones mind.
+    fn commit_early(&mut self) -> Result<(), DestinationError> {
+        match &mut self.run {
+            Some(run) if run.uncovered => {
+                run.waiting_since = None;
+                Ok(())
+            }
+            _ => self.commit(),
         }
-        if let Some(run) = &mut self.run {
-            run.waiting_since = None;
-        }
-        self.in_order(|_, _| Ok(())).map_err(|trouble| self.judge("storing rows", trouble))
     }
 
     fn end(&mut self, outcome: Outcome) -> Result<Report, DestinationError> {

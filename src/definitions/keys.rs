@@ -1,0 +1,150 @@
+//! A table of a definition, read key by key so that all its mistakes come out together, each with its place.
+//!
+//! A derive would stop at the first mistake. Start at [`Keys::of`]; [`Keys::finish`] tells unknown keys.
+
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::{Mistake, line_and_column};
+use crate::domain::severity::Severity;
+
+/// Collects the mistakes of one file.
+pub struct File<'a> {
+    name: String,
+    text: &'a str,
+    /// In order of discovery.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl<'a> File<'a> {
+    /// A file's content under the name a person knows it by.
+    pub fn new(name: impl Into<String>, text: &'a str) -> File<'a> {
+        File { name: name.into(), text, mistakes: Vec::new() }
+    }
+
+    /// The root table; a syntax error is a mistake, and then there is none.
+    pub fn parse(&mut self) -> Option<DeTable<'a>> {
+        match DeTable::parse(self.text) {
+            Ok(table) => Some(table.into_inner()),
+            Err(error) => {
+                self.wrong(error.span().map(|span| span.start), error.message().replace('\n', "; "));
+                None
+            }
+        }
+    }
+
+    /// Notes a mistake at a byte offset.
+    pub fn wrong(&mut self, offset: Option<usize>, message: impl Into<String>) {
+        let at = offset.map(|offset| line_and_column(self.text, offset));
+        self.mistakes.push(Mistake { file: self.name.clone(), at, message: message.into() });
+    }
+}
+
+/// One table of a file.
+pub struct Keys<'f, 'a> {
+    file: &'f mut File<'a>,
+    table: DeTable<'a>,
+    known: Vec<&'static str>,
+}
+
+impl<'f, 'a> Keys<'f, 'a> {
+    /// Begins to read a table.
+    pub fn of(file: &'f mut File<'a>, table: DeTable<'a>) -> Keys<'f, 'a> {
+        Keys { file, table, known: Vec::new() }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'a>>> {
+        self.known.push(key);
+        self.table.remove(&Spanned::new(0..0, DeString::from(key)))
+    }
+
+    /// Notes a mistake about a key that was taken.
+    pub fn wrong(&mut self, offset: usize, message: impl Into<String>) {
+        self.file.wrong(Some(offset), message);
+    }
+
+    /// Notes a mistake about the table as a whole.
+    pub fn missing(&mut self, message: impl Into<String>) {
+        self.file.wrong(None, message);
+    }
+
+    fn typed<T>(
+        &mut self,
+        key: &'static str,
+        what: &str,
+        read: impl Fn(&DeValue<'a>) -> Option<T>,
+    ) -> Option<(T, usize)> {
+        let value = self.take(key)?;
+        let offset = value.span().start;
+        let read = read(value.get_ref());
+        if read.is_none() {
+            self.wrong(offset, format!("`{key}` must be {what}"));
+        }
+        read.map(|read| (read, offset))
+    }
+
+    /// A text and where it stands.
+    pub fn text(&mut self, key: &'static str) -> Option<(String, usize)> {
+        self.typed(key, "a text in quotes", |value| value.as_str().map(str::to_owned))
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&mut self, key: &'static str) -> Option<bool> {
+        self.typed(key, "true or false", DeValue::as_bool).map(|(flag, _)| flag)
+    }
+
+    /// A whole number from 1 up.
+    pub fn count(&mut self, key: &'static str) -> Option<u32> {
+        let read = |value: &DeValue<'a>| {
+            let number = value.as_integer()?;
+            u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| *n > 0)
+        };
+        self.typed(key, "a whole number of at least 1", read).map(|(count, _)| count)
+    }
+
+    /// A duration such as `"90s"`, at least `least`.
+    pub fn duration(&mut self, key: &'static str, least: Duration) -> Option<Duration> {
+        let what = format!("a duration in quotes of at least {least:?} (examples: \"90s\", \"2h\")");
+        let read = |value: &DeValue<'a>| {
+            value.as_str().and_then(crate::domain::schedule::parse_duration).filter(|d| *d >= least)
+        };
+        self.typed(key, &what, read).map(|(duration, _)| duration)
+    }
+
+    /// One of the severities.
+    pub fn severity(&mut self, key: &'static str) -> Option<Severity> {
+        let what = "one of none, maintenance, minor, major, critical, in quotes";
+        self.typed(key, what, |value| value.as_str()?.parse().ok()).map(|(severity, _)| severity)
+    }
+
+    /// A list of texts.
+    pub fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let read = |value: &DeValue<'a>| {
+            let items = value.as_array()?.iter();
+            items.map(|item| item.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        };
+        self.typed(key, "a list of texts in quotes", read).map(|(texts, _)| texts)
+    }
+
+    /// A table from severities to severities.
+    pub fn severities(&mut self, key: &'static str) -> Option<Vec<(Severity, Severity)>> {
+        let what = "a table of severities: { maintenance = \"none\", minor = \"maintenance\" }";
+        let read = |value: &DeValue<'a>| {
+            let pairs = value.as_table()?.iter();
+            pairs
+                .map(|(from, to)| Some((from.get_ref().parse().ok()?, to.get_ref().as_str()?.parse().ok()?)))
+                .collect::<Option<Vec<_>>>()
+        };
+        self.typed(key, what, read).map(|(pairs, _)| pairs)
+    }
+
+    /// Tells what is left over: keys nobody knows.
+    pub fn finish(self) {
+        for (key, _) in &self.table {
+            let message = format!("unknown key `{}`; known here: {}", key.get_ref(), self.known.join(", "));
+            self.file.wrong(Some(key.span().start), message);
+        }
+    }
+}

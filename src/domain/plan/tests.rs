@@ -1,0 +1,296 @@
+//! The rules of the banner, each by example, and then all of them against random histories of one tenant.
+
+use super::*;
+use proptest::prelude::*;
+
+const LEASE: Duration = Duration::from_secs(4 * 3600);
+
+/// One tenant with people in it, and us.
+struct World {
+    now: Timestamp,
+    slot: Option<Shown>,
+    memory: Memory,
+    policy: Policy,
+    wish: Wish,
+    writes: Vec<Why>,
+    /// The last banner that a person left enabled.
+    person: Option<Banner>,
+}
+
+impl World {
+    fn new(policy: Policy) -> World {
+        let now = "2026-05-02T09:00:00Z".parse().unwrap();
+        let memory = Memory::default();
+        World { now, slot: None, memory, policy, wish: Wish::Quiet, writes: vec![], person: None }
+    }
+
+    fn borrow() -> World {
+        World::new(Policy { lease: LEASE, resolved_for: Duration::ZERO, foreign: Foreign::Borrow })
+    }
+
+    fn wait(&mut self, minutes: i64) -> &mut World {
+        self.now = self.now.checked_add(jiff::SignedDuration::from_mins(minutes)).unwrap();
+        self
+    }
+
+    fn raise(&mut self, message: &str) -> &mut World {
+        let since = self.now;
+        self.wish = Wish::Raise { kind: Kind::Error, message: message.into(), link: None, since };
+        self
+    }
+
+    fn calm(&mut self) -> &mut World {
+        self.wish = Wish::Quiet;
+        self
+    }
+
+    fn put(&mut self, banner: Banner) {
+        self.now = self.now.checked_add(jiff::SignedDuration::from_millis(5)).unwrap();
+        self.slot = Some(Shown { banner, updated_at: Some(self.now) });
+    }
+
+    fn person_sets(&mut self, message: &str, minutes: i64) -> &mut World {
+        let end_time = self.now.checked_add(jiff::SignedDuration::from_mins(minutes)).unwrap();
+        let banner = Banner {
+            enabled: true,
+            message: message.into(),
+            start_time: self.now,
+            end_time,
+            ..cleared(self.now)
+        };
+        self.person = Some(banner.clone());
+        self.put(banner);
+        self
+    }
+
+    fn person_switches_off(&mut self) -> &mut World {
+        if let Some(shown) = self.slot.clone() {
+            if self.person.as_ref() == Some(&shown.banner) {
+                self.person = None;
+            }
+            self.put(Banner { enabled: false, ..shown.banner });
+        }
+        self
+    }
+
+    /// One look and, if called for, one write, which arrives and is answered or not.
+    fn step(&mut self, arrives: bool, answered: bool) -> Action {
+        let slot = self.slot.clone();
+        let theirs = matches!(self.memory.whose(slot.as_ref()), Slot::Theirs(_));
+        let step = plan(self.now, &self.wish, slot.as_ref(), &mut self.memory, self.policy);
+        if let Action::Write(banner, why) = &step.action {
+            assert!(banner.enabled || !theirs, "a person's banner is never disabled");
+            assert!(
+                banner.end_time > banner.start_time && banner.start_time <= self.now || *why == Why::HandBack
+            );
+            self.memory.sending(banner, *why);
+            if arrives {
+                self.writes.push(*why);
+                self.put(banner.clone());
+                if answered {
+                    let answer = self.slot.clone().unwrap();
+                    self.memory.stored(*why, answer);
+                }
+            }
+        }
+        step.action
+    }
+
+    fn settle(&mut self) -> &mut World {
+        for _ in 0..4 {
+            if let Action::Keep(_) = self.step(true, true) {
+                return self;
+            }
+        }
+        panic!("does not settle: {:?}", self.writes);
+    }
+
+    /// What people see; empty for nothing.
+    fn visible(&self) -> String {
+        let visible = self.slot.as_ref().map(|s| &s.banner).filter(|b| b.visible(self.now));
+        visible.map(|b| b.message.clone()).unwrap_or_default()
+    }
+
+    fn wrote(&mut self) -> Vec<Why> {
+        std::mem::take(&mut self.writes)
+    }
+}
+
+/// Rule 1: one write per difference, none while nothing changes, also over a restart in between.
+#[test]
+fn writes_only_on_a_difference() {
+    let mut w = World::borrow();
+    w.settle();
+    assert_eq!(w.wrote(), []);
+    w.raise("A: down").settle();
+    assert_eq!((w.visible(), w.writes.clone()), ("A: down".to_owned(), vec![Why::Raise]));
+    for _ in 0..30 {
+        w.wait(1).settle();
+    }
+    assert_eq!(w.wrote(), [Why::Raise]);
+    w.raise("A: down | B: slow").settle();
+    assert_eq!(w.wrote(), [Why::Update]);
+    w.calm().settle();
+    assert_eq!((w.visible(), w.wrote()), (String::new(), vec![Why::Clear]));
+    w.wait(600).settle();
+    assert_eq!(w.wrote(), []);
+}
+
+/// Rule 3: the start stays through updates; the lease is renewed once half of it is gone, and not before.
+#[test]
+fn keeps_the_start_and_renews_the_lease() {
+    let mut w = World::borrow();
+    let began = w.now;
+    w.raise("A: down").settle();
+    w.wait(119).settle();
+    assert_eq!(w.wrote(), [Why::Raise]);
+    w.wait(2).settle();
+    assert_eq!(w.wrote(), [Why::Renew]);
+    w.raise("A: worse").settle();
+    assert_eq!(w.slot.as_ref().unwrap().banner.start_time, began);
+    w.wait(300).settle();
+    assert_eq!((w.visible(), w.wrote()), ("A: worse".to_owned(), vec![Why::Update, Why::Renew]));
+}
+
+/// Rule 4: an incident borrows the slot and hands a person's banner back while its window still runs.
+#[test]
+fn borrows_and_hands_back() {
+    let mut w = World::borrow();
+    w.person_sets("Release party", 600).wait(1).raise("A: down").settle();
+    assert_eq!(w.visible(), "A: down");
+    w.wait(30).calm().settle();
+    assert_eq!((w.visible(), w.wrote()), ("Release party".to_owned(), vec![Why::Raise, Why::HandBack]));
+    w.wait(1).settle();
+    assert_eq!(w.wrote(), []);
+
+    w.person_sets("Short notice", 10).raise("A: down").settle().wait(30).calm().settle();
+    assert_eq!((w.visible(), w.wrote()), (String::new(), vec![Why::Raise, Why::Clear]));
+}
+
+/// Rule 4: what a person does to the slot during an incident stands until the assessment changes.
+#[test]
+fn a_persons_choice_stands() {
+    let mut w = World::borrow();
+    w.raise("A: down").settle().wait(1).person_switches_off().settle().wait(200).settle();
+    assert_eq!((w.visible(), w.wrote()), (String::new(), vec![Why::Raise]));
+    w.raise("A: worse").settle();
+    assert_eq!((w.visible(), w.wrote()), ("A: worse".to_owned(), vec![Why::Raise]));
+    w.person_sets("We know, relax", 60).settle().wait(5).settle();
+    assert_eq!((w.visible(), w.wrote()), ("We know, relax".to_owned(), vec![]));
+    w.calm().settle();
+    assert_eq!((w.visible(), w.wrote()), ("We know, relax".to_owned(), vec![]));
+}
+
+/// Rule 4: with `respect` ours waits until the person's banner is gone.
+#[test]
+fn respects_if_told_to() {
+    let mut w = World::new(Policy { foreign: Foreign::Respect, ..World::borrow().policy });
+    w.person_sets("Release party", 60).raise("A: down");
+    assert_eq!(w.step(true, true), Action::Keep(Keep::Waiting));
+    w.wait(61).settle();
+    assert_eq!((w.visible(), w.wrote()), ("A: down".to_owned(), vec![Why::Raise]));
+}
+
+/// Rule 5: with a time for it, `resolved` shows first and then the banner is off.
+#[test]
+fn resolves_before_clearing() {
+    let mut w = World::new(Policy { resolved_for: Duration::from_secs(600), ..World::borrow().policy });
+    w.raise("A: down").settle().wait(5).calm().settle();
+    assert_eq!((w.visible(), w.wrote()), ("Resolved: A: down".to_owned(), vec![Why::Raise, Why::Resolve]));
+    w.wait(11).settle();
+    assert_eq!((w.visible(), w.wrote()), (String::new(), vec![Why::Clear]));
+}
+
+/// A write that arrived but was not answered is recognised as ours at the next look: it is neither repeated
+/// nor taken for a person's.
+#[test]
+fn knows_a_write_without_an_answer() {
+    let mut w = World::borrow();
+    w.raise("A: down");
+    w.step(true, false);
+    w.settle();
+    assert_eq!(w.wrote(), [Why::Raise]);
+    w.calm();
+    w.step(true, false);
+    w.settle();
+    assert_eq!((w.visible(), w.wrote()), (String::new(), vec![Why::Clear]));
+}
+
+/// An answer from a copy that lags behind our last write is no person's work: nothing is written upon it.
+#[test]
+fn a_stale_answer_is_waited_out() {
+    let mut w = World::borrow();
+    w.person_sets("Release party", 600).raise("A: down");
+    let before = w.slot.clone();
+    w.step(true, true);
+    let after = std::mem::replace(&mut w.slot, before);
+    assert_eq!(w.step(true, true), Action::Keep(Keep::Stale));
+    w.slot = after;
+    assert_eq!(w.step(true, true), Action::Keep(Keep::Right));
+    assert_eq!(w.wrote(), [Why::Raise]);
+}
+
+/// A clock that was a year ahead when the lease was written does not leave the banner up for a year.
+#[test]
+fn mends_a_lease_from_a_wrong_clock() {
+    let mut w = World::borrow();
+    w.wait(600_000).raise("A: down").settle();
+    w.memory.written_at = None;
+    w.wait(-600_000);
+    w.slot.as_mut().unwrap().updated_at = None;
+    w.memory.since = Some(w.now);
+    w.settle();
+    let end = w.slot.as_ref().unwrap().banner.end_time;
+    assert!(end.duration_since(w.now) <= jiff::SignedDuration::from_hours(4), "{end}");
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Raise(u8),
+    Calm,
+    Wait(i64),
+    Person(u8, i64),
+    SwitchOff,
+    /// A write that fails: whether it arrived all the same.
+    Trouble(bool),
+    Settle,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        (0u8..3).prop_map(Event::Raise),
+        Just(Event::Calm),
+        (1i64..400).prop_map(Event::Wait),
+        ((0u8..3), (1i64..400)).prop_map(|(n, m)| Event::Person(n, m)),
+        Just(Event::SwitchOff),
+        any::<bool>().prop_map(Event::Trouble),
+        Just(Event::Settle),
+    ]
+}
+
+proptest! {
+    /// Whatever happens: it settles, a settled tenant is left alone, a calm tenant shows nothing of ours, and a
+    /// person's banner that would still run without us runs after the incident.
+    #[test]
+    fn holds_in_every_history(events in prop::collection::vec(event(), 0..30)) {
+        let mut w = World::borrow();
+        for event in events {
+            match event {
+                Event::Raise(n) => { w.raise(&format!("A: outage {n}")); }
+                Event::Calm => { w.calm(); }
+                Event::Wait(minutes) => { w.wait(minutes); }
+                Event::Person(n, minutes) => { w.settle().person_sets(&format!("party {n} {minutes}"), minutes); }
+                Event::SwitchOff => { w.settle().person_switches_off(); }
+                Event::Trouble(arrives) => { w.step(arrives, false); }
+                Event::Settle => { w.settle(); }
+            }
+        }
+        w.settle();
+        w.wrote();
+        w.settle();
+        prop_assert_eq!(w.wrote(), []);
+        w.calm().settle();
+        let running = w.person.as_ref().filter(|b| b.visible(w.now)).map(|b| b.message.clone()).unwrap_or_default();
+        prop_assert_eq!(w.visible(), running);
+    }
+}

@@ -1,0 +1,303 @@
+//! The only place that builds an HTTP client, and what every caller needs around one: time limits, a cap on
+//! bodies, rules for redirects, a reading of `Retry-After`, and a name for each way a request can fail.
+//!
+//! It decides nothing about *whether* to try again: pages are simply polled again, the banner and the
+//! connectors each have their own rules. Start at [`ClientOptions::build`], [`read_body`] and [`Failure`].
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::{Client, Response, header::HeaderMap, redirect};
+use url::Url;
+
+/// Sent with every request, so that the other side can tell who asks.
+pub const USER_AGENT: &str = concat!("data-sources-monitor/", env!("CARGO_PKG_VERSION"));
+
+/// Enough for a move behind a CDN; more is a loop.
+pub const MAX_REDIRECTS: usize = 5;
+
+/// A connection that is not there after this long will not be good for a poll either.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Idle connections are dropped after this long: longer ones are often dead, and a reset of a dead one looks
+/// like an outage.
+const POOL_IDLE: Duration = Duration::from_secs(20);
+
+/// Chooses the TLS provider for the process. Idempotent; must come before any client is built.
+pub fn install_tls_provider() {
+    // Err means that one is installed already, which is all we want.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Which redirects a client follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirects {
+    /// None: the answer is the caller's. For requests that carry credentials.
+    Refuse,
+    /// At most [`MAX_REDIRECTS`], never from https down to http. For requests without credentials.
+    Follow,
+}
+
+/// The way out of this machine, the same for every client.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Network {
+    /// PEM file with further certificate authorities to trust.
+    pub extra_ca: Option<PathBuf>,
+    /// Proxy for https addresses.
+    pub https_proxy: Option<String>,
+    /// Proxy for http addresses.
+    pub http_proxy: Option<String>,
+    /// Hosts reached without a proxy, in the customary comma-separated form.
+    pub no_proxy: Option<String>,
+}
+
+/// What a client is built from.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// The way out.
+    pub network: Network,
+    /// Which redirects are followed.
+    pub redirects: Redirects,
+    /// Whether connections are kept for the next request.
+    pub keep_alive: bool,
+}
+
+/// Why a client could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The extra CA file cannot be used.
+    #[error("EXTRA_CA_FILE {path}: {reason}")]
+    ExtraCa {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A proxy address that cannot be used. It may hold a password, so it is not shown.
+    #[error("{0}: not a proxy address (example: http://proxy.example.com:3128)")]
+    Proxy(&'static str),
+    /// The library refused; most often because the system has no CA store.
+    #[error("cannot set up https: {0} (is the package ca-certificates installed, or SSL_CERT_FILE set?)")]
+    Client(String),
+}
+
+impl ClientOptions {
+    /// Builds the client. It has no total deadline: each caller puts its own around the whole exchange.
+    ///
+    /// # Errors
+    /// When the extra CA file or a proxy is unusable, or the system has no certificate store.
+    pub fn build(&self) -> Result<Client, BuildError> {
+        install_tls_provider();
+        let mut builder = Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(if self.keep_alive { 8 } else { 0 })
+            .redirect(match self.redirects {
+                Redirects::Refuse => redirect::Policy::none(),
+                Redirects::Follow => redirect::Policy::custom(follow),
+            });
+        // The environment alone would miss what stands in `.env`.
+        builder = builder.no_proxy();
+        for proxy in self.network.proxies()? {
+            builder = builder.proxy(proxy);
+        }
+        if let Some(path) = &self.network.extra_ca {
+            let bad = |reason: String| BuildError::ExtraCa { path: path.display().to_string(), reason };
+            let pem = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
+            let authorities = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| bad(describe(&e)))?;
+            if authorities.is_empty() {
+                return Err(bad("no certificate in it (PEM expected)".into()));
+            }
+            builder = builder.tls_certs_merge(authorities);
+        }
+        builder.build().map_err(|e| BuildError::Client(describe(&e)))
+    }
+}
+
+impl Network {
+    fn proxies(&self) -> Result<Vec<reqwest::Proxy>, BuildError> {
+        let excluded = self.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        let mut proxies = Vec::new();
+        if let Some(address) = &self.https_proxy {
+            let proxy = reqwest::Proxy::https(address).map_err(|_| BuildError::Proxy("HTTPS_PROXY"))?;
+            proxies.push(proxy.no_proxy(excluded.clone()));
+        }
+        if let Some(address) = &self.http_proxy {
+            let proxy = reqwest::Proxy::http(address).map_err(|_| BuildError::Proxy("HTTP_PROXY"))?;
+            proxies.push(proxy.no_proxy(excluded));
+        }
+        Ok(proxies)
+    }
+}
+
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let from_https = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+    if attempt.previous().len() > MAX_REDIRECTS {
+        attempt.error(RedirectRefused("more than 5 redirects"))
+    } else if from_https && attempt.url().scheme() != "https" {
+        attempt.error(RedirectRefused("redirected from https down to http"))
+    } else {
+        attempt.follow()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct RedirectRefused(&'static str);
+
+/// The way a request failed before an answer was whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The time limit passed.
+    #[error("no answer in time")]
+    Timeout,
+    /// The name does not resolve.
+    #[error("the host name does not resolve")]
+    Dns,
+    /// The certificate or the handshake.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// Nobody listens, or the network is gone.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// A redirect that we do not follow.
+    #[error("{0}")]
+    Redirect(String),
+    /// The body is larger than allowed.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The connection broke in the middle.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+}
+
+impl Failure {
+    /// Sorts an error of the HTTP library into ours. Never contains the URL.
+    pub fn of(error: &reqwest::Error) -> Failure {
+        if error.is_timeout() {
+            return Failure::Timeout;
+        }
+        if let Some(refused) = causes(error).find_map(|cause| cause.downcast_ref::<RedirectRefused>()) {
+            return Failure::Redirect(refused.to_string());
+        }
+        if error.is_redirect() {
+            return Failure::Redirect("a redirect that cannot be followed".into());
+        }
+        if let Some(tls) = causes(error).find_map(tls_error) {
+            return Failure::Tls(tls);
+        }
+        let text = describe(error);
+        if error.is_connect() {
+            return if text.contains("dns error") { Failure::Dns } else { Failure::Connect(text) };
+        }
+        Failure::Broken(text)
+    }
+}
+
+fn tls_error(cause: &(dyn StdError + 'static)) -> Option<String> {
+    if let Some(error) = cause.downcast_ref::<rustls::Error>() {
+        return Some(error.to_string());
+    }
+    let io = cause.downcast_ref::<std::io::Error>()?;
+    io.get_ref()?.downcast_ref::<rustls::Error>().map(ToString::to_string)
+}
+
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&cause| cause.source())
+}
+
+/// The innermost two causes of an error in one line, without any URL.
+fn describe(error: &reqwest::Error) -> String {
+    let chain: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
+    match chain.as_slice() {
+        [] => "the request could not be carried out".into(),
+        [one] => one.clone(),
+        [.., a, b] if a == b || a.contains(b.as_str()) => a.clone(),
+        [.., a, b] => format!("{a}: {b}"),
+    }
+}
+
+/// Reads a body up to `cap` bytes (counted after decompression).
+///
+/// # Errors
+/// [`Failure::TooLarge`] above the cap, or how the connection failed.
+pub async fn read_body(mut response: Response, cap: usize) -> Result<Vec<u8>, Failure> {
+    let announced = response.content_length().and_then(|n| usize::try_from(n).ok());
+    if announced.is_some_and(|n| n > cap) {
+        return Err(Failure::TooLarge(cap));
+    }
+    let mut body = Vec::with_capacity(announced.unwrap_or(0));
+    while let Some(chunk) = response.chunk().await.map_err(|e| Failure::of(&e))? {
+        if body.len() + chunk.len() > cap {
+            return Err(Failure::TooLarge(cap));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The wait that `Retry-After` asks for: seconds, or a date counted from `now`. `None` when absent or unreadable.
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
+}
+
+/// Whether two URLs share scheme, host and port: where credentials for one may go to the other.
+pub fn same_origin(a: &Url, b: &Url) -> bool {
+    a.scheme() == b.scheme() && a.host() == b.host() && a.port_or_known_default() == b.port_or_known_default()
+}
+
+/// Whether the URL points at this machine by its loopback range or by the name `localhost`.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `Retry-After` is read as seconds and as a date; a past date is no wait; rubbish is absent.
+    #[test]
+    fn reads_retry_after() {
+        let now: Timestamp = "2026-05-02T09:00:00Z".parse().unwrap();
+        for (value, want) in [
+            ("13", Some(13)),
+            (" 0 ", Some(0)),
+            ("Sat, 02 May 2026 09:02:00 GMT", Some(120)),
+            ("Sat, 02 May 2026 08:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-5", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("retry-after", value.parse().unwrap());
+            assert_eq!(retry_after(&headers, now).map(|d| d.as_secs()), want, "{value}");
+        }
+    }
+
+    /// Credentials stay with scheme, host and port.
+    #[test]
+    fn tells_origins_apart() {
+        let base = Url::parse("https://api.acme.test/v1").unwrap();
+        for (other, same) in [
+            ("https://api.acme.test:443/x", true),
+            ("http://api.acme.test/x", false),
+            ("https://api.acme.test:8443/", false),
+            ("https://evil.test/api.acme.test", false),
+            ("https://api.acme.test@evil.test/", false),
+        ] {
+            assert_eq!(same_origin(&base, &Url::parse(other).unwrap()), same, "{other}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The daemon at work: looks at pages when they are due, keeps the banner true, and stops cleanly.
+//!
+//! Only here are tasks spawned. [`watcher`] owns what is believed, [`publisher`] owns the banner, [`board`] is
+//! what they show to everybody else. Start at [`run`].
+
+pub mod board;
+pub mod clock;
+pub mod publisher;
+pub mod watcher;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use board::BoardHandle;
+use clock::Clock;
+use publisher::Publisher;
+use watcher::{Wanted, Watcher};
+
+use crate::domain::plan::{Memory, Policy};
+use crate::publish::Target;
+use crate::store::{Closer, Kept, Store};
+
+/// How long a stop may take before what still runs is given up.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// Everything the daemon is made of; `commands::run` puts it together, tests put in fakes.
+pub struct Daemon {
+    /// Time.
+    pub clock: Clock,
+    /// What everybody shows.
+    pub board: BoardHandle,
+    /// Our own memory, the way to wait for it, and what was in it.
+    pub store: (Store, Closer, Kept),
+    /// Where the banner is.
+    pub target: Arc<dyn Target>,
+    /// What the operator wants of it.
+    pub policy: Policy,
+    /// How often the tenant is read although nothing changed.
+    pub recheck: Duration,
+    /// Whether a stop clears the banner.
+    pub clear_on_stop: bool,
+    /// How pages are watched.
+    pub watch: watcher::Options,
+    /// Serves the board, if wanted.
+    pub web: Option<(TcpListener, axum::Router)>,
+}
+
+/// How others reach a running daemon.
+#[derive(Clone, Default)]
+pub struct Controls {
+    /// Ends it: what runs is finished within [`GRACE`].
+    pub stop: CancellationToken,
+    /// Re-reads the definitions and tries again whatever is owed.
+    pub reload: Arc<Notify>,
+    /// The same, heard by the publisher.
+    nudge: Arc<Notify>,
+}
+
+impl Controls {
+    /// Re-reads the definitions and tries again whatever is owed.
+    pub fn reload(&self) {
+        self.reload.notify_one();
+        self.nudge.notify_one();
+    }
+}
+
+/// Runs until told to stop. Returns whether everything ended within the grace period.
+pub async fn run(daemon: Daemon, controls: Controls) -> bool {
+    let (store, closer, kept) = daemon.store;
+    let memory: Memory = kept.memory;
+    let tasks = TaskTracker::new();
+    let (wanted, wishes) = watch::channel(Wanted::default());
+    let watcher = Watcher::new(daemon.watch, daemon.clock, daemon.board.clone(), store.clone(), wanted)
+        .remembering(kept.states, memory.holding);
+    let publisher = Publisher {
+        clock: daemon.clock,
+        board: daemon.board.clone(),
+        store,
+        target: daemon.target,
+        policy: daemon.policy,
+        recheck: daemon.recheck,
+        clear_on_stop: daemon.clear_on_stop,
+        wishes,
+        nudge: controls.nudge.clone(),
+        stop: controls.stop.clone(),
+        memory,
+    };
+    tasks.spawn(watcher.run(controls.reload.clone(), controls.stop.clone()));
+    tasks.spawn(publisher.run());
+    if let Some((listener, router)) = daemon.web {
+        let stop = controls.stop.clone();
+        tasks.spawn(async move {
+            let serve = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+            if let Err(e) = serve.await {
+                tracing::error!(target: "WebServer", "The web server stopped: {e}");
+            }
+        });
+    }
+    tasks.close();
+    controls.stop.cancelled().await;
+    let drained = tokio::time::timeout(GRACE, tasks.wait()).await.is_ok();
+    if drained {
+        // Its senders are gone, so the thread ends; a blocking wait of a moment is all that is left.
+        closer.join();
+    }
+    drained
+}

@@ -1,0 +1,469 @@
+//! The settings: what the environment, `.env` and systemd's credentials say, checked all at once.
+//!
+//! Start at [`VARIABLES`], the list of everything that can be set, and [`Settings::from_vars`]. Connectors' own
+//! variables are not settings: they are looked up by name through [`lookup`]. Nothing here opens a connection.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use crate::domain::plan::{Foreign, Policy};
+use crate::domain::schedule::parse_duration;
+
+/// A variable, its default and its meaning: the content of `.env.example` and of `--help`.
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds when it is not set; empty: nothing.
+    pub default: &'static str,
+    /// One line.
+    pub meaning: &'static str,
+}
+
+const fn var(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, default, meaning }
+}
+
+/// Everything that can be set.
+pub const VARIABLES: &[Variable] = &[
+    var(
+        "QLIK_TENANT_URL",
+        "",
+        "The tenant, e.g. https://acme.eu.qlikcloud.com. Without any QLIK_ variable: preview",
+    ),
+    var("QLIK_API_KEY", "", "API key of a user with the role TenantAdmin; or the two below"),
+    var("QLIK_CLIENT_ID", "", "OAuth machine-to-machine client"),
+    var("QLIK_CLIENT_SECRET", "", "Its secret"),
+    var("POLL_INTERVAL", "60s", "Time between two looks at a page, 1 s at least"),
+    var("POLL_TIMEOUT", "10s", "Longest time one look may take in all"),
+    var(
+        "MONITORS_DIR",
+        "monitors",
+        "Folder of monitor definitions; the built-in four are used where it does not exist",
+    ),
+    var("CONNECTORS_DIR", "connectors", "Folder of connector definitions that add to the built-in ones"),
+    var("DATA_DIR", "data", "Folder of the program's memory and of the synced tables"),
+    var("LOG_FILE", "monitor.log", "Log file, or off"),
+    var("LOG_FORMAT", "text", "text | json"),
+    var("LOG_LEVEL", "info", "error | warn | info | debug | trace, or a filter such as info,reqwest=debug"),
+    var("LOG_ROTATE_SIZE", "20MB", "The log file is renamed to monitor.log.1 above this size"),
+    var("LOG_ROTATE_AGE", "30d", "... and when it is older than this"),
+    var("LOG_KEEP", "5", "How many renamed log files are kept"),
+    var("LISTEN", "127.0.0.1:8080", "Address of /healthz, /readyz and /metrics, or off"),
+    var(
+        "BANNER_LEASE",
+        "4h",
+        "The banner ends by itself this long after the last renewal; renewed at half of it",
+    ),
+    var("BANNER_RESOLVED_FOR", "0s", "How long a green 'Resolved' follows an incident; 0s: none"),
+    var(
+        "BANNER_FOREIGN",
+        "borrow",
+        "A person's banner at the begin of an incident: borrow its slot and hand it back | respect it and wait",
+    ),
+    var("BANNER_RECHECK", "5m", "How often the tenant is read although nothing changed"),
+    var("BANNER_ON_STOP", "keep", "At a stop: keep the banner until its lease ends | clear it"),
+    var("EXTRA_CA_FILE", "", "PEM file of further certificate authorities to trust"),
+    var("HTTPS_PROXY", "", "Proxy for https addresses"),
+    var("HTTP_PROXY", "", "Proxy for http addresses"),
+    var("NO_PROXY", "", "Hosts reached without a proxy"),
+];
+
+/// Where variables come from: the process and its files, or a map in tests.
+pub trait Vars: Send + Sync {
+    /// The value as given, if any.
+    fn get(&self, name: &str) -> Option<String>;
+    /// A file's content, for `NAME_FILE` and credentials.
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+}
+
+impl Vars for BTreeMap<String, String> {
+    fn get(&self, name: &str) -> Option<String> {
+        BTreeMap::get(self, name).cloned()
+    }
+}
+
+/// The process environment, and below it a `.env` file.
+pub struct ProcessVars {
+    file: BTreeMap<String, String>,
+}
+
+impl ProcessVars {
+    /// Reads `.env` in the working directory if there is one.
+    ///
+    /// # Errors
+    /// When a line of it cannot be read: half a file would be worse than none. The line is not shown.
+    pub fn load(path: &Path) -> Result<ProcessVars, Problem> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(ProcessVars { file: BTreeMap::new() });
+            }
+            Err(e) => return Err(Problem::new(path.display(), format!("cannot be read: {e}"))),
+        };
+        let mut file = BTreeMap::new();
+        for entry in dotenvy::from_read_iter(text.trim_start_matches('\u{feff}').as_bytes()) {
+            let (name, value) = entry.map_err(|e| env_file_problem(path, &text, &e))?;
+            file.insert(name, value);
+        }
+        Ok(ProcessVars { file })
+    }
+}
+
+fn env_file_problem(path: &Path, text: &str, error: &dotenvy::Error) -> Problem {
+    let place = match error {
+        dotenvy::Error::LineParse(bad, _) => text.lines().position(|line| line.contains(bad.trim())),
+        _ => None,
+    };
+    let line = place.map_or(String::new(), |at| format!(":{}", at + 1));
+    Problem::new(
+        format!("{}{line}", path.display()),
+        "cannot be understood; put a value with spaces, `$` or `#` in single quotes: NAME='value'",
+    )
+}
+
+impl Vars for ProcessVars {
+    fn get(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().or_else(|| self.file.get(name).cloned())
+    }
+}
+
+/// One mistake in the configuration: where, and what to do about it. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// A variable, or a file with line and column.
+    pub place: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem at a place.
+    pub fn new(place: impl fmt::Display, message: impl Into<String>) -> Problem {
+        Problem { place: place.to_string(), message: message.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+/// Looks a variable up as `NAME`, as the file named by `NAME_FILE`, and in systemd's credentials. An empty
+/// value counts as not set; white space at the end of a file does not count.
+///
+/// # Errors
+/// When it is set in two ways, or its file cannot be read.
+pub fn lookup(vars: &dyn Vars, name: &str) -> Result<Option<String>, Problem> {
+    let filled = |value: Option<String>| value.filter(|v| !v.trim().is_empty());
+    let plain = filled(vars.get(name)).map(|value| (name.to_owned(), value));
+    let by_file = filled(vars.get(&format!("{name}_FILE"))).map(|path| (format!("{name}_FILE"), path));
+    let by_file = match by_file {
+        None => None,
+        Some((place, path)) => match vars.read(Path::new(&path)) {
+            Ok(value) => Some((place, value.trim_end().to_owned())),
+            Err(e) => return Err(Problem::new(place, format!("cannot read {path}: {e}"))),
+        },
+    };
+    let credential = filled(vars.get("CREDENTIALS_DIRECTORY"))
+        .and_then(|folder| vars.read(&Path::new(&folder).join(name)).ok())
+        .map(|value| (format!("the credential {name}"), value.trim_end().to_owned()));
+    let mut found = [plain, by_file, credential].into_iter().flatten();
+    match (found.next(), found.next()) {
+        (None, _) => Ok(None),
+        (Some((_, value)), None) => Ok(Some(value).filter(|v| !v.is_empty())),
+        (Some((a, _)), Some((b, _))) => {
+            Err(Problem::new(name, format!("both {a} and {b} are set; keep one")))
+        }
+    }
+}
+
+/// Everything, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `None`: preview.
+    pub tenant: Option<Tenant>,
+    /// Time between two looks.
+    pub poll_interval: Duration,
+    /// Longest look.
+    pub poll_timeout: Duration,
+    /// Folder of monitor definitions.
+    pub monitors_dir: PathBuf,
+    /// Folder of connector definitions.
+    pub connectors_dir: PathBuf,
+    /// Folder of what is kept.
+    pub data_dir: PathBuf,
+    /// The log.
+    pub log: Log,
+    /// Address of the web server.
+    pub listen: Option<SocketAddr>,
+    /// The banner.
+    pub policy: Policy,
+    /// How often the tenant is read although nothing changed.
+    pub recheck: Duration,
+    /// Whether a stop clears the banner.
+    pub clear_on_stop: bool,
+    /// Further certificate authorities.
+    pub extra_ca: Option<PathBuf>,
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`.
+    pub proxies: [Option<String>; 3],
+    /// What is allowed but unwise.
+    pub warnings: Vec<Problem>,
+}
+
+/// The log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `None`: console only.
+    pub file: Option<PathBuf>,
+    /// One JSON object a line instead of the text format.
+    pub json: bool,
+    /// Filter directives.
+    pub level: String,
+    /// Bytes.
+    pub rotate_size: u64,
+    /// Age of a file.
+    pub rotate_age: Duration,
+    /// Renamed files kept.
+    pub keep: usize,
+}
+
+/// The tenant and how we sign in.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// Root, https (http only on loopback).
+    pub url: Url,
+    /// How we sign in.
+    pub credentials: Credentials,
+}
+
+/// How we sign in.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// A user's key.
+    ApiKey(SecretString),
+    /// Machine to machine.
+    OAuth {
+        /// Client.
+        id: String,
+        /// Its secret.
+        secret: SecretString,
+    },
+}
+
+impl Settings {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn from_vars(vars: &dyn Vars) -> Result<Settings, Vec<Problem>> {
+        let mut read = Reader { vars, problems: Vec::new() };
+        let poll_interval = read.at_least("POLL_INTERVAL", Duration::from_secs(1));
+        let resolved_for = read.duration("BANNER_RESOLVED_FOR");
+        let settings = Settings {
+            tenant: read.tenant(),
+            poll_interval,
+            poll_timeout: read.at_least("POLL_TIMEOUT", Duration::from_millis(100)),
+            monitors_dir: read.text("MONITORS_DIR").into(),
+            connectors_dir: read.text("CONNECTORS_DIR").into(),
+            data_dir: read.text("DATA_DIR").into(),
+            log: Log {
+                file: read.unless_off("LOG_FILE").map(PathBuf::from),
+                json: read.choice("LOG_FORMAT", [("text", false), ("json", true)]),
+                level: read.text("LOG_LEVEL"),
+                rotate_size: read.bytes("LOG_ROTATE_SIZE"),
+                rotate_age: read.at_least("LOG_ROTATE_AGE", Duration::from_secs(60)),
+                keep: read.parsed("LOG_KEEP", "a number", |text| text.parse().ok()),
+            },
+            listen: read.listen(),
+            policy: Policy {
+                lease: read.at_least("BANNER_LEASE", Duration::from_secs(60)),
+                resolved_for,
+                foreign: read
+                    .choice("BANNER_FOREIGN", [("borrow", Foreign::Borrow), ("respect", Foreign::Respect)]),
+            },
+            recheck: read.at_least("BANNER_RECHECK", Duration::from_secs(1)),
+            clear_on_stop: read.choice("BANNER_ON_STOP", [("keep", false), ("clear", true)]),
+            extra_ca: read.optional("EXTRA_CA_FILE").map(PathBuf::from),
+            proxies: ["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"].map(|name| read.optional(name)),
+            warnings: Vec::new(),
+        };
+        if read.problems.is_empty() { Ok(settings.warned()) } else { Err(read.problems) }
+    }
+
+    fn warned(mut self) -> Settings {
+        let seconds = self.poll_interval.as_secs();
+        if seconds < 30 {
+            let words = format!("{seconds} s is often for other people's pages; 60 s is customary");
+            self.warnings.push(Problem::new("POLL_INTERVAL", words));
+        }
+        if self.poll_timeout >= self.poll_interval {
+            let words = "is not shorter than POLL_INTERVAL: a page that hangs will miss looks";
+            self.warnings.push(Problem::new("POLL_TIMEOUT", words));
+        }
+        if self.recheck > self.policy.lease / 2 {
+            let words = "is longer than half of BANNER_LEASE; a person's change is noticed late";
+            self.warnings.push(Problem::new("BANNER_RECHECK", words));
+        }
+        self
+    }
+}
+
+/// A size as people write it: `20MB`, `512 KiB`, `1048576`; decimal units without an `i`.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let factor = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1_000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "ki" | "kib" => 1 << 10,
+        "mi" | "mib" => 1 << 20,
+        "gi" | "gib" => 1 << 30,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// The tenant's address made right: `https://` where no scheme stands, no slash at the end.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn tenant_url(text: &str) -> Result<Url, String> {
+    let text = text.trim();
+    let full = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+    let url = Url::parse(&full).map_err(|e| format!("not an address: {e}"))?;
+    let loopback = match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => return Err("has no host".into()),
+    };
+    if !(url.scheme() == "https" || url.scheme() == "http" && loopback) {
+        return Err("must begin with https://".into());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not contain a user name or password".into());
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err("must be the tenant's root, without path or query (https://acme.eu.qlikcloud.com)".into());
+    }
+    Ok(url)
+}
+
+struct Reader<'a> {
+    vars: &'a dyn Vars,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn optional(&mut self, name: &str) -> Option<String> {
+        lookup(self.vars, name).unwrap_or_else(|problem| {
+            self.problems.push(problem);
+            None
+        })
+    }
+
+    fn text(&mut self, name: &'static str) -> String {
+        self.optional(name).unwrap_or_else(|| default_of(name).to_owned())
+    }
+
+    fn unless_off(&mut self, name: &'static str) -> Option<String> {
+        Some(self.text(name)).filter(|text| !text.trim().eq_ignore_ascii_case("off"))
+    }
+
+    fn parsed<T: Default>(&mut self, name: &'static str, what: &str, parse: impl Fn(&str) -> Option<T>) -> T {
+        let text = self.text(name);
+        parse(text.trim()).unwrap_or_else(|| {
+            self.problems.push(Problem::new(name, format!("`{}` is not {what}", text.trim())));
+            T::default()
+        })
+    }
+
+    fn duration(&mut self, name: &'static str) -> Duration {
+        self.parsed(name, "a duration (examples: 60s, 4h, 1h 30m)", parse_duration)
+    }
+
+    fn at_least(&mut self, name: &'static str, least: Duration) -> Duration {
+        let before = self.problems.len();
+        let duration = self.duration(name);
+        if self.problems.len() == before && duration < least {
+            self.problems.push(Problem::new(name, format!("must be at least {least:?}")));
+        }
+        duration.max(least)
+    }
+
+    fn bytes(&mut self, name: &'static str) -> u64 {
+        let parse = |text: &str| parse_bytes(text).filter(|bytes| *bytes >= 1024);
+        self.parsed(name, "a size of 1 KiB or more (examples: 20MB, 512KiB)", parse)
+    }
+
+    fn choice<T: Copy + Default, const N: usize>(&mut self, name: &'static str, of: [(&str, T); N]) -> T {
+        let words = of.map(|(word, _)| word).join(" | ");
+        self.parsed(name, &format!("one of {words}"), |text| {
+            of.iter().find(|(word, _)| text.eq_ignore_ascii_case(word)).map(|(_, value)| *value)
+        })
+    }
+
+    fn listen(&mut self) -> Option<SocketAddr> {
+        let text = self.unless_off("LISTEN")?;
+        let address = text.trim().replace("localhost:", "127.0.0.1:");
+        address
+            .parse()
+            .map_err(|_| {
+                let words =
+                    format!("`{text}` is not an address with a port (example: 127.0.0.1:8080), nor off");
+                self.problems.push(Problem::new("LISTEN", words));
+            })
+            .ok()
+    }
+
+    fn tenant(&mut self) -> Option<Tenant> {
+        let names = ["QLIK_TENANT_URL", "QLIK_API_KEY", "QLIK_CLIENT_ID", "QLIK_CLIENT_SECRET"];
+        let before = self.problems.len();
+        let [url, key, id, secret] = names.map(|name| self.optional(name));
+        if self.problems.len() > before || [&url, &key, &id, &secret].iter().all(|v| v.is_none()) {
+            return None;
+        }
+        let credentials = match (key, id, secret) {
+            (Some(key), None, None) => Some(Credentials::ApiKey(key.into())),
+            (None, Some(id), Some(secret)) => Some(Credentials::OAuth { id, secret: secret.into() }),
+            (None, None, None) => {
+                self.wrong("QLIK_API_KEY", "is missing (or QLIK_CLIENT_ID and QLIK_CLIENT_SECRET)")
+            }
+            (Some(_), _, _) => self.wrong(
+                "QLIK_API_KEY",
+                "is set beside QLIK_CLIENT_ID or QLIK_CLIENT_SECRET; keep one of the two ways",
+            ),
+            (None, None, Some(_)) => self.wrong("QLIK_CLIENT_ID", "is missing beside QLIK_CLIENT_SECRET"),
+            (None, Some(_), None) => self.wrong("QLIK_CLIENT_SECRET", "is missing beside QLIK_CLIENT_ID"),
+        };
+        let url = match url.as_deref().map(tenant_url) {
+            None => self.wrong("QLIK_TENANT_URL", "is missing (example: https://acme.eu.qlikcloud.com)"),
+            Some(Err(why)) => self.wrong("QLIK_TENANT_URL", &why),
+            Some(Ok(url)) => Some(url),
+        };
+        Some(Tenant { url: url?, credentials: credentials? })
+    }
+
+    fn wrong<T>(&mut self, name: &str, message: &str) -> Option<T> {
+        self.problems.push(Problem::new(name, message));
+        None
+    }
+}
+
+fn default_of(name: &str) -> &'static str {
+    VARIABLES.iter().find(|v| v.name == name).map_or("", |v| v.default)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! What settings make of what people write.
+
+use super::*;
+use secrecy::ExposeSecret;
+
+fn vars(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn problems(pairs: &[(&str, &str)]) -> Vec<String> {
+    Settings::from_vars(&vars(pairs)).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+}
+
+/// Without any variable everything has its documented default, and the program runs in preview.
+#[test]
+fn defaults() {
+    let settings = Settings::from_vars(&vars(&[])).unwrap();
+    assert!(settings.tenant.is_none());
+    assert_eq!(settings.poll_interval, Duration::from_secs(60));
+    assert_eq!(settings.listen.unwrap().to_string(), "127.0.0.1:8080");
+    assert_eq!(settings.policy.lease, Duration::from_secs(4 * 3600));
+    assert_eq!(settings.log.file.as_deref(), Some(Path::new("monitor.log")));
+    assert_eq!(settings.log.rotate_age, Duration::from_secs(30 * 86_400));
+    assert!(settings.warnings.is_empty());
+}
+
+/// Every mistake is told at once, by variable, with what would be right.
+#[test]
+fn tells_all_mistakes_at_once() {
+    insta::assert_snapshot!(problems(&[
+        ("POLL_INTERVAL", "soon"), ("POLL_TIMEOUT", "1ms"), ("LOG_FORMAT", "xml"), ("LISTEN", "8080"),
+        ("LOG_ROTATE_SIZE", "big"), ("QLIK_TENANT_URL", "https://acme.test/hub"), ("LOG_KEEP", "-1"),
+    ]).join("\n"), @r"
+    POLL_INTERVAL: `soon` is not a duration (examples: 60s, 4h, 1h 30m)
+    QLIK_API_KEY: is missing (or QLIK_CLIENT_ID and QLIK_CLIENT_SECRET)
+    QLIK_TENANT_URL: must be the tenant's root, without path or query (https://acme.eu.qlikcloud.com)
+    POLL_TIMEOUT: must be at least 100ms
+    LOG_FORMAT: `xml` is not one of text | json
+    LOG_ROTATE_SIZE: `big` is not a size of 1 KiB or more (examples: 20MB, 512KiB)
+    LOG_KEEP: `-1` is not a number
+    LISTEN: `8080` is not an address with a port (example: 127.0.0.1:8080), nor off
+    ");
+}
+
+/// A part of the tenant's variables is a mistake that names what is missing; secrets are not repeated.
+#[test]
+fn a_part_of_the_tenant() {
+    for (pairs, want) in [
+        (
+            vec![("QLIK_TENANT_URL", "acme.test")],
+            "QLIK_API_KEY: is missing (or QLIK_CLIENT_ID and QLIK_CLIENT_SECRET)",
+        ),
+        (
+            vec![("QLIK_API_KEY", "hush-hush")],
+            "QLIK_TENANT_URL: is missing (example: https://acme.eu.qlikcloud.com)",
+        ),
+        (
+            vec![("QLIK_TENANT_URL", "acme.test"), ("QLIK_CLIENT_ID", "c")],
+            "QLIK_CLIENT_SECRET: is missing beside QLIK_CLIENT_ID",
+        ),
+        (
+            vec![("QLIK_TENANT_URL", "acme.test"), ("QLIK_API_KEY", "hush-hush"), ("QLIK_CLIENT_ID", "c")],
+            "QLIK_API_KEY: is set beside QLIK_CLIENT_ID or QLIK_CLIENT_SECRET; keep one of the two ways",
+        ),
+    ] {
+        assert_eq!(problems(&pairs), [want]);
+    }
+}
+
+/// The tenant's address is completed where that is safe and refused where it is not.
+#[test]
+fn tenant_addresses() {
+    for (text, want) in [
+        ("acme.eu.qlikcloud.com", Ok("https://acme.eu.qlikcloud.com/")),
+        ("https://acme.eu.qlikcloud.com/", Ok("https://acme.eu.qlikcloud.com/")),
+        ("http://127.0.0.1:4711", Ok("http://127.0.0.1:4711/")),
+        ("http://localhost:4711/", Ok("http://localhost:4711/")),
+        ("http://acme.eu.qlikcloud.com", Err(())),
+        ("https://acme.test/api", Err(())),
+        ("https://acme.test?x=1", Err(())),
+        ("https://me:pw@acme.test", Err(())),
+        ("ftp://acme.test", Err(())),
+        ("https://", Err(())),
+    ] {
+        assert_eq!(tenant_url(text).map(String::from).map_err(|_| ()), want.map(str::to_owned), "{text}");
+    }
+}
+
+/// A variable may come from a file or a credential, without its last line break, but only in one way.
+#[test]
+fn files_and_credentials() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(folder.path().join("key"), "hush-hush\n").unwrap();
+    std::fs::write(folder.path().join("QLIK_API_KEY"), "from-systemd\n").unwrap();
+    let tenant = ("QLIK_TENANT_URL", "acme.test");
+    let key_of =
+        |pairs: &[(&str, &str)]| match Settings::from_vars(&vars(pairs)).unwrap().tenant.unwrap().credentials
+        {
+            Credentials::ApiKey(key) => key.expose_secret().to_owned(),
+            Credentials::OAuth { .. } => panic!("not a key"),
+        };
+    assert_eq!(key_of(&[tenant, ("QLIK_API_KEY_FILE", &path("key"))]), "hush-hush");
+    let folder_var = ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap());
+    assert_eq!(key_of(&[tenant, folder_var]), "from-systemd");
+    assert_eq!(
+        problems(&[tenant, ("QLIK_API_KEY", "x"), ("QLIK_API_KEY_FILE", &path("key"))]),
+        ["QLIK_API_KEY: both QLIK_API_KEY and QLIK_API_KEY_FILE are set; keep one"]
+    );
+    assert_eq!(
+        problems(&[tenant, ("QLIK_API_KEY", "x"), folder_var]),
+        ["QLIK_API_KEY: both QLIK_API_KEY and the credential QLIK_API_KEY are set; keep one"]
+    );
+    assert!(
+        problems(&[tenant, ("QLIK_API_KEY_FILE", &path("gone"))])[0]
+            .starts_with("QLIK_API_KEY_FILE: cannot read")
+    );
+}
+
+/// Settings never print a secret, however they are shown.
+#[test]
+fn debug_hides_secrets() {
+    let settings = Settings::from_vars(&vars(&[
+        ("QLIK_TENANT_URL", "acme.test"),
+        ("QLIK_CLIENT_ID", "c"),
+        ("QLIK_CLIENT_SECRET", "hush-hush"),
+    ]))
+    .unwrap();
+    assert!(!format!("{settings:?}").contains("hush"));
+}
+
+/// Unwise values are allowed with a warning.
+#[test]
+fn warns() {
+    let settings = Settings::from_vars(&vars(&[("POLL_INTERVAL", "5s"), ("POLL_TIMEOUT", "10s")])).unwrap();
+    let places: Vec<_> = settings.warnings.iter().map(|w| w.place.as_str()).collect();
+    assert_eq!(places, ["POLL_INTERVAL", "POLL_TIMEOUT"]);
+}
+
+/// Sizes and durations as people write them.
+#[test]
+fn sizes_and_durations() {
+    for (text, want) in
+        [("20MB", Some(20_000_000)), ("512 KiB", Some(524_288)), ("7", Some(7)), ("1x", None), ("", None)]
+    {
+        assert_eq!(parse_bytes(text), want, "{text}");
+    }
+    for (text, want) in
+        [("1h 30m", Some(5_400)), ("30d", Some(2_592_000)), ("0s", Some(0)), ("60", None), ("-5s", None)]
+    {
+        assert_eq!(parse_duration(text).map(|d| d.as_secs()), want, "{text}");
+    }
+}
+
+/// A line of `.env` that cannot be read is named by number, never by content, and nothing is half taken.
+#[test]
+fn bad_env_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(".env");
+    std::fs::write(&path, "LOG_LEVEL=debug\nQLIK_API_KEY=hush hush\nLISTEN=off\n").unwrap();
+    let problem = ProcessVars::load(&path).err().unwrap();
+    assert!(problem.place.ends_with(".env:2"), "{problem}");
+    assert!(!problem.to_string().contains("hush"));
+    std::fs::write(&path, "\u{feff}DSM_TEST_ONLY='a $b #c'\n").unwrap();
+    assert_eq!(ProcessVars::load(&path).unwrap().get("DSM_TEST_ONLY").as_deref(), Some("a $b #c"));
+    assert!(ProcessVars::load(&folder.path().join("none")).unwrap().get("DSM_TEST_ONLY").is_none());
+}

@@ -1,0 +1,15 @@
+//! The one integration binary: the program, and parts of it, between real servers on the loopback interface.
+//! Start at `fakes` for the servers, then at the module named after the subject.
+
+#[cfg(test)]
+mod binary;
+#[cfg(test)]
+mod daemon;
+#[cfg(test)]
+mod fakes;
+#[cfg(test)]
+mod fakes_check;
+#[cfg(test)]
+mod sqlite;
+#[cfg(test)]
+mod tidy;
