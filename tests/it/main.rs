@@ -13,7 +13,10 @@ mod fakes;
 mod fakes_check;
 #[cfg(test)]
 mod log_file;
+#[cfg(test)]
 mod qlik;
+#[cfg(test)]
+mod sqlite;
 #[cfg(test)]
 mod statuspage;
 #[cfg(test)]
