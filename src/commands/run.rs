@@ -73,6 +73,7 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
             client: compose::page_client(&settings)?,
             on_tick: tell_service_manager(&settings),
         },
+        jobs: Vec::new(),
         web,
     };
     let controls = Controls::default();
