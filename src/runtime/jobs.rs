@@ -46,7 +46,8 @@ impl Job {
         let mut failures = 0;
         let mut wait = schedule::stagger(&name, FIRST_SPREAD.min(every));
         loop {
-            let next_at = clock.now().checked_add(SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX));
+            let next_at =
+                clock.now().checked_add(SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX));
             view(&board, &name, |view| (view.running, view.next_at) = (false, next_at.ok()));
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -57,7 +58,8 @@ impl Job {
             // A job that panics is a failed job.
             let done = AssertUnwindSafe(self.once(clock, &stop)).catch_unwind().await;
             let took = began.elapsed();
-            let failed = tell(&board, &name, clock, took, done.unwrap_or_else(|_| Err("the job panicked".into())));
+            let failed =
+                tell(&board, &name, clock, took, done.unwrap_or_else(|_| Err("the job panicked".into())));
             failures = if failed { failures + 1 } else { 0 };
             wait = until_next(&name, every, took, failures);
             if stop.is_cancelled() {
@@ -71,7 +73,8 @@ impl Job {
         let destination = self.open().await.map_err(|e| e.to_string())?;
         let progress = Progress::new(self.account.definition());
         let wanted = Wanted::default();
-        let done = sync::execute(&self.account, &destination, wanted, clock, progress, stop.child_token()).await;
+        let done =
+            sync::execute(&self.account, &destination, wanted, clock, progress, stop.child_token()).await;
         let closed = destination.close().await;
         let done = done.map_err(|e| e.to_string())?;
         closed.map_err(|e| e.to_string())?;
@@ -133,7 +136,8 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
         (Some(reason), None) => format!(": {reason}"),
         _ => String::new(),
     };
-    let line = format!("{name}: {} after {:.1} s, {seen} rows seen{why}", sync::word(end), took.as_secs_f64());
+    let line =
+        format!("{name}: {} after {:.1} s, {seen} rows seen{why}", sync::word(end), took.as_secs_f64());
     match end {
         End::Complete => tracing::info!(target: "Sync", "{line}"),
         End::Deferred => tracing::info!(target: "Sync", "{line}"),

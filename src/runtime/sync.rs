@@ -118,7 +118,10 @@ fn begin(account: &Account, wanted: &Wanted, started: Timestamp) -> Begin {
 }
 
 /// Hands ops to the destination in order. At its first refusal the channel is closed, which ends the reading.
-async fn store(destination: &dyn Destination, mut incoming: mpsc::Receiver<Op>) -> Result<(), DestinationError> {
+async fn store(
+    destination: &dyn Destination,
+    mut incoming: mpsc::Receiver<Op>,
+) -> Result<(), DestinationError> {
     while let Some(op) = incoming.recv().await {
         destination.write(op).await?;
     }
@@ -149,7 +152,9 @@ fn told(outcome: &connectors::Outcome, ended: Timestamp) -> to::Outcome {
 fn panicked() -> connectors::Outcome {
     connectors::Outcome {
         end: End::Failed,
-        reason: Some("the engine panicked, which is a mistake in this program: please report it with the log".into()),
+        reason: Some(
+            "the engine panicked, which is a mistake in this program: please report it with the log".into(),
+        ),
         place: None,
         requests: 0,
         retries: 0,
