@@ -5,7 +5,9 @@
 
 pub mod board;
 pub mod clock;
+pub mod jobs;
 pub mod publisher;
+pub mod sync;
 pub mod watcher;
 
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub struct Daemon {
     pub clear_on_stop: bool,
     /// How pages are watched.
     pub watch: watcher::Options,
+    /// The connectors that are on.
+    pub jobs: Vec<jobs::Job>,
     /// Serves the board, if wanted.
     pub web: Option<(TcpListener, axum::Router)>,
 }
@@ -100,6 +104,9 @@ pub async fn run(daemon: Daemon, controls: Controls) -> bool {
     let mut watching = tasks.spawn(watcher.run(controls.reload.clone(), controls.stop.clone()));
     let mut publishing = tasks.spawn(publisher.run());
     let web = daemon.web.map(|(listener, router)| tokio::spawn(serve(listener, router)));
+    for job in daemon.jobs {
+        tasks.spawn(job.run(daemon.clock, daemon.board.clone(), controls.stop.child_token()));
+    }
     tasks.close();
     // One without the other would go on telling what nobody looks after any more.
     let lost = tokio::select! {

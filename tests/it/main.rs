@@ -6,6 +6,8 @@ mod binary;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod fakes;
 #[cfg(test)]
 mod fakes_check;
@@ -13,6 +15,8 @@ mod fakes_check;
 mod log_file;
 #[cfg(test)]
 mod qlik;
+#[cfg(test)]
+mod sqlite;
 #[cfg(test)]
 mod statuspage;
 #[cfg(test)]
