@@ -1,5 +1,12 @@
 //! One file per command: each puts together what it needs, does it, and says how it ended.
 
+/// Prints one line for the person at the terminal. Whoever closes the pipe early (`| head`) has read enough.
+macro_rules! say {
+    ($($words:tt)*) => {
+        crate::commands::print_line(format_args!($($words)*))
+    };
+}
+
 mod banner;
 mod check;
 mod compose;
@@ -12,6 +19,7 @@ pub mod sync;
 mod sync_view;
 mod validate;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -40,6 +48,13 @@ impl CommandError {
 
     fn configuration<T: ToString>(mistakes: impl IntoIterator<Item = T>) -> CommandError {
         CommandError::Configuration(mistakes.into_iter().map(|mistake| mistake.to_string()).collect())
+    }
+}
+
+fn print_line(line: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{line}").is_err() {
+        std::process::exit(1);
     }
 }
 
