@@ -185,7 +185,7 @@ fn read_file<'a>(
         arrays: head.arrays.unwrap_or(Arrays::Json),
         config,
         auth: auth.flatten().unwrap_or(Auth::None),
-        http: http.unwrap_or_else(HttpRules::default),
+        http: http.unwrap_or_default(),
         tables: Vec::new(),
         source: text.to_owned(),
     };
