@@ -67,6 +67,7 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
         board,
         store,
         target: compose::target(&settings)?,
+        tenant: settings.tenant.as_ref().map(|tenant| tenant.url.to_string()),
         policy: settings.policy,
         recheck: settings.recheck,
         clear_on_stop: settings.clear_on_stop,
@@ -125,11 +126,13 @@ fn tell_service_manager(settings: &Settings) -> Box<dyn Fn(&str) + Send> {
     let extend = sd_notify::watchdog_enabled().filter(|watchdog| *watchdog < longest).map(|_| longest);
     let first = AtomicBool::new(true);
     Box::new(move |status| {
-        use sd_notify::NotifyState::{Ready, Status, Watchdog, WatchdogUsec};
+        use sd_notify::NotifyState::{Custom, Ready, Status, Watchdog};
         // Outside systemd there is nobody to tell, which is no error.
         let _ = if first.swap(false, Ordering::Relaxed) {
-            let micros = extend.and_then(|longest| u32::try_from(longest.as_micros()).ok());
-            let extra = micros.map(|micros| sd_notify::notify(&[WatchdogUsec(micros)]));
+            let extra = extend.map(|longest| {
+                // The library's own word for it holds no more than 71 minutes.
+                sd_notify::notify(&[Custom(&format!("WATCHDOG_USEC={}", longest.as_micros()))])
+            });
             extra.unwrap_or(Ok(())).and(sd_notify::notify(&[Ready, Status(status), Watchdog]))
         } else {
             sd_notify::notify(&[Status(status), Watchdog])

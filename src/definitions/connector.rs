@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{File, Keys};
 use super::{Mistake, toml_files};
 use crate::domain::config::{ConfigKey, ConfigKind};
-use crate::domain::connector::{Arrays, Auth, Definition, HttpRules};
+use crate::domain::connector::{Arrays, Auth, Definition};
 use crate::domain::template::Template;
 
 /// The version of the language that is read.

@@ -24,7 +24,7 @@ use crate::http::{self, Failure};
 
 /// Each request must be answered wholly within this time: the tenant answers in well under a second, and a
 /// request that hangs holds up the next banner.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A banner has about a kilobyte; this leaves room for a proxy's error page.
 const MAX_BODY: usize = 256 * 1024;

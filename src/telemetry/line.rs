@@ -298,7 +298,7 @@ mod tests {
         let start = line("Starting Qlik Cloud Data Sources Monitor...", vec![]);
         insta::assert_snapshot!(utc().render(&start), @"2025-12-18 12:05:03 - MainOrchestrator - INFO - Starting Qlik Cloud Data Sources Monitor...");
         let berlin = Style::Text { zone: TimeZone::fixed(jiff::tz::offset(1)), colour: false };
-        insta::assert_snapshot!(berlin.render(&start), @"");
+        insta::assert_snapshot!(berlin.render(&start), @"2025-12-18 13:05:03 - MainOrchestrator - INFO - Starting Qlik Cloud Data Sources Monitor...");
     }
 
     /// Levels carry their known names; colours are for terminals, and the plain level has none.
@@ -338,7 +338,7 @@ mod tests {
         ];
         let line = line("Banner updated successfully.", fields);
         insta::assert_snapshot!(utc().render(&line), @r#"2025-12-18 12:05:03 - MainOrchestrator - INFO - Banner updated successfully. id=b-1 title="two words" said="say \"x\"" empty="" debug="already quoted" tries=3 enabled=true level=shadow"#);
-        insta::assert_snapshot!(Style::Json.render(&line), @"");
+        insta::assert_snapshot!(Style::Json.render(&line), @r#"{"debug":"\"already quoted\"","empty":"","enabled":true,"id":"b-1","level":"INFO","level_":"shadow","logger":"MainOrchestrator","message":"Banner updated successfully.","said":"say \"x\"","timestamp":"2025-12-18T12:05:03.040Z","title":"two words","tries":3}"#);
     }
 
     /// Whatever upstream sends stays one line that reads from left to right, and JSON gives it back unchanged.

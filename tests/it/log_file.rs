@@ -282,7 +282,7 @@ fn a_missing_folder_is_a_clear_error() {
     let open =
         |path: &str| RotatingFile::open(Path::new(path), NEVER, |_| String::new()).map(drop).unwrap_err();
     insta::assert_snapshot!(open("/nowhere/at/all/monitor.log"), @"cannot open the log file /nowhere/at/all/monitor.log: No such file or directory (os error 2); create its directory, or name another file");
-    insta::assert_snapshot!(open("/dev"), @"");
+    insta::assert_snapshot!(open("/dev"), @"cannot open the log file /dev: Is a directory (os error 21); name a file, not a directory");
 }
 
 fn settings(file: &Path, format: Format) -> LogSettings {
