@@ -7,6 +7,7 @@
 //! monitors/*.toml ─► definitions ─► poll ─► Observation ─► assess ─► Assessment ─► plan ─► publish ─► Qlik Cloud
 //!                                                            └─► board ─► web: metrics, health; log
 //!
+//! connectors/*.toml ─► definitions ─► connectors ─► Op, Op, Checkpoint, Op … ─► destinations (SQLite)
 //! ```
 
 pub mod cli;

@@ -10,6 +10,12 @@ mod fakes;
 #[cfg(test)]
 mod fakes_check;
 #[cfg(test)]
+mod log_file;
+#[cfg(test)]
+mod qlik;
+#[cfg(test)]
 mod sqlite;
+#[cfg(test)]
+mod statuspage;
 #[cfg(test)]
 mod tidy;
