@@ -12,6 +12,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod connectors;
 pub mod definitions;
 pub mod domain;
 pub mod http;

@@ -1,0 +1,3 @@
+//! The engine that runs connector definitions.
+
+pub mod decode;
