@@ -70,6 +70,14 @@ impl Cell {
         }
     }
 
+    /// The bytes of text the value holds: what makes one row larger than another.
+    pub fn text_len(&self) -> usize {
+        match self {
+            Cell::Decimal(text) | Cell::Text(text) | Cell::Json(text) => text.len(),
+            _ => 0,
+        }
+    }
+
     /// The value as text, the same wherever a column widens to text; `None` for a null. A double has its shortest
     /// digits without an exponent. An instant is `YYYY-MM-DD HH:MM:SS` in UTC with as many fractional digits as it
     /// needs: unlike the form with `T` and `Z`, this sorts as time does and compares with SQL's own dates.

@@ -139,6 +139,8 @@ pub struct HttpRules {
     pub quota: Option<Quota>,
     /// What particular answers mean; the first that fits is taken.
     pub rules: Vec<Rule>,
+    /// Paths in answers where the service speaks to people (deprecations): what stands there is noted.
+    pub notices: Vec<String>,
 }
 
 /// Headers in which a service tells its limit.

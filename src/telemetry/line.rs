@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn the_text_format_is_the_known_one() {
         let start = line("Starting Qlik Cloud Data Sources Monitor...", vec![]);
-        insta::assert_snapshot!(utc().render(&start), @"");
+        insta::assert_snapshot!(utc().render(&start), @"2025-12-18 12:05:03 - MainOrchestrator - INFO - Starting Qlik Cloud Data Sources Monitor...");
         let berlin = Style::Text { zone: TimeZone::fixed(jiff::tz::offset(1)), colour: false };
         insta::assert_snapshot!(berlin.render(&start), @"");
     }
@@ -337,7 +337,7 @@ mod tests {
             ("level", "shadow".into()),
         ];
         let line = line("Banner updated successfully.", fields);
-        insta::assert_snapshot!(utc().render(&line), @"");
+        insta::assert_snapshot!(utc().render(&line), @r#"2025-12-18 12:05:03 - MainOrchestrator - INFO - Banner updated successfully. id=b-1 title="two words" said="say \"x\"" empty="" debug="already quoted" tries=3 enabled=true level=shadow"#);
         insta::assert_snapshot!(Style::Json.render(&line), @"");
     }
 
@@ -347,7 +347,7 @@ mod tests {
         let hostile = "down\n2025-12-18 12:05:04 - QlikClient - INFO - forged\r\u{1b}[2J\u{0}\u{85}\u{2028}\u{202e}evil\u{2066}\u{feff} \\n é 👩‍💻";
         let line = line(hostile, vec![("text", hostile.into())]);
         let text = utc().render(&line);
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"2025-12-18 12:05:03 - MainOrchestrator - INFO - down\n2025-12-18 12:05:04 - QlikClient - INFO - forged\r\u{1b}[2J\u{0}\u{85}\u{2028}\u{202e}evil\u{2066}\u{feff} \n é 👩‍💻 text="down\n2025-12-18 12:05:04 - QlikClient - INFO - forged\r\u{1b}[2J\u{0}\u{85}\u{2028}\u{202e}evil\u{2066}\u{feff} \n é 👩‍💻""#);
         let json = Style::Json.render(&line);
         for rendered in [&text, &json] {
             let inner = rendered.strip_suffix('\n').unwrap();

@@ -55,7 +55,7 @@ pub struct Layout {
 pub struct KeyColumn {
     /// The column's name.
     pub column: String,
-    /// What stands in for an absent value: the first of these (prefix, column) that is there. None there: the row
+    /// What stands in for an absent value: the first of these (prefix, source field) that is there. None there: the row
     /// is rejected.
     pub fallbacks: Vec<(String, String)>,
     /// A further column that shows the true value, NULL where a fallback stands in.

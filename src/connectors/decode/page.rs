@@ -146,6 +146,26 @@ impl Facts {
     pub fn value(&self, path: &str) -> Option<&serde_json::Value> {
         self.values.get(path)
     }
+
+    /// Whether something other than null is at the path.
+    pub fn has(&self, path: &str) -> bool {
+        self.value(path).is_some_and(|value| !value.is_null())
+    }
+
+    /// A count at the path, sent as a number or as text.
+    pub fn count(&self, path: &str) -> Option<u64> {
+        let value = self.value(path)?;
+        value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+    }
+
+    /// A text at the path, or the digits of a number there; empty text is none.
+    pub fn text(&self, path: &str) -> Option<String> {
+        match self.value(path)? {
+            serde_json::Value::String(text) if !text.is_empty() => Some(text.clone()),
+            serde_json::Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
 }
 
 /// The body as text, without a byte order mark.

@@ -273,7 +273,7 @@ impl Plan {
     }
 
     /// The column of a path that may not have been seen yet: its rule's name, or its own below its parent's.
-    fn column_of(&self, path: &str) -> String {
+    pub(super) fn column_of(&self, path: &str) -> String {
         if let Some(ColumnRule::Rule { name: Some(name), .. }) = self.rules.get(path) {
             return naming::column_name(name);
         }

@@ -21,6 +21,9 @@ use crate::domain::op::{Op, Rejected, Rows, TableShape};
 /// Rows in one batch: few enough to keep memory flat, enough to make a batch's cost per row vanish.
 const BATCH: usize = 1_000;
 
+/// Text in one batch, in bytes: the same bound for rows that are large.
+const BATCH_BYTES: usize = 2 * 1024 * 1024;
+
 /// How much of a rejected row is kept, in bytes.
 const KEPT_RAW: usize = 64 * 1024;
 
@@ -49,6 +52,7 @@ pub(super) fn read(
         inherited,
         emit,
         pending: Vec::new(),
+        pending_bytes: 0,
         rejected: Vec::new(),
         read: PageRead::default(),
         found: false,
@@ -143,6 +147,7 @@ struct Sink<'r> {
     emit: &'r mut dyn FnMut(Op),
     key: Vec<KeySlot>,
     pending: Vec<Vec<Cell>>,
+    pending_bytes: usize,
     rejected: Vec<(u64, String)>,
     read: PageRead,
     found: bool,
@@ -175,6 +180,7 @@ impl Sink<'_> {
             }
         }
         for (slot, cell) in row.iter_mut().enumerate() {
+            self.pending_bytes += cell.text_len();
             let kind = cell.column_type();
             if kind != ColumnType::Unknown && kind != self.plan.kind(slot) {
                 let pending = self.pending.iter().filter_map(|row| row.get(slot));
@@ -183,7 +189,8 @@ impl Sink<'_> {
         }
         self.read.records += 1;
         self.pending.push(row);
-        if self.pending.len() == BATCH { self.flush() } else { Ok(()) }
+        let full = self.pending.len() == BATCH || self.pending_bytes >= BATCH_BYTES;
+        if full { self.flush() } else { Ok(()) }
     }
 
     /// Fills the key's gaps; `true` if something had to stand in for a null, `Err` if the row has no key.
@@ -217,8 +224,8 @@ impl Sink<'_> {
     }
 
     fn fallback(&self, fallbacks: &[(String, String)], row: &[Cell]) -> Option<String> {
-        fallbacks.iter().find_map(|(prefix, column)| {
-            let text = row.get(self.plan.place(column)?)?.to_text()?;
+        fallbacks.iter().find_map(|(prefix, field)| {
+            let text = row.get(self.plan.place(&self.plan.column_of(field))?)?.to_text()?;
             Some(format!("{prefix}{text}"))
         })
     }
@@ -237,6 +244,7 @@ impl Sink<'_> {
                 shape
             }
         };
+        self.pending_bytes = 0;
         let width = shape.columns.len();
         let rows = self.pending.drain(..).map(|mut row| {
             row.resize(width, Cell::Null);

@@ -31,6 +31,7 @@ impl Default for HttpRules {
             retry: RetryRules::default(),
             quota: None,
             rules: Vec::new(),
+            notices: Vec::new(),
         }
     }
 }
@@ -122,6 +123,7 @@ pub(super) fn rules(mut keys: Keys<'_, '_>) -> HttpRules {
             .into_iter()
             .filter_map(|(table, at)| rule(keys.inner(table), at))
             .collect(),
+        notices: keys.texts("notices").unwrap_or_default(),
     };
     keys.finish();
     rules
