@@ -4,9 +4,9 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::Timestamp;
 
 use crate::domain::cell::{Cell, ColumnType};
 
@@ -41,7 +41,9 @@ pub(super) fn fit(cell: &Cell, kind: ColumnType) -> Fitted<'_> {
         (Cell::Int(value), ColumnType::Double) if value.unsigned_abs() <= EXACT_IN_DOUBLE => {
             Fitted::Double(*value as f64)
         }
-        (Cell::Int(value), ColumnType::Double | ColumnType::Decimal) => Fitted::Decimal(value.to_string().into()),
+        (Cell::Int(value), ColumnType::Double | ColumnType::Decimal) => {
+            Fitted::Decimal(value.to_string().into())
+        }
         (Cell::Double(value), ColumnType::Double) => Fitted::Double(*value),
         (Cell::Double(value), ColumnType::Decimal) if value.is_finite() => {
             Fitted::Decimal(value.to_string().into())
@@ -50,7 +52,9 @@ pub(super) fn fit(cell: &Cell, kind: ColumnType) -> Fitted<'_> {
             Fitted::Decimal(Cow::Borrowed(value))
         }
         (Cell::Date(value), ColumnType::Date) => Fitted::Date(*value),
-        (Cell::Date(value), ColumnType::Timestamp) => midnight(*value).map_or(Fitted::Null, Fitted::Timestamp),
+        (Cell::Date(value), ColumnType::Timestamp) => {
+            midnight(*value).map_or(Fitted::Null, Fitted::Timestamp)
+        }
         (Cell::Timestamp(value), ColumnType::Timestamp) => Fitted::Timestamp(*value),
         (Cell::Json(value), ColumnType::Json) => Fitted::Json(value),
         (other, _) => other.to_text().map_or(Fitted::Null, Fitted::Text),

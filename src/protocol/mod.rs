@@ -7,8 +7,8 @@
 //!
 //! Start at [`stdin::answer`] and [`fivetran::serve`].
 
-pub mod fivetran;
 mod fitted;
+pub mod fivetran;
 mod given;
 pub mod saved;
 pub mod source;

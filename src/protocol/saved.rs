@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -32,6 +33,9 @@ pub struct Saved {
     /// Tables read to their end, while a sync goes on over several calls.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     done: BTreeSet<String>,
+    /// When the sync began that goes on over several calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
     /// Keys of rows in tables from which rows can vanish; each the JSON array of its parts as text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     keys: BTreeMap<String, BTreeSet<String>>,
@@ -41,10 +45,14 @@ pub struct Saved {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SavedError {
     /// No JSON, or no object.
-    #[error("the state is not a JSON object ({0}); give back what the last call returned, or {{}} to read everything anew")]
+    #[error(
+        "the state is not a JSON object ({0}); give back what the last call returned, or {{}} to read everything anew"
+    )]
     NotAnObject(String),
     /// Somebody else's.
-    #[error("the state was not written by this program (it has no `format`); give {{}} to read everything anew")]
+    #[error(
+        "the state was not written by this program (it has no `format`); give {{}} to read everything anew"
+    )]
     Foreign,
     /// Written by a later program.
     #[error(
@@ -58,7 +66,9 @@ pub enum SavedError {
         known: u32,
     },
     /// Written for another connector.
-    #[error("the state belongs to the connector {found:?}, not to {wanted:?}; give that connector's state, or {{}} to read everything anew")]
+    #[error(
+        "the state belongs to the connector {found:?}, not to {wanted:?}; give that connector's state, or {{}} to read everything anew"
+    )]
     OtherConnector {
         /// Whose it is.
         found: String,
@@ -66,7 +76,9 @@ pub enum SavedError {
         wanted: String,
     },
     /// Right at the top, wrong within.
-    #[error("the state is damaged ({0}); give back what the last call returned, or {{}} to read everything anew")]
+    #[error(
+        "the state is damaged ({0}); give back what the last call returned, or {{}} to read everything anew"
+    )]
     Damaged(String),
 }
 
@@ -80,6 +92,7 @@ impl Saved {
             shapes: BTreeMap::new(),
             met: BTreeSet::new(),
             done: BTreeSet::new(),
+            since: None,
             keys: BTreeMap::new(),
         }
     }
@@ -106,7 +119,9 @@ impl Saved {
             Some(found) if found != connector => {
                 Err(SavedError::OtherConnector { found: found.to_owned(), wanted: connector.to_owned() })
             }
-            _ => serde_json::from_value(Value::Object(object)).map_err(|e| SavedError::Damaged(e.to_string())),
+            _ => {
+                serde_json::from_value(Value::Object(object)).map_err(|e| SavedError::Damaged(e.to_string()))
+            }
         }
     }
 
@@ -194,9 +209,15 @@ impl Saved {
         self.done.insert(table.to_owned());
     }
 
+    /// A call of a sync begins. Says when the sync did: at its first call.
+    pub(super) fn begin_sync(&mut self, now: Timestamp) -> Timestamp {
+        *self.since.get_or_insert(now)
+    }
+
     /// The sync is over: the next reads every table again.
     pub(super) fn end_sync(&mut self) {
         self.done.clear();
+        self.since = None;
     }
 
     /// The remembered keys of a table.
@@ -240,12 +261,18 @@ mod tests {
             (refused("{"), "not a JSON object"),
             (refused(r#"{"since": "2026-05-01"}"#), "not written by this program"),
             (refused(r#"{"format": 2, "connector": "acme"}"#), "update the program"),
-            (refused(r#"{"format": 1, "connector": "beta"}"#), r#"belongs to the connector "beta", not to "acme""#),
+            (
+                refused(r#"{"format": 1, "connector": "beta"}"#),
+                r#"belongs to the connector "beta", not to "acme""#,
+            ),
             (refused(r#"{"format": 1, "connector": "acme", "tables": 5}"#), "damaged"),
             (refused(r#"{"format": 1}"#), "damaged"),
         ];
         for (said, want) in cases {
-            assert!(said.contains(want) && said.contains("{} to read everything anew"), "{want} not in {said}");
+            assert!(
+                said.contains(want) && said.contains("{} to read everything anew"),
+                "{want} not in {said}"
+            );
         }
     }
 
@@ -254,7 +281,8 @@ mod tests {
     fn states_come_back_as_they_went() {
         let mut saved = Saved::new("acme");
         let set = |partition: &str, cursor| ("t".to_owned(), partition.to_owned(), cursor);
-        saved.apply(Checkpoint { entries: vec![set("a", Some(json!(1))), set("b", Some(json!({"x": [2]})))] });
+        saved
+            .apply(Checkpoint { entries: vec![set("a", Some(json!(1))), set("b", Some(json!({"x": [2]})))] });
         saved.meet("t");
         saved.finish("u");
         saved.keys("t").insert("[\"1\"]".into());

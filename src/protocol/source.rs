@@ -1,6 +1,7 @@
 //! Where a front's ops come from. One implementation runs the engine; tests send ops of their own.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +14,9 @@ use crate::domain::op::{End, Op, State, TableShape};
 pub trait Source: Send + Sync + 'static {
     /// What it is.
     fn definition(&self) -> &Definition;
+
+    /// The present moment.
+    fn now(&self) -> Timestamp;
 
     /// Asks the service whether the configuration works. `Err` says what is wrong, without secrets.
     async fn test(&self, config: ConfigValues) -> Result<(), String>;
@@ -33,6 +37,8 @@ pub struct Wanted {
     pub state: State,
     /// The tables as earlier runs have seen them, so that types do not change from run to run.
     pub shapes: Vec<TableShape>,
+    /// When the sync began that this run goes on with: parts that were read since are not read again.
+    pub since: Option<Timestamp>,
 }
 
 /// How a run ended.

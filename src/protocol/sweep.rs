@@ -64,13 +64,19 @@ impl Passes {
         let table = &shape.table;
         let (Some(pass), Some(sweep)) = (self.seen.remove(table), sweep) else { return Gone::default() };
         if pass.overflown {
-            let note = format!("{table}: more than {MAX_KEYS} rows; rows deleted at the source stay until a full re-sync");
+            let note = format!(
+                "{table}: more than {MAX_KEYS} rows; rows deleted at the source stay until a full re-sync"
+            );
             return Gone { keys: Vec::new(), note: Some(note) };
         }
         let known = saved.keys(table);
         let gone: Vec<String> = known.difference(&pass.keys).cloned().collect();
         if share(gone.len(), known.len()) > sweep.max_share {
-            let note = format!("{table}: {} of {} rows did not come; that is too large a share to mark them deleted", gone.len(), known.len());
+            let note = format!(
+                "{table}: {} of {} rows did not come; that is too large a share to mark them deleted",
+                gone.len(),
+                known.len()
+            );
             return Gone { keys: Vec::new(), note: Some(note) };
         }
         *known = pass.keys;
@@ -102,7 +108,9 @@ fn key_cells(text: &str, places: &[usize], shape: &TableShape) -> Option<Box<[Ce
     let parts: Vec<Option<String>> = serde_json::from_str(text).ok()?;
     // A key of other columns than today's is nobody's key any more.
     (parts.len() == places.len()).then(|| {
-        let cell = |(part, &at): (Option<String>, &usize)| part.map_or(Cell::Null, |text| cell(text, shape.columns[at].kind));
+        let cell = |(part, &at): (Option<String>, &usize)| {
+            part.map_or(Cell::Null, |text| cell(text, shape.columns[at].kind))
+        };
         parts.into_iter().zip(places).map(cell).collect()
     })
 }

@@ -34,8 +34,12 @@ impl Request {
         if bytes.trim_ascii().is_empty() {
             return Err(format!("nothing came on stdin; expected one JSON document such as {EXAMPLE}"));
         }
-        let value: Value = serde_json::from_slice(bytes)
-            .map_err(|e| format!("stdin is not one JSON document: {}; expected something like {EXAMPLE}", without_content(&e)))?;
+        let value: Value = serde_json::from_slice(bytes).map_err(|e| {
+            format!(
+                "stdin is not one JSON document: {}; expected something like {EXAMPLE}",
+                without_content(&e)
+            )
+        })?;
         let Value::Object(mut members) = value else {
             return Err(format!("the document on stdin must be a JSON object such as {EXAMPLE}"));
         };
@@ -80,10 +84,14 @@ fn texts(members: &mut Map<String, Value>, name: &str) -> Result<BTreeMap<String
     for (key, value) in object {
         let text = match &value {
             Value::Null => continue,
-            Value::Array(members) => members.iter().map(scalar).collect::<Option<Vec<_>>>().map(|all| all.join(",")),
+            Value::Array(members) => {
+                members.iter().map(scalar).collect::<Option<Vec<_>>>().map(|all| all.join(","))
+            }
             other => scalar(other),
         };
-        let text = text.ok_or_else(|| format!("`{name}.{key}` must be a text, a number, true or false, or an array of those"))?;
+        let text = text.ok_or_else(|| {
+            format!("`{name}.{key}` must be a text, a number, true or false, or an array of those")
+        })?;
         texts.insert(key, SecretString::from(text));
     }
     Ok(texts)
@@ -109,7 +117,10 @@ mod tests {
     fn documents_are_understood() {
         let cases: [(&[u8], Action); 12] = [
             (br#"{"selection":{"action":"schema"}}"#, Action::Schema),
-            (br#"{"secrets":{"api_key":"k","base_url":"https://x.test"},"selection":{"action":"test"}}"#, Action::Test),
+            (
+                br#"{"secrets":{"api_key":"k","base_url":"https://x.test"},"selection":{"action":"test"}}"#,
+                Action::Test,
+            ),
             (br#"{"secrets":{"api_key":"k","base_url":"https://x.test"},"state":{}}"#, Action::Sync),
             (b"\xef\xbb\xbf{\"state\":null}\n", Action::Sync),
             (b" {} \r\n", Action::Sync),
@@ -141,7 +152,10 @@ mod tests {
             (b"[]", "must be a JSON object"),
             (br#"{"secrets":"hush"}"#, "`secrets` must be an object"),
             (br#"{"secrets":{"api_key":{"v":"hush"}}}"#, "`secrets.api_key` must be a text"),
-            (br#"{"selection":{"action":"drop"}}"#, r#"the action "drop" is not known; known are schema, test and sync"#),
+            (
+                br#"{"selection":{"action":"drop"}}"#,
+                r#"the action "drop" is not known; known are schema, test and sync"#,
+            ),
             (br#"{"selection":"test"}"#, "`selection` must be an object"),
             (br#"{"secrets":{"api_key":"hush"},}"#, "not one JSON document"),
         ];

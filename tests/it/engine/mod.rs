@@ -126,7 +126,11 @@ impl Bench {
             Op::Shape(shape) => drop(self.shapes.insert(shape.table.clone(), (*shape).clone())),
             Op::Rows(rows) => {
                 let shape = &rows.shape;
-                assert_eq!(self.shapes.get(&shape.table), Some(&**shape), "rows of a shape that was not told");
+                assert_eq!(
+                    self.shapes.get(&shape.table),
+                    Some(&**shape),
+                    "rows of a shape that was not told"
+                );
                 for cells in rows.rows {
                     let names = shape.columns.iter().map(|column| column.name.clone());
                     let row: Row = names.zip(cells).collect();
@@ -164,8 +168,11 @@ impl Bench {
 
     /// The texts of one column, sorted.
     pub(super) fn column(&self, table: &str, column: &str) -> Vec<String> {
-        let mut texts: Vec<String> =
-            self.rows_of(table).iter().map(|row| row[column].to_text().unwrap_or_default().into_owned()).collect();
+        let mut texts: Vec<String> = self
+            .rows_of(table)
+            .iter()
+            .map(|row| row[column].to_text().unwrap_or_default().into_owned())
+            .collect();
         texts.sort();
         texts
     }
@@ -182,7 +189,8 @@ impl Bench {
             stored.iter().map(|row| (key.iter().map(|f| text(&row[&column(f)])).collect(), *row)).collect();
         for want in source {
             let wanted_key: Vec<String> = key.iter().map(|field| json_text(&want[*field])).collect();
-            let row = by_key.get(&wanted_key).unwrap_or_else(|| panic!("{table} lacks {wanted_key:?}: {want}"));
+            let row =
+                by_key.get(&wanted_key).unwrap_or_else(|| panic!("{table} lacks {wanted_key:?}: {want}"));
             for (field, value) in want.as_object().unwrap() {
                 assert_field(table, row, &column(field), value);
             }
@@ -229,14 +237,18 @@ fn same(cell: &Cell, value: &Value) -> bool {
         (Cell::Text(text), Value::Null) => text.is_empty(),
         (Cell::Bool(a), Value::Bool(b)) => a == b,
         (Cell::Timestamp(at), Value::Number(ms)) => Some(at.as_millisecond()) == ms.as_i64(),
-        (Cell::Timestamp(at), Value::String(text)) => text.parse::<Timestamp>().is_ok_and(|other| other == *at),
+        (Cell::Timestamp(at), Value::String(text)) => {
+            text.parse::<Timestamp>().is_ok_and(|other| other == *at)
+        }
         (Cell::Double(a), Value::Number(b)) => Some(*a) == b.as_f64(),
         (Cell::Double(a), Value::String(b)) => b.parse::<f64>().is_ok_and(|b| b == *a),
         (Cell::Int(a), Value::String(b)) => a.to_string() == *b,
         (Cell::Json(a), b @ (Value::Array(_) | Value::Object(_))) => {
             serde_json::from_str::<Value>(a).is_ok_and(|a| a == *b)
         }
-        (Cell::Text(a), Value::Array(items)) => **a == *items.iter().map(json_text).collect::<Vec<_>>().join(","),
+        (Cell::Text(a), Value::Array(items)) => {
+            **a == *items.iter().map(json_text).collect::<Vec<_>>().join(",")
+        }
         (cell, Value::String(b)) => cell.to_text().as_deref() == Some(b.as_str()),
         (cell, value) => cell.to_text().as_deref() == Some(value.to_string().as_str()),
     }

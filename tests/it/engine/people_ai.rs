@@ -88,7 +88,11 @@ async fn later_runs_read_what_changed() {
     bench.complete(clock.now()).await;
     assert_all_there(&people, &bench);
     let asked = people.requests_on(LISTS).split_off(before);
-    assert!(asked.iter().all(|request| request.param("ingested-from") == Some("2026-05-01")), "{}", people.dump());
+    assert!(
+        asked.iter().all(|request| request.param("ingested-from") == Some("2026-05-01")),
+        "{}",
+        people.dump()
+    );
     assert!(asked.len() < before / 2, "{} requests after {before}", asked.len());
     people.assert_well_behaved();
 }

@@ -60,7 +60,12 @@ async fn reads_everything() {
         assert_all_there(&vea, &bench);
         assert_eq!(vea.requests_on(TOKEN).len(), 1);
         let kinds = |table: &str, column: &str| {
-            bench.shapes[table].columns.iter().find(|c| c.name == column).map(|c| format!("{:?}", c.kind)).unwrap()
+            bench.shapes[table]
+                .columns
+                .iter()
+                .find(|c| c.name == column)
+                .map(|c| format!("{:?}", c.kind))
+                .unwrap()
         };
         assert_eq!(kinds("occupancy", "avgoccupancy"), "Double");
         assert_eq!(kinds("traffic", "record_date_hour_1"), "Timestamp");
