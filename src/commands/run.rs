@@ -8,9 +8,11 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{CommandError, compose};
+use super::{CommandError, compose, connectors};
+use crate::domain::config::variable;
 use crate::runtime::board::BoardHandle;
 use crate::runtime::clock::Clock;
+use crate::runtime::jobs::Job;
 use crate::runtime::{Controls, Daemon, watcher};
 use crate::settings::{Credentials, Settings};
 use crate::store::{OpenError, Store};
@@ -58,6 +60,8 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
             Some((listener, web::router(web::Shown { board: board.clone(), clock })))
         }
     };
+    let (jobs, off) = connectors::jobs(&settings)?;
+    tell_connectors(&jobs, &off, log);
     let daemon = Daemon {
         clock,
         board,
@@ -73,6 +77,7 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
             client: compose::page_client(&settings)?,
             on_tick: tell_service_manager(&settings),
         },
+        jobs,
         web,
     };
     let controls = Controls::default();
@@ -85,6 +90,22 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
         tracing::error!(target: "MainOrchestrator", "Stopped with work unfinished after {} s.", crate::runtime::GRACE.as_secs());
         Ok(ExitCode::FAILURE)
     }
+}
+
+/// Says which connectors are on, and keeps their secrets out of the log.
+fn tell_connectors(jobs: &[Job], off: &[String], log: &Guard) {
+    for job in jobs {
+        let (definition, config) = (job.account.definition(), job.account.config());
+        for (key, secret) in config.secrets() {
+            log.log().redactor().register(&variable(&definition.name, key), secret);
+        }
+    }
+    let on: Vec<String> = jobs
+        .iter()
+        .map(|job| format!("{} every {:?}", job.account.definition().name, job.account.every()))
+        .collect();
+    let on = if on.is_empty() { "none".to_owned() } else { on.join(", ") };
+    tracing::info!(target: "MainOrchestrator", "Connectors on: {on}; off (not configured): {}", off.join(", "));
 }
 
 fn hide_secrets(settings: &Settings, log: &Guard) {

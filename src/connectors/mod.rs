@@ -69,6 +69,8 @@ pub struct Outcome {
     pub retries: u64,
     /// Milliseconds waited for limits and before retries, summed over all requests.
     pub waited_ms: u64,
+    /// A person has to mend something first (credentials, an address): trying again brings nothing.
+    pub mend: bool,
     /// What a person should know.
     pub notes: Vec<String>,
     /// Each table that was begun.
@@ -252,7 +254,8 @@ fn outcome(run: &Run, stop: Option<Stop>, ends: Ends) -> Outcome {
         None if doubts.is_empty() => (End::Complete, None, None),
         None => (End::Partial, Some(doubts.join("; ")), None),
     };
-    Outcome { end, reason, place, requests, retries, waited_ms, notes: run.notes(), tables }
+    let mend = matches!(&stop, Some(Stop::Failed { fatal: true, .. }));
+    Outcome { end, reason, place, requests, retries, waited_ms, mend, notes: run.notes(), tables }
 }
 
 fn judge(stop: &Stop) -> (End, Option<String>, Option<String>) {

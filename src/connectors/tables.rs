@@ -4,9 +4,9 @@
 //! Start at [`TableRun::table`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::Pin;
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -190,23 +190,24 @@ impl TableRun<'_> {
         let known = |family: &Family| self.remembered::<CursorState>(state, &family.partition);
         // Those that waited longest come first, so that a run that is cut short does not starve the same ones each time.
         families.sort_by_cached_key(|family| known(family).and_then(|known| known.read_at));
-        let (gone, rejected) = (AtomicU64::new(0), AtomicU64::new(0));
         let concurrency = self.run.account.definition().http.concurrency;
-        let ends: Vec<TableEnd> = stream::iter(&families)
-            .map(|family| async {
-                let reading = self.child(family, known(family)).await?;
-                gone.fetch_add(u64::from(reading.gone), Ordering::Relaxed);
-                rejected.fetch_add(reading.rejected, Ordering::Relaxed);
-                Ok::<_, Stop>(self.end_of(reading))
-            })
-            .buffer_unordered(concurrency)
-            .try_collect()
-            .await?;
-        let mut end = TableEnd::default();
-        for one in ends {
-            end.join(one);
+        let mut waiting: Vec<(&Family, Option<CursorState>)> =
+            families.iter().rev().map(|family| (family, known(family))).collect();
+        let mut under_way: FuturesUnordered<Child<'_>> = FuturesUnordered::new();
+        let (mut end, mut gone, mut rejected) = (TableEnd::default(), 0, 0);
+        loop {
+            while under_way.len() < concurrency
+                && let Some((family, known)) = waiting.pop()
+            {
+                under_way.push(self.child(family, known));
+            }
+            let Some(reading) = under_way.next().await else { break };
+            let reading = reading?;
+            gone += u64::from(reading.gone);
+            rejected += reading.rejected;
+            end.join(self.end_of(reading));
         }
-        let gone = gone.into_inner();
+        drop(under_way);
         self.judge_gone(gone, families.len())?;
         let siblings = self.run.account.definition();
         let all_parents =
@@ -214,21 +215,24 @@ impl TableRun<'_> {
         if all_parents {
             self.forget_strangers(state, &families).await?;
         }
-        let whole = gone == 0 && rejected.into_inner() == 0;
+        let whole = gone == 0 && rejected == 0;
         let sweep = self.table.snapshot.filter(|_| whole).map(|max_share| Sweep { max_share });
         self.finish(&end, sweep).await?;
         Ok(end)
     }
 
-    async fn child(&self, family: &Family, known: Option<CursorState>) -> Result<Reading, Stop> {
-        let scope =
-            Scope { row: family.row.clone(), inherited: family.inherited.clone(), ..Scope::default() };
-        let reading = match &self.table.cursor {
-            Some(cursor) => self.partition_by_cursor(cursor, known, scope, &family.partition).await?,
-            None => self.read(&scope, &Unwatched).await?,
-        };
-        self.too_wide(&reading)?;
-        Ok(reading)
+    // Boxed: its type would otherwise be too deep for the compiler to see that it may change threads.
+    fn child<'a>(&'a self, family: &'a Family, known: Option<CursorState>) -> Child<'a> {
+        Box::pin(async move {
+            let scope =
+                Scope { row: family.row.clone(), inherited: family.inherited.clone(), ..Scope::default() };
+            let reading = match &self.table.cursor {
+                Some(cursor) => self.partition_by_cursor(cursor, known, scope, &family.partition).await?,
+                None => self.read(&scope, &Unwatched).await?,
+            };
+            self.too_wide(&reading)?;
+            Ok(reading)
+        })
     }
 
     /// What the children of one parent row are asked for by; `None` when the row has nothing to ask by.
@@ -340,6 +344,9 @@ impl TableEnd {
         self.parents.extend(other.parents);
     }
 }
+
+/// The reading of one parent's children.
+type Child<'a> = Pin<Box<dyn Future<Output = Result<Reading, Stop>> + Send + 'a>>;
 
 /// The children of one parent row.
 struct Family {

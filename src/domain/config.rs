@@ -137,6 +137,17 @@ impl ConfigValues {
         }
     }
 
+    /// The variables that have to be set for a connector to be on.
+    pub fn required(definition: &Definition) -> Vec<String> {
+        let required = definition.config.iter().filter(|(_, key)| key.default.is_none() && !key.optional);
+        required.map(|(name, _)| variable(&definition.name, name)).collect()
+    }
+
+    /// The secrets and the variables they are known by, for whoever hides them.
+    pub fn secrets(&self) -> impl Iterator<Item = (&str, &SecretString)> {
+        self.secret.iter().filter_map(|key| Some((key.as_str(), self.values.get(key)?)))
+    }
+
     /// The text of a key; lists are comma-separated. Secrets included: for requests only.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.values.get(key).map(ExposeSecret::expose_secret)

@@ -5,7 +5,9 @@
 
 pub mod board;
 pub mod clock;
+pub mod jobs;
 pub mod publisher;
+pub mod sync;
 pub mod watcher;
 
 use std::sync::Arc;
@@ -46,6 +48,8 @@ pub struct Daemon {
     pub clear_on_stop: bool,
     /// How pages are watched.
     pub watch: watcher::Options,
+    /// The connectors that are on.
+    pub jobs: Vec<jobs::Job>,
     /// Serves the board, if wanted.
     pub web: Option<(TcpListener, axum::Router)>,
 }
@@ -92,6 +96,9 @@ pub async fn run(daemon: Daemon, controls: Controls) -> bool {
     };
     tasks.spawn(watcher.run(controls.reload.clone(), controls.stop.clone()));
     tasks.spawn(publisher.run());
+    for job in daemon.jobs {
+        tasks.spawn(job.run(daemon.clock, daemon.board.clone(), controls.stop.child_token()));
+    }
     if let Some((listener, router)) = daemon.web {
         let stop = controls.stop.clone();
         tasks.spawn(async move {

@@ -94,6 +94,7 @@ impl Rig {
                 client: client(Redirects::Follow),
                 on_tick: Box::new(|_| {}),
             },
+            jobs: Vec::new(),
             web: None,
         };
         let controls = Controls::default();
