@@ -40,6 +40,13 @@ pub(super) struct Service {
 
 type Message = Result<UpdateResponse, Status>;
 
+/// What a reading hands to its stream.
+enum Part {
+    Message(Message),
+    /// It came to its end. Without this, the stream must not look as if it had.
+    End,
+}
+
 impl Service {
     pub(super) fn new(source: Arc<dyn Source>, tasks: TaskTracker, stop: CancellationToken) -> Service {
         Service { source, tasks, stop }
@@ -126,7 +133,14 @@ impl SourceConnector for Service {
         let update = Update { feed, messages, out: Vec::new() };
         let (source, cancel) = (Arc::clone(&self.source), self.stop.child_token());
         self.tasks.spawn(async move { update.stream(source.as_ref(), wanted, notes, cancel).await });
-        let stream = stream::unfold(inbox, async |mut inbox| Some((inbox.recv().await?, inbox)));
+        let stream = stream::unfold(Some(inbox), async |inbox| {
+            let mut inbox: mpsc::Receiver<Part> = inbox?;
+            match inbox.recv().await {
+                Some(Part::Message(message)) => Some((message, Some(inbox))),
+                Some(Part::End) => None,
+                None => Some((Err(Status::internal("reading broke off; see the log")), None)),
+            }
+        });
         Ok(Response::new(Box::pin(stream)))
     }
 }
@@ -134,7 +148,7 @@ impl SourceConnector for Service {
 /// One stream while it goes on.
 struct Update {
     feed: Feed,
-    messages: mpsc::Sender<Message>,
+    messages: mpsc::Sender<Part>,
     out: Vec<UpdateResponse>,
 }
 
@@ -220,16 +234,20 @@ impl Update {
             tracing::error!("{}", ended.reason());
         }
         match status {
-            Ok(()) => Ok(()),
-            Err(status) => self.messages.send(Err(status)).await.map_err(|_| Gone),
+            Ok(()) => self.send_part(Part::End).await,
+            Err(status) => self.send_part(Part::Message(Err(status))).await,
         }
     }
 
     async fn send(&mut self) -> Result<(), Gone> {
         for message in self.out.drain(..) {
-            self.messages.send(Ok(message)).await.map_err(|_| Gone)?;
+            self.messages.send(Part::Message(Ok(message))).await.map_err(|_| Gone)?;
         }
         Ok(())
+    }
+
+    async fn send_part(&mut self, part: Part) -> Result<(), Gone> {
+        self.messages.send(part).await.map_err(|_| Gone)
     }
 }
 
