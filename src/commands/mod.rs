@@ -15,6 +15,7 @@ mod connectors;
 mod healthcheck;
 mod run;
 pub mod runs;
+pub mod serve;
 pub mod sync;
 mod sync_view;
 mod validate;
@@ -73,6 +74,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Schema(args) => compose::block_on(connector::schema(args))?,
         Command::Connector(what) => connector::connector(what),
         Command::Runs(args) => compose::block_on(runs::runs(args))?,
+        Command::Serve(what) => serve::serve(what),
         Command::Healthcheck => compose::block_on(healthcheck::healthcheck())?,
         Command::Completions { shell } => {
             let mut command = Cli::command();
