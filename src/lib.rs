@@ -13,4 +13,6 @@
 pub mod definitions;
 pub mod domain;
 pub mod http;
+pub mod log_file;
 pub mod settings;
+pub mod telemetry;

@@ -1,0 +1,370 @@
+//! One event, one line: what stands in it, and how it looks as text and as JSON.
+//!
+//! Nothing in an event can begin a second line or turn the writing direction: texts come from other people's
+//! servers. Long values are cut.
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::NonBlocking;
+use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::filter::logger;
+use super::redact::Redactor;
+
+/// Characters of one value that are logged: enough for an error with its causes, too little to fill a disk with
+/// somebody's error page.
+const MAX_VALUE_CHARS: usize = 4000;
+
+/// One event, ready to be written.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    pub(super) at: Timestamp,
+    pub(super) level: Level,
+    pub(super) logger: &'a str,
+    pub(super) message: String,
+    pub(super) fields: Vec<(&'static str, Value)>,
+}
+
+/// How a line looks.
+#[derive(Debug, Clone)]
+pub(super) enum Style {
+    /// Local time, logger, level, message, fields.
+    Text {
+        /// The zone of the times.
+        zone: TimeZone,
+        /// Whether the level is coloured.
+        colour: bool,
+    },
+    /// One object.
+    Json,
+}
+
+impl Style {
+    /// The whole line with its newline.
+    pub(super) fn render(&self, line: &Line<'_>) -> String {
+        match self {
+            Self::Text { zone, colour } => text(line, zone, *colour),
+            Self::Json => json(line),
+        }
+    }
+}
+
+fn text(line: &Line<'_>, zone: &TimeZone, colour: bool) -> String {
+    let time = line.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let (name, code) = level(line.level);
+    let mut out = format!("{time} - {} - ", line.logger);
+    match code {
+        Some(code) if colour => out.extend(["\u{1b}[", code, "m", name, "\u{1b}[0m"]),
+        _ => out.push_str(name),
+    }
+    out.push_str(" - ");
+    push_visible(&mut out, &line.message);
+    for (key, value) in &line.fields {
+        out.extend([" ", key, "="]);
+        match value {
+            Value::String(value) => push_value(&mut out, value),
+            other => out.push_str(&other.to_string()),
+        }
+    }
+    out.push('\n');
+    out
+}
+
+fn level(level: Level) -> (&'static str, Option<&'static str>) {
+    match level {
+        Level::ERROR => ("ERROR", Some("31")),
+        Level::WARN => ("WARNING", Some("33")),
+        Level::INFO => ("INFO", None),
+        Level::DEBUG | Level::TRACE => ("DEBUG", Some("2")),
+    }
+}
+
+/// A field's text: in quotes where its end would not be seen otherwise.
+fn push_value(out: &mut String, value: &str) {
+    let quoted_already = value.len() > 1 && value.starts_with('"') && value.ends_with('"');
+    let plain = !value.is_empty() && !value.contains([' ', '=', '"']);
+    if plain || quoted_already {
+        push_visible(out, value);
+    } else {
+        out.push('"');
+        push_visible(out, &value.replace('"', "\\\""));
+        out.push('"');
+    }
+}
+
+/// Control characters and what turns or breaks lines are shown by their escape, the rest as it is.
+fn push_visible(out: &mut String, text: &str) {
+    for c in text.chars() {
+        if disturbs(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+fn disturbs(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{feff}')
+}
+
+fn json(line: &Line<'_>) -> String {
+    let own = [
+        ("timestamp", format!("{:.3}", line.at).into()),
+        ("level", level(line.level).0.into()),
+        ("logger", line.logger.into()),
+        ("message", line.message.as_str().into()),
+    ];
+    let mut out = String::from("{");
+    for (key, value) in &own {
+        push_member(&mut out, key, value);
+    }
+    for (key, value) in &line.fields {
+        if own.iter().any(|(taken, _)| taken == key) {
+            push_member(&mut out, &format!("{key}_"), value);
+        } else {
+            push_member(&mut out, key, value);
+        }
+    }
+    out.push_str("}\n");
+    out
+}
+
+fn push_member(out: &mut String, key: &str, value: &Value) {
+    let comma = if out.ends_with('{') { "" } else { "," };
+    out.extend([comma, &Value::from(key).to_string(), ":"]);
+    for c in value.to_string().chars() {
+        // These can only stand inside a string, where the escape means the same.
+        if disturbs(c) {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+/// One place where lines go.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) style: Style,
+    pub(super) writer: NonBlocking,
+}
+
+/// Turns events into lines and hands them to the outputs.
+#[derive(Debug)]
+pub(super) struct LineLayer {
+    outputs: Vec<Output>,
+    redactor: Redactor,
+}
+
+impl LineLayer {
+    pub(super) fn new(outputs: Vec<Output>, redactor: Redactor) -> Self {
+        Self { outputs, redactor }
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut fields = Fields::new(&self.redactor);
+        attributes.record(&mut fields);
+        span.extensions_mut().insert(SpanFields(fields.found));
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut fields = Fields::new(&self.redactor);
+        values.record(&mut fields);
+        if let Some(SpanFields(known)) = span.extensions_mut().get_mut() {
+            fields.found.into_iter().for_each(|field| set(known, field));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::new(&self.redactor);
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(SpanFields(known)) = span.extensions().get() {
+                known.iter().cloned().for_each(|field| set(&mut fields.found, field));
+            }
+        }
+        event.record(&mut fields);
+        let meta = event.metadata();
+        let line = Line {
+            at: Timestamp::now(),
+            level: *meta.level(),
+            logger: logger(meta.target()),
+            message: fields.message,
+            fields: fields.found,
+        };
+        for Output { style, writer } in &self.outputs {
+            // A full queue is counted by the queue itself; there is nobody to tell here.
+            let _ = writer.clone().write_all(style.render(&line).as_bytes());
+        }
+    }
+}
+
+/// What a span adds to every event within it.
+struct SpanFields(Vec<(&'static str, Value)>);
+
+/// A later value of the same name, from a nearer span or the event, takes the place of the earlier.
+fn set(fields: &mut Vec<(&'static str, Value)>, (key, value): (&'static str, Value)) {
+    match fields.iter_mut().find(|(known, _)| *known == key) {
+        Some(known) => known.1 = value,
+        None => fields.push((key, value)),
+    }
+}
+
+/// Collects what an event or a span carries, bounded and without secrets.
+struct Fields<'a> {
+    redactor: &'a Redactor,
+    message: String,
+    found: Vec<(&'static str, Value)>,
+}
+
+impl<'a> Fields<'a> {
+    fn new(redactor: &'a Redactor) -> Self {
+        Self { redactor, message: String::new(), found: Vec::new() }
+    }
+
+    fn add_text(&mut self, field: &Field, value: &str) {
+        let clean = self.redactor.clean(value);
+        let text = match clean.char_indices().nth(MAX_VALUE_CHARS) {
+            Some((end, _)) => format!("{}… ({} bytes more)", &clean[..end], clean.len() - end),
+            None => clean.into_owned(),
+        };
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            set(&mut self.found, (field.name(), text.into()));
+        }
+    }
+
+    fn add(&mut self, field: &Field, value: impl Into<Value>) {
+        set(&mut self.found, (field.name(), value.into()));
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add_text(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add_text(field, value);
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let mut text = value.to_string();
+        let mut cause = value.source();
+        while let Some(error) = cause {
+            let _ = write!(text, ": {error}");
+            cause = error.source();
+        }
+        self.add_text(field, &text);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON has no name for infinity.
+        if value.is_finite() { self.add(field, value) } else { self.add_text(field, &value.to_string()) }
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(message: &str, fields: Vec<(&'static str, Value)>) -> Line<'static> {
+        let at = "2025-12-18T12:05:03.0407Z".parse().unwrap();
+        Line { at, level: Level::INFO, logger: "MainOrchestrator", message: message.to_owned(), fields }
+    }
+
+    fn utc() -> Style {
+        Style::Text { zone: TimeZone::UTC, colour: false }
+    }
+
+    /// The text is exactly what the program's predecessor wrote, so that old greps go on working.
+    #[test]
+    fn the_text_format_is_the_known_one() {
+        let start = line("Starting Qlik Cloud Data Sources Monitor...", vec![]);
+        insta::assert_snapshot!(utc().render(&start), @"2025-12-18 12:05:03 - MainOrchestrator - INFO - Starting Qlik Cloud Data Sources Monitor...");
+        let berlin = Style::Text { zone: TimeZone::fixed(jiff::tz::offset(1)), colour: false };
+        insta::assert_snapshot!(berlin.render(&start), @"2025-12-18 13:05:03 - MainOrchestrator - INFO - Starting Qlik Cloud Data Sources Monitor...");
+    }
+
+    /// Levels carry their known names; colours are for terminals, and the plain level has none.
+    #[test]
+    fn levels_have_their_known_names() {
+        let rendered = |colour| {
+            let style = Style::Text { zone: TimeZone::UTC, colour };
+            [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE].map(|level| {
+                style.render(&Line { level, ..line("x", vec![]) }).split(" - ").nth(2).unwrap().to_owned()
+            })
+        };
+        assert_eq!(rendered(false), ["ERROR", "WARNING", "INFO", "DEBUG", "DEBUG"]);
+        assert_eq!(
+            rendered(true),
+            [
+                "\u{1b}[31mERROR\u{1b}[0m",
+                "\u{1b}[33mWARNING\u{1b}[0m",
+                "INFO",
+                "\u{1b}[2mDEBUG\u{1b}[0m",
+                "\u{1b}[2mDEBUG\u{1b}[0m"
+            ]
+        );
+    }
+
+    /// Fields follow the message, quoted only where they need it; in JSON they keep their types.
+    #[test]
+    fn fields_follow_the_message() {
+        let fields = vec![
+            ("id", "b-1".into()),
+            ("title", "two words".into()),
+            ("said", "say \"x\"".into()),
+            ("empty", "".into()),
+            ("debug", "\"already quoted\"".into()),
+            ("tries", 3.into()),
+            ("enabled", true.into()),
+            ("level", "shadow".into()),
+        ];
+        let line = line("Banner updated successfully.", fields);
+        insta::assert_snapshot!(utc().render(&line), @r#"2025-12-18 12:05:03 - MainOrchestrator - INFO - Banner updated successfully. id=b-1 title="two words" said="say \"x\"" empty="" debug="already quoted" tries=3 enabled=true level=shadow"#);
+        insta::assert_snapshot!(Style::Json.render(&line), @r#"{"timestamp":"2025-12-18T12:05:03.040Z","level":"INFO","logger":"MainOrchestrator","message":"Banner updated successfully.","id":"b-1","title":"two words","said":"say \"x\"","empty":"","debug":"\"already quoted\"","tries":3,"enabled":true,"level_":"shadow"}"#);
+    }
+
+    /// Whatever upstream sends stays one line that reads from left to right, and JSON gives it back unchanged.
+    #[test]
+    fn hostile_text_stays_one_line() {
+        let hostile = "down\n2025-12-18 12:05:04 - QlikClient - INFO - forged\r\u{1b}[2J\u{0}\u{85}\u{2028}\u{202e}evil\u{2066}\u{feff} \\n é 👩‍💻";
+        let line = line(hostile, vec![("text", hostile.into())]);
+        let text = utc().render(&line);
+        insta::assert_snapshot!(text, @r#"2025-12-18 12:05:03 - MainOrchestrator - INFO - down\n2025-12-18 12:05:04 - QlikClient - INFO - forged\r\u{1b}[2J\u{0}\u{85}\u{2028}\u{202e}evil\u{2066}\u{feff} \n é 👩‍💻 text="down\n2025-12-18 12:05:04 - QlikClient - INFO - forged\r\u{1b}[2J\u{0}\u{85}\u{2028}\u{202e}evil\u{2066}\u{feff} \n é 👩‍💻""#);
+        let json = Style::Json.render(&line);
+        for rendered in [&text, &json] {
+            let inner = rendered.strip_suffix('\n').unwrap();
+            assert!(!inner.chars().any(disturbs), "{inner:?}");
+        }
+        let back: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!([&back["message"], &back["text"]], [hostile, hostile]);
+    }
+}
