@@ -10,9 +10,18 @@
 //! connectors/*.toml ─► definitions ─► connectors ─► Op, Op, Checkpoint, Op … ─► destinations (SQLite)
 //! ```
 
+pub mod cli;
+pub mod commands;
+pub mod connectors;
 pub mod definitions;
+pub mod destinations;
 pub mod domain;
 pub mod http;
 pub mod log_file;
+pub mod poll;
+pub mod publish;
+pub mod runtime;
 pub mod settings;
+pub mod store;
 pub mod telemetry;
+pub mod web;

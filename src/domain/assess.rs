@@ -12,6 +12,9 @@ use super::severity::Severity;
 /// What is believed of one monitor. Kept over restarts.
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct MonitorState {
+    /// The definition it was read under, in short: what was believed of another page says nothing of this one.
+    #[serde(default)]
+    pub definition: u64,
     /// The severity that counts.
     pub severity: Severity,
     /// In the page's words, at the last reading of that severity.
@@ -70,6 +73,10 @@ impl MonitorState {
     pub fn fold(&mut self, seen: &Observation, thresholds: Thresholds) -> Option<Transition> {
         match &seen.outcome {
             Err(reason) => {
+                self.miss(reason, seen.at);
+                None
+            }
+            Ok(Reading { severity, partial: Some(reason), .. }) if *severity < self.severity => {
                 self.miss(reason, seen.at);
                 None
             }
@@ -192,6 +199,7 @@ mod tests {
                 description: format!("it is {severity}"),
                 link: None,
                 notes: vec![],
+                partial: None,
             })
             .ok_or(Unknown::Timeout);
         Observation { monitor: "Examplify".into(), at: at(minute), outcome }
@@ -241,6 +249,25 @@ mod tests {
         ] {
             assert_eq!(play(script, raise, clear), want, "{script} {raise}/{clear}");
         }
+    }
+
+    /// A partial reading is the least it can be: it raises and holds, but never lowers what is believed.
+    #[test]
+    fn partial_readings_never_lower() {
+        let partial = |minute, severity| {
+            let mut seen = seen(minute, Some(severity));
+            if let Ok(reading) = &mut seen.outcome {
+                reading.partial = Some(Unknown::NoComponent("Storage".into()));
+            }
+            seen
+        };
+        let mut state = MonitorState::default();
+        state.fold(&partial(0, Severity::Major), Thresholds::default());
+        assert_eq!((state.severity, state.unknown.is_some()), (Severity::Major, false));
+        state.fold(&partial(1, Severity::Minor), Thresholds::default());
+        assert_eq!((state.severity, state.unknown.is_some()), (Severity::Major, true));
+        state.fold(&seen(2, Some(Severity::Minor)), Thresholds::default());
+        assert_eq!((state.severity, state.unknown.is_some()), (Severity::Minor, false));
     }
 
     /// A transition says when the change was first read, also when it had to be confirmed.

@@ -28,6 +28,9 @@ pub struct Reading {
     pub link: Option<Link>,
     /// Something the operator should know although the reading stands, such as a pattern that matched nothing.
     pub notes: Vec<String>,
+    /// Why a part of what counts could not be read: then the severity is the least it can be, and may raise
+    /// what is believed but never lower it.
+    pub partial: Option<Unknown>,
 }
 
 /// A link under the banner.
@@ -84,7 +87,7 @@ pub enum Unknown {
     TooLarge(usize),
     /// Not JSON: most often an HTML page.
     NotJson(String),
-    /// JSON without a string `status.indicator`.
+    /// JSON without a string `status.indicator`, or without components where they are asked for.
     NoIndicator,
     /// An indicator or component state we do not know: kept, never guessed.
     UnknownIndicator(String),
@@ -153,7 +156,7 @@ impl fmt::Display for Unknown {
             Unknown::RateLimited(wait) => write!(f, "HTTP 429: asked to wait {wait} s"),
             Unknown::TooLarge(cap) => write!(f, "answer larger than {cap} bytes"),
             Unknown::NotJson(what) => write!(f, "not JSON ({what})"),
-            Unknown::NoIndicator => f.write_str("no status indicator in the answer: not a Statuspage"),
+            Unknown::NoIndicator => f.write_str("no status in the answer: not a Statuspage"),
             Unknown::UnknownIndicator(what) => write!(f, "unknown indicator `{what}`"),
             Unknown::NoComponent(pattern) => write!(f, "no component matches `{pattern}`"),
             Unknown::NoRun => f.write_str("no run has ended yet"),

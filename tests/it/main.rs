@@ -1,5 +1,23 @@
-//! The program seen from outside, one module per subject.
+//! The one integration binary: the program, and parts of it, between real servers on the loopback interface.
+//! Start at `fakes` for the servers, then at the module named after the subject.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test may panic")]
-
+#[cfg(test)]
+mod binary;
+#[cfg(test)]
+mod daemon;
+#[cfg(test)]
+mod engine;
+#[cfg(test)]
+mod fakes;
+#[cfg(test)]
+mod fakes_check;
+#[cfg(test)]
 mod log_file;
+#[cfg(test)]
+mod qlik;
+#[cfg(test)]
+mod sqlite;
+#[cfg(test)]
+mod statuspage;
+#[cfg(test)]
+mod tidy;

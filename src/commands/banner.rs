@@ -1,0 +1,91 @@
+//! `banner show|preview|clear`: what a person wants to know or do about the banner by hand.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::check::{assessment, look_at_all};
+use super::{CommandError, compose};
+use crate::cli::Banner;
+use crate::domain::banner::{MAX_MESSAGE, Wish};
+use crate::domain::plan::{Memory, Shown, cleared};
+use crate::runtime::clock::Clock;
+use crate::settings::Settings;
+use crate::store::Store;
+
+pub(super) async fn banner(what: Banner) -> Result<ExitCode, CommandError> {
+    let settings = compose::settings()?;
+    match what {
+        Banner::Preview => preview(&settings).await,
+        Banner::Show => show(&settings).await,
+        Banner::Clear => clear(&settings).await,
+    }
+}
+
+async fn preview(settings: &Settings) -> Result<ExitCode, CommandError> {
+    let rows = look_at_all(settings).await?;
+    match Wish::from(&assessment(&rows), MAX_MESSAGE) {
+        Wish::Quiet => println!("No banner: no page reports an issue."),
+        Wish::Raise { kind, message, link, .. } => {
+            println!("{kind}: {message}");
+            if let Some(link) = link {
+                println!("link: {} ({})", link.url, link.label);
+            }
+        }
+    }
+    for row in rows.iter().filter(|row| row.outcome.is_err()) {
+        if let Err(reason) = &row.outcome {
+            eprintln!("{} cannot be read: {reason}", row.monitor.name);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(settings: &Settings) -> Result<ExitCode, CommandError> {
+    let (shown, memory) = look(settings).await?;
+    let now = Clock::system().now();
+    match shown {
+        None => println!("The tenant has no banner."),
+        Some(shown) => {
+            let whose = if memory.is_ours(&shown) { "ours" } else { "a person's" };
+            let seen = if shown.banner.visible(now) { "people see it" } else { "not shown" };
+            println!("{}: {}", shown.banner.kind, shown.banner.message);
+            println!("{whose}, {seen}; from {:.0} to {:.0}", shown.banner.start_time, shown.banner.end_time);
+            if let (true, Some(url)) = (shown.banner.link_enabled, &shown.banner.link_url) {
+                println!("link: {url} ({})", shown.banner.link_label.as_deref().unwrap_or_default());
+            }
+        }
+    }
+    if let Some(theirs) = memory.borrowed.filter(|banner| banner.has_time_left(now)) {
+        println!("To be handed back after the incident: {}: {}", theirs.kind, theirs.message);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn clear(settings: &Settings) -> Result<ExitCode, CommandError> {
+    let (shown, memory) = look(settings).await?;
+    let now = Clock::system().now();
+    let Some(shown) = shown.filter(|shown| shown.banner.enabled && shown.banner.has_time_left(now)) else {
+        println!("Nothing to clear: the tenant shows no banner.");
+        return Ok(ExitCode::SUCCESS);
+    };
+    if !memory.is_ours(&shown) {
+        let words =
+            "the banner is a person's, and we never disable those; change it in the tenant's administration";
+        return Err(anyhow::anyhow!("{words} (it says: {})", shown.banner.message).into());
+    }
+    compose::target(settings)?.write(&cleared(now)).await.context("the banner was not cleared")?;
+    println!("Banner cleared. A running daemon leaves it so until the assessment changes.");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn look(settings: &Settings) -> Result<(Option<Shown>, Memory), CommandError> {
+    let Some(tenant) = &settings.tenant else {
+        let words = "QLIK_TENANT_URL: is missing; without a tenant there is only `banner preview`";
+        return Err(CommandError::configuration([words]));
+    };
+    let memory = Store::peek(&settings.data_dir, tenant.url.as_str())
+        .context("cannot read what we remember of the banner")?;
+    let shown = compose::target(settings)?.read().await.context("the tenant cannot be read")?;
+    Ok((shown, memory))
+}

@@ -1,0 +1,86 @@
+//! What several commands put together the same way: settings, clients, the tenant, the runtime.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::CommandError;
+use crate::definitions::monitor;
+use crate::domain::monitor::Monitor;
+use crate::http::{ClientOptions, Network, Redirects};
+use crate::publish::{DryRun, Qlik, QlikCredentials, Target};
+use crate::settings::{Credentials, ProcessVars, Settings, Tenant};
+
+/// Where `.env` is looked for.
+pub(super) const ENV_FILE: &str = ".env";
+
+/// Two workers are plenty for a program that waits; fewer threads are less memory.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        // Names are looked up on these, one a look: as many as looks at once, so that a resolver that hangs for
+        // some delays nobody else. They exist only while needed.
+        .max_blocking_threads(512)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+pub(super) fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(work);
+    // A look-up of a name that hangs is not waited for.
+    runtime.shutdown_background();
+    Ok(done)
+}
+
+pub(super) fn vars() -> Result<ProcessVars, CommandError> {
+    ProcessVars::load(Path::new(ENV_FILE)).map_err(|problem| CommandError::configuration([problem]))
+}
+
+pub(super) fn settings() -> Result<Settings, CommandError> {
+    Settings::from_vars(&vars()?).map_err(CommandError::configuration)
+}
+
+pub(super) fn monitors(settings: &Settings) -> Result<Vec<Monitor>, CommandError> {
+    let loaded = monitor::load(&settings.monitors_dir).map_err(CommandError::configuration)?;
+    Ok(loaded.0)
+}
+
+pub(super) fn network(settings: &Settings) -> Network {
+    let [https_proxy, http_proxy, no_proxy] = settings.proxies.clone();
+    Network { extra_ca: settings.extra_ca.clone(), https_proxy, http_proxy, no_proxy }
+}
+
+/// For pages: no connection is kept between two polls, since a dead one would look like an outage.
+pub(super) fn page_client(settings: &Settings) -> Result<reqwest::Client, CommandError> {
+    client(settings, Redirects::Follow, false)
+}
+
+fn client(
+    settings: &Settings,
+    redirects: Redirects,
+    keep_alive: bool,
+) -> Result<reqwest::Client, CommandError> {
+    let options = ClientOptions { network: network(settings), redirects, keep_alive };
+    options.build().map_err(|e| CommandError::configuration([e]))
+}
+
+/// The tenant, or what stands for it in preview.
+pub(super) fn target(settings: &Settings) -> Result<Arc<dyn Target>, CommandError> {
+    match &settings.tenant {
+        None => Ok(Arc::new(DryRun::default())),
+        Some(tenant) => Ok(Arc::new(qlik(settings, tenant)?)),
+    }
+}
+
+fn qlik(settings: &Settings, tenant: &Tenant) -> Result<Qlik, CommandError> {
+    let credentials = match tenant.credentials.clone() {
+        Credentials::ApiKey(key) => QlikCredentials::ApiKey(key),
+        Credentials::OAuth { id, secret } => QlikCredentials::OAuth { client_id: id, client_secret: secret },
+    };
+    let client = client(settings, Redirects::Refuse, true)?;
+    Ok(Qlik::new(client, tenant.url.clone(), credentials))
+}

@@ -1,0 +1,68 @@
+//! One file per command: each puts together what it needs, does it, and says how it ended.
+
+mod banner;
+mod check;
+mod compose;
+pub mod connector;
+mod connectors;
+mod healthcheck;
+mod run;
+pub mod runs;
+pub mod sync;
+mod sync_view;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Command};
+
+/// Why a command did not do what it should. One place maps it to an exit code: [`CommandError::exit_code`].
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The configuration has mistakes, one a line.
+    #[error("{}", .0.join("\n"))]
+    Configuration(Vec<String>),
+    /// It went wrong.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+impl CommandError {
+    /// 78 as in sysexits' EX_CONFIG, else 1.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            CommandError::Configuration(_) => ExitCode::from(78),
+            CommandError::Failed(_) => ExitCode::from(1),
+        }
+    }
+
+    fn configuration<T: ToString>(mistakes: impl IntoIterator<Item = T>) -> CommandError {
+        CommandError::Configuration(mistakes.into_iter().map(|mistake| mistake.to_string()).collect())
+    }
+}
+
+/// Does what was typed.
+///
+/// # Errors
+/// When the command fails; the caller prints it.
+pub fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(),
+        Command::Check { json } => compose::block_on(check::check(json))?,
+        Command::Validate => validate::validate(),
+        Command::Banner(what) => compose::block_on(banner::banner(what))?,
+        Command::Sync(args) => compose::block_on(sync::sync(args))?,
+        Command::Test(args) => compose::block_on(connector::test(args))?,
+        Command::Schema(args) => compose::block_on(connector::schema(args))?,
+        Command::Connector(what) => connector::connector(what),
+        Command::Runs(args) => compose::block_on(runs::runs(args))?,
+        Command::Healthcheck => compose::block_on(healthcheck::healthcheck())?,
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "data-sources-monitor", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `run`: the daemon, put together and run until a signal.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{CommandError, compose, connectors};
+use crate::domain::config::variable;
+use crate::runtime::board::BoardHandle;
+use crate::runtime::clock::Clock;
+use crate::runtime::jobs::Job;
+use crate::runtime::{Controls, Daemon, watcher};
+use crate::settings::{Credentials, Settings};
+use crate::store::{OpenError, Store};
+use crate::telemetry::{self, Guard, LogSettings};
+use crate::web;
+
+pub(super) fn run() -> Result<ExitCode, CommandError> {
+    let settings = compose::settings()?;
+    compose::monitors(&settings)?;
+    let log =
+        telemetry::init(&LogSettings::from(&settings.log)).map_err(|e| CommandError::configuration([e]))?;
+    hide_secrets(&settings, &log);
+    let runtime = compose::runtime()?;
+    let code = runtime.block_on(serve(settings, &log))?;
+    // What still hangs after the grace period is not waited for.
+    runtime.shutdown_background();
+    Ok(code)
+}
+
+async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError> {
+    tracing::info!(target: "MainOrchestrator", "Starting Qlik Cloud Data Sources Monitor...");
+    for warning in &settings.warnings {
+        tracing::warn!(target: "MainOrchestrator", "{warning}");
+    }
+    match &settings.tenant {
+        Some(tenant) => tracing::info!(target: "MainOrchestrator", "Tenant: {}", tenant.url),
+        None => tracing::warn!(
+            target: "MainOrchestrator",
+            "Preview: no QLIK_ variable is set, so no banner is written; the log shows the banner that would be."
+        ),
+    }
+    let store = Store::open(&settings.data_dir).map_err(|e| match e {
+        OpenError::InUse { .. } => CommandError::Failed(e.into()),
+        OpenError::Unusable { .. } | OpenError::TooNew { .. } => CommandError::configuration([e]),
+    })?;
+    let clock = Clock::system();
+    let board = BoardHandle::new(clock.now(), settings.tenant.is_some());
+    let web = match settings.listen {
+        None => None,
+        Some(address) => {
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.with_context(|| format!("LISTEN: cannot listen at {address}"))?;
+            let local = listener.local_addr().unwrap_or(address);
+            tracing::info!(target: "WebServer", "Listening at http://{local} (/healthz, /readyz, /metrics)");
+            Some((listener, web::router(web::Shown { board: board.clone(), clock })))
+        }
+    };
+    let (jobs, off) = connectors::jobs(&settings)?;
+    tell_connectors(&jobs, &off, log);
+    let daemon = Daemon {
+        clock,
+        board,
+        store,
+        target: compose::target(&settings)?,
+        tenant: settings.tenant.as_ref().map(|tenant| tenant.url.to_string()),
+        policy: settings.policy,
+        recheck: settings.recheck,
+        clear_on_stop: settings.clear_on_stop,
+        watch: watcher::Options {
+            folder: settings.monitors_dir.clone(),
+            interval: settings.poll_interval,
+            timeout: settings.poll_timeout,
+            client: compose::page_client(&settings)?,
+            on_tick: tell_service_manager(&settings),
+        },
+        jobs,
+        web,
+    };
+    let controls = Controls::default();
+    listen_to_signals(controls.clone(), log.log())?;
+    let drained = crate::runtime::run(daemon, controls).await;
+    if drained {
+        tracing::info!(target: "MainOrchestrator", "Stopped.");
+        Ok(ExitCode::SUCCESS)
+    } else {
+        tracing::error!(target: "MainOrchestrator", "Stopped with work unfinished after {} s.", crate::runtime::GRACE.as_secs());
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+/// Says which connectors are on, and keeps their secrets out of the log.
+fn tell_connectors(jobs: &[Job], off: &[String], log: &Guard) {
+    for job in jobs {
+        let (definition, config) = (job.account.definition(), job.account.config());
+        for (key, secret) in config.secrets() {
+            log.log().redactor().register(&variable(&definition.name, key), secret);
+        }
+    }
+    let on: Vec<String> = jobs
+        .iter()
+        .map(|job| format!("{} every {:?}", job.account.definition().name, job.account.every()))
+        .collect();
+    let on = if on.is_empty() { "none".to_owned() } else { on.join(", ") };
+    tracing::info!(target: "MainOrchestrator", "Connectors on: {on}; off (not configured): {}", off.join(", "));
+}
+
+fn hide_secrets(settings: &Settings, log: &Guard) {
+    let log = log.log();
+    let hide = |name: &str, secret: &SecretString| log.redactor().register(name, secret);
+    match settings.tenant.as_ref().map(|tenant| &tenant.credentials) {
+        Some(Credentials::ApiKey(key)) => hide("QLIK_API_KEY", key),
+        Some(Credentials::OAuth { secret, .. }) => hide("QLIK_CLIENT_SECRET", secret),
+        None => {}
+    }
+}
+
+/// Tells systemd after each tick that we live; before the first, that we are ready.
+fn tell_service_manager(settings: &Settings) -> Box<dyn Fn(&str) + Send> {
+    // A watchdog shorter than our interval would kill a daemon that does what it was told.
+    let longest = settings.poll_interval.saturating_mul(3) + settings.poll_timeout;
+    let extend = sd_notify::watchdog_enabled().filter(|watchdog| *watchdog < longest).map(|_| longest);
+    let first = AtomicBool::new(true);
+    Box::new(move |status| {
+        use sd_notify::NotifyState::{Custom, Ready, Status, Watchdog};
+        // Outside systemd there is nobody to tell, which is no error.
+        let _ = if first.swap(false, Ordering::Relaxed) {
+            let extra = extend.map(|longest| {
+                // The library's own word for it holds no more than 71 minutes.
+                sd_notify::notify(&[Custom(&format!("WATCHDOG_USEC={}", longest.as_micros()))])
+            });
+            extra.unwrap_or(Ok(())).and(sd_notify::notify(&[Ready, Status(status), Watchdog]))
+        } else {
+            sd_notify::notify(&[Status(status), Watchdog])
+        };
+    })
+}
+
+/// SIGTERM and SIGINT stop, a second one at once; SIGHUP reopens the log and re-reads the definitions.
+fn listen_to_signals(controls: Controls, log: telemetry::Log) -> anyhow::Result<()> {
+    let context = "cannot listen to signals";
+    let mut terminate = signal(SignalKind::terminate()).context(context)?;
+    let mut interrupt = signal(SignalKind::interrupt()).context(context)?;
+    let mut hang_up = signal(SignalKind::hangup()).context(context)?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = hang_up.recv() => {
+                    log.reopen();
+                    tracing::info!(target: "MainOrchestrator", "SIGHUP: log reopened, definitions are read again.");
+                    controls.reload();
+                    continue;
+                }
+            }
+            if controls.stop.is_cancelled() {
+                std::process::exit(1);
+            }
+            tracing::info!(target: "MainOrchestrator", "Stopping...");
+            // Outside systemd there is nobody to tell.
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+            controls.stop.cancel();
+        }
+    });
+    Ok(())
+}

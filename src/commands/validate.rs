@@ -1,0 +1,66 @@
+//! `validate`: every mistake of the environment, `.env` and the definitions at once, without any network.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{CommandError, compose, connectors};
+use crate::definitions::monitor::{self, Origin};
+use crate::settings::{ProcessVars, Settings, VARIABLES, Vars, lookup};
+
+pub(super) fn validate() -> Result<ExitCode, CommandError> {
+    let mut mistakes = Vec::new();
+    let vars: Box<dyn Vars> = match ProcessVars::load(Path::new(compose::ENV_FILE)) {
+        Ok(vars) => Box::new(vars),
+        Err(problem) => {
+            mistakes.push(problem.to_string());
+            Box::new(std::collections::BTreeMap::new())
+        }
+    };
+    let settings = Settings::from_vars(vars.as_ref());
+    // With a mistake elsewhere the definitions are still read, from where the variable says.
+    let folder = match &settings {
+        Ok(settings) => settings.monitors_dir.clone(),
+        Err(_) => lookup(vars.as_ref(), "MONITORS_DIR").ok().flatten().unwrap_or_else(default_folder).into(),
+    };
+    match &settings {
+        Ok(settings) => {
+            for warning in &settings.warnings {
+                println!("warning: {warning}");
+            }
+            let mode = settings
+                .tenant
+                .as_ref()
+                .map_or("preview (no QLIK_ variable is set)".to_owned(), |t| t.url.to_string());
+            println!("tenant: {mode}");
+        }
+        Err(problems) => mistakes.extend(problems.iter().map(ToString::to_string)),
+    }
+    match monitor::load(&folder) {
+        Ok((monitors, origin)) => {
+            let from =
+                if origin == Origin::BuiltIn { "built in".to_owned() } else { folder.display().to_string() };
+            let names: Vec<&str> = monitors.iter().map(|m| m.name.as_str()).collect();
+            println!("monitors ({from}): {}", names.join(", "));
+        }
+        Err(found) => mistakes.extend(found.iter().map(ToString::to_string)),
+    }
+    if let Ok(settings) = &settings {
+        match connectors::accounts_on(settings) {
+            Ok((on, off)) => {
+                let on: Vec<&str> = on.iter().map(|account| account.definition().name.as_str()).collect();
+                println!("connectors: on: {}; off (not configured): {}", on.join(", "), off.join(", "));
+            }
+            Err(CommandError::Configuration(found)) => mistakes.extend(found),
+            Err(error) => mistakes.push(error.to_string()),
+        }
+    }
+    if mistakes.is_empty() {
+        println!("everything is fine");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(CommandError::Configuration(mistakes))
+}
+
+fn default_folder() -> String {
+    VARIABLES.iter().find(|v| v.name == "MONITORS_DIR").map_or(String::new(), |v| v.default.to_owned())
+}

@@ -1,0 +1,428 @@
+//! Watches: starts each look when it is due, folds what comes back into what is believed, and says so.
+//!
+//! One task owns all of it. It never waits for anything but the next event: looks run beside it, and so does the
+//! writing of our memory. Start at [`Watcher::run`]; `cycle` has the log's side of it, `roster` the definitions.
+
+mod cycle;
+mod looks;
+mod roster;
+
+use std::collections::{BTreeMap, BinaryHeap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::board::BoardHandle;
+use super::clock::Clock;
+use crate::definitions::monitor::Origin;
+use crate::domain::assess::{Assessment, MonitorState, Transition};
+use crate::domain::monitor::{Monitor, Source};
+use crate::domain::observation::Observation;
+use crate::domain::severity::Severity;
+use crate::domain::{freshness, schedule};
+use crate::poll::Look;
+use crate::store::{KeepError, Store};
+use cycle::Cycle;
+use looks::{Finished, Looks};
+
+/// Sockets open at once; the customary limit of open files is 1,024.
+const CONCURRENT_LOOKS: usize = 512;
+/// Looks begin this long after the cycle's tick, so that timers of coarse grain keep their order.
+const BEHIND: Duration = Duration::from_millis(5);
+/// Times of reading alone are kept this often: they are no history.
+const KEEP_EVERY: Duration = Duration::from_secs(300);
+/// History is pruned this often.
+const PRUNE_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// How pages are watched.
+pub struct Options {
+    /// Folder of definitions.
+    pub folder: PathBuf,
+    /// Time between two looks.
+    pub interval: Duration,
+    /// Longest look.
+    pub timeout: Duration,
+    /// For pages.
+    pub client: reqwest::Client,
+    /// Called after each finished tick, for the service manager.
+    pub on_tick: Box<dyn Fn(&str) + Send>,
+}
+
+/// What the publisher is to bring about.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// What is believed.
+    pub assessment: Assessment,
+    /// When the answer that changed it came in.
+    pub changed_at: Option<Instant>,
+}
+
+/// One monitor at work.
+struct Watched {
+    monitor: Monitor,
+    state: MonitorState,
+    /// Kept from an earlier run and not read since: it does not count unless its banner is up.
+    unconfirmed: bool,
+    /// Told about a failure at this many in a row.
+    told: u32,
+    looking: bool,
+    /// The cycle that waits for its next look; 0 for none.
+    cycle: u64,
+    not_before: Option<Instant>,
+    notes: Vec<String>,
+    slot: looks::Slot,
+}
+
+/// The task that owns what is believed.
+pub struct Watcher {
+    options: Options,
+    clock: Clock,
+    board: BoardHandle,
+    store: Store,
+    wanted: watch::Sender<Option<Wanted>>,
+    watched: BTreeMap<String, Watched>,
+    /// Kept states of monitors that are not (yet) defined.
+    kept: BTreeMap<String, MonitorState>,
+    kept_counts: bool,
+    /// When an answer came in that changed what is believed and is not passed on yet.
+    changed_at: Option<Instant>,
+    origin: Option<Origin>,
+    due: BinaryHeap<std::cmp::Reverse<(Instant, String)>>,
+    looks: Looks,
+    cycle: Cycle,
+    stamp: Option<crate::definitions::Stamp>,
+    dirty: BTreeMap<String, MonitorState>,
+    transitions: Vec<Transition>,
+    saving: JoinSet<Saved>,
+    keep_at: Instant,
+    prune_at: Instant,
+}
+
+type Saved = (BTreeMap<String, MonitorState>, Vec<Transition>, Result<(), KeepError>);
+
+impl Watcher {
+    /// Nothing is looked at before [`Watcher::run`].
+    pub fn new(
+        options: Options,
+        clock: Clock,
+        board: BoardHandle,
+        store: Store,
+        wanted: watch::Sender<Option<Wanted>>,
+    ) -> Watcher {
+        let looks = Looks::new(options.client.clone(), Arc::new(Semaphore::new(CONCURRENT_LOOKS)));
+        Watcher {
+            options,
+            clock,
+            board,
+            store,
+            wanted,
+            watched: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            kept_counts: false,
+            changed_at: None,
+            origin: None,
+            due: BinaryHeap::new(),
+            looks,
+            cycle: Cycle::default(),
+            stamp: None,
+            dirty: BTreeMap::new(),
+            transitions: Vec::new(),
+            saving: JoinSet::new(),
+            keep_at: Instant::now() + KEEP_EVERY,
+            prune_at: Instant::now(),
+        }
+    }
+
+    /// Takes up what an earlier run believed. It counts at once only while our banner is up, which it then holds;
+    /// otherwise a monitor that cannot be read would raise what may be long over.
+    #[must_use]
+    pub fn remembering(mut self, states: Vec<(String, MonitorState)>, banner_is_up: bool) -> Watcher {
+        self.kept = states.into_iter().collect();
+        self.kept_counts = banner_is_up;
+        self
+    }
+
+    /// Runs until stopped; then keeps what is not kept yet.
+    pub async fn run(mut self, reload: Arc<Notify>, stop: CancellationToken) {
+        self.reread(true);
+        self.republish(None);
+        self.begin_cycle();
+        let mut next_cycle = self.next_tick(self.options.interval, Duration::ZERO);
+        loop {
+            let next_look = self.due.peek().map_or(next_cycle, |due| due.0.0);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(finished) = self.looks.next() => {
+                    self.absorb(finished);
+                    // What has come in meanwhile makes one assessment, however many it is.
+                    while let Some(finished) = self.looks.try_next() {
+                        self.absorb(finished);
+                    }
+                }
+                Some(saved) = self.saving.join_next() => self.saved(saved.ok()),
+                () = reload.notified() => self.reread(false),
+                () = sleep_until(next_cycle) => {
+                    self.begin_cycle();
+                    next_cycle = self.next_tick(self.options.interval, Duration::ZERO);
+                }
+                () = sleep_until(next_look) => self.start_due(),
+            }
+            if let Some(at) = self.changed_at.take() {
+                self.republish(Some(at));
+                self.finish_cycle_if_done();
+            }
+            self.keep();
+        }
+        self.looks.abort();
+        self.keep_rest().await;
+    }
+
+    fn next_tick(&self, interval: Duration, offset: Duration) -> Instant {
+        // The wall clock first: were this task held up in between, the timer would come late, never early.
+        let wait = schedule::until_tick(self.clock.since_epoch(), interval, offset);
+        Instant::now() + wait
+    }
+
+    fn start_due(&mut self) {
+        let now = Instant::now();
+        while self.due.peek().is_some_and(|due| due.0.0 <= now) {
+            let Some(std::cmp::Reverse((_, name))) = self.due.pop() else { return };
+            self.start(&name, now);
+        }
+    }
+
+    fn start(&mut self, name: &str, now: Instant) {
+        let Some(watched) = self.watched.get(name) else { return };
+        let interval = watched.monitor.interval.unwrap_or(self.options.interval);
+        let offset = BEHIND + schedule::stagger(name, schedule::spread(self.watched.len(), interval));
+        let next = self.next_tick(interval, offset);
+        self.due.push(std::cmp::Reverse((next, name.to_owned())));
+        let number = self.cycle.number;
+        let Some(watched) = self.watched.get_mut(name) else { return };
+        if watched.looking {
+            self.board.update(|board| board.cycles.missed += 1);
+            return;
+        }
+        if watched.not_before.is_some_and(|not_before| now < not_before) {
+            self.cycle.answered(std::mem::take(&mut watched.cycle), number);
+            self.finish_cycle_if_done();
+            return;
+        }
+        watched.not_before = None;
+        match &watched.monitor.source {
+            Source::Page(_) => {
+                watched.looking = true;
+                let timeout = watched.monitor.timeout.unwrap_or(self.options.timeout);
+                self.looks.start(name, &watched.monitor, &mut watched.slot, timeout);
+            }
+            Source::Sync(rule) => {
+                let rule = rule.clone();
+                let success =
+                    self.board.read(|b| b.syncs.get(&rule.connector).and_then(|sync| sync.last_success));
+                let at = self.clock.now();
+                let outcome = freshness::read(&rule, success, at);
+                let took = Duration::ZERO;
+                self.take_in(name, &Observation { monitor: name.to_owned(), at, outcome }, took, false, now);
+            }
+        }
+    }
+
+    fn absorb(&mut self, finished: Finished) {
+        let Finished { name, look, took, memo, generation } = finished;
+        let now = Instant::now();
+        let Some(watched) = self.watched.get_mut(&name) else { return };
+        if watched.slot.generation != generation {
+            return;
+        }
+        watched.looking = false;
+        watched.slot.memo = memo;
+        watched.not_before = look.retry_after.map(|wait| now + wait);
+        watched.tell_notes(&name, &look);
+        let observation = Observation { monitor: name.clone(), at: self.clock.now(), outcome: look.outcome };
+        self.take_in(&name, &observation, took, look.not_modified, now);
+    }
+
+    /// Folds one observation into what is believed, and passes on what changed.
+    fn take_in(&mut self, name: &str, seen: &Observation, took: Duration, not_modified: bool, now: Instant) {
+        let number = self.cycle.number;
+        let Some(watched) = self.watched.get_mut(name) else { return };
+        let before = watched.state.clone();
+        let transition = watched.state.fold(seen, watched.monitor.thresholds);
+        let confirmed = watched.unconfirmed && watched.state.unknown.is_none();
+        watched.unconfirmed &= !confirmed;
+        watched.tell_readability(name, seen, &before);
+        let state = &watched.state;
+        let words = |s: &MonitorState| (s.severity, s.description.clone(), s.link.clone(), s.since);
+        let changed = confirmed || words(&before) != words(state);
+        let kept_changed = changed
+            || before.candidate != state.candidate
+            || before.unknown.is_some() != state.unknown.is_some();
+        if kept_changed {
+            self.dirty.insert(name.to_owned(), state.clone());
+        }
+        let severity = state.severity;
+        let of = std::mem::take(&mut watched.cycle);
+        match watched.monitor.source {
+            Source::Page(_) => self.cycle.count(of, number, &seen.outcome),
+            Source::Sync(_) => self.cycle.answered(of, number),
+        }
+        self.board.update(|board| {
+            let view = board.monitors.entry(name.to_owned()).or_default();
+            view.looked(took, not_modified, seen.outcome.as_ref().err());
+            view.state = state.clone();
+        });
+        if let Some(transition) = transition {
+            tell_transition(&transition);
+            self.transitions.push(transition);
+        }
+        if changed && (before.severity, severity) != (Severity::None, Severity::None) {
+            self.changed_at.get_or_insert(now);
+        } else if self.changed_at.is_none() {
+            self.finish_cycle_if_done();
+        }
+    }
+
+    /// Passes on what is believed of all, if that changed.
+    fn republish(&mut self, changed_at: Option<Instant>) {
+        let counting = self.watched.iter().filter(|(_, watched)| !watched.unconfirmed);
+        let assessment = Assessment::of(counting.map(|(name, watched)| (name.as_str(), &watched.state)));
+        self.board.update(|board| board.issues.clone_from(&assessment.issues));
+        self.wanted.send_if_modified(|wanted| {
+            // The first is always sent: before it the publisher does nothing.
+            let changed = wanted.as_ref().is_none_or(|wanted| wanted.assessment != assessment);
+            if changed {
+                *wanted = Some(Wanted { assessment, changed_at });
+            }
+            changed
+        });
+    }
+
+    /// Starts to keep what is not kept yet, one batch at a time.
+    fn keep(&mut self) {
+        let now = Instant::now();
+        if now >= self.keep_at {
+            self.keep_at = now + KEEP_EVERY;
+            self.dirty.extend(self.watched.iter().map(|(name, w)| (name.clone(), w.state.clone())));
+        }
+        if now >= self.prune_at {
+            self.prune_at = now + PRUNE_EVERY;
+            let (store, at) = (self.store.clone(), self.clock.now());
+            self.saving.spawn(async move { (BTreeMap::new(), Vec::new(), store.prune(at).await) });
+        }
+        let waiting = self.board.read(|board| board.store_trouble.is_some()) && !self.cycle.just_begun;
+        let nothing = self.dirty.is_empty() && self.transitions.is_empty();
+        if nothing || waiting || !self.saving.is_empty() {
+            return;
+        }
+        self.cycle.just_begun = false;
+        let (dirty, transitions) = (std::mem::take(&mut self.dirty), std::mem::take(&mut self.transitions));
+        let store = self.store.clone();
+        self.saving.spawn(async move {
+            let states = dirty.iter().map(|(name, state)| (name.clone(), state.clone())).collect();
+            let done = store.keep_states(states, transitions.clone()).await;
+            (dirty, transitions, done)
+        });
+    }
+
+    fn saved(&mut self, saved: Option<Saved>) {
+        let Some((dirty, mut transitions, done)) = saved else { return };
+        let trouble = self.board.read(|board| board.store_trouble.is_some());
+        match done {
+            Ok(()) if trouble => {
+                tracing::info!(target: "MainOrchestrator", "Our memory can be written again; nothing was lost.");
+                self.board.update(|board| board.store_trouble = None);
+            }
+            Ok(()) => {}
+            Err(e) => {
+                for (name, state) in dirty {
+                    self.dirty.entry(name).or_insert(state);
+                }
+                transitions.append(&mut self.transitions);
+                self.transitions = transitions;
+                if !trouble {
+                    tracing::error!(target: "MainOrchestrator", "Our memory is not kept: {e}. Watching goes on; tried again each cycle.");
+                    let now = self.clock.now();
+                    self.board.update(|board| board.store_trouble = Some((now, e.to_string())));
+                }
+            }
+        }
+    }
+
+    async fn keep_rest(&mut self) {
+        while let Some(saved) = self.saving.join_next().await {
+            self.saved(saved.ok());
+        }
+        self.dirty.extend(self.watched.iter().map(|(name, w)| (name.clone(), w.state.clone())));
+        let states = std::mem::take(&mut self.dirty).into_iter().collect();
+        if let Err(e) = self.store.keep_states(states, std::mem::take(&mut self.transitions)).await {
+            tracing::error!(target: "MainOrchestrator", "Our memory is not kept at the end: {e}");
+        }
+    }
+}
+
+fn tell_transition(change: &Transition) {
+    let Transition { monitor, from, to, description, .. } = change;
+    if to > from {
+        tracing::warn!(target: "MainOrchestrator", "{monitor}: {from} -> {to}: {description}");
+    } else {
+        tracing::info!(target: "MainOrchestrator", "{monitor}: {from} -> {to}: {description}");
+    }
+}
+
+impl Watched {
+    /// Tells what is new about a look that stands: a pattern that matched nothing, a page that moved.
+    fn tell_notes(&mut self, name: &str, look: &Look) {
+        if let Some(reading) = look.outcome.as_ref().ok().filter(|reading| reading.notes != self.notes) {
+            for note in &reading.notes {
+                tracing::warn!(target: "StatusClient", "{name}: {note}");
+            }
+            self.notes.clone_from(&reading.notes);
+        }
+        if let Some(address) = look.final_url.as_ref().filter(|url| self.slot.moved_to.as_ref() != Some(url))
+        {
+            tracing::info!(target: "StatusClient", "{name} answers from {address}; its definition may be updated.");
+            self.slot.moved_to = Some(address.clone());
+        }
+    }
+
+    /// Tells when a monitor can no longer be read, again at powers of two, and when it can be read again.
+    fn tell_readability(&mut self, name: &str, seen: &Observation, before: &MonitorState) {
+        match &self.state.unknown {
+            Some(unread) if unread.times >= self.told.max(1) => {
+                let reason = &unread.reason;
+                self.told = unread.times.saturating_mul(2);
+                let held = held(before, seen.at);
+                let row = if unread.times > 1 {
+                    format!(" ({} times in a row)", unread.times)
+                } else {
+                    String::new()
+                };
+                let advice = if reason.looks_permanent() { "; check its address" } else { "" };
+                tracing::warn!(target: "StatusClient", "{name} cannot be read: {reason}{row}{advice}. {held}.");
+            }
+            None if before.unknown.is_some() => {
+                self.told = 0;
+                tracing::info!(target: "StatusClient", "{name} can be read again.");
+            }
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// What is held while a monitor cannot be read, with its age.
+fn held(state: &MonitorState, now: Timestamp) -> String {
+    match state.read_at {
+        None => "Nothing is known of it yet".to_owned(),
+        Some(at) => {
+            let minutes = now.duration_since(at).as_mins().max(0);
+            format!("Held: {}, read {minutes} min ago", state.severity)
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The roster: which monitors there are. Re-read when the folder changed or somebody asks; a set with a mistake
+//! in it changes nothing.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use super::{Watched, Watcher};
+use crate::definitions::{self, monitor::Origin};
+use crate::domain::assess::MonitorState;
+use crate::domain::monitor::{Monitor, Source};
+use crate::domain::schedule;
+
+impl Watcher {
+    pub(super) fn reread_if_changed(&mut self) {
+        let stamp = definitions::stamp(&self.options.folder);
+        if stamp != self.stamp {
+            self.reread(false);
+        }
+    }
+
+    /// Reads the definitions and takes them over, or tells every mistake and keeps the last good set.
+    pub(super) fn reread(&mut self, first: bool) {
+        self.stamp = definitions::stamp(&self.options.folder);
+        let now = self.clock.now();
+        if self.origin == Some(Origin::Folder) && self.stamp.is_none() {
+            tracing::error!(target: "MainOrchestrator", "MONITORS_DIR {} is gone; the last good set stays.", self.options.folder.display());
+            self.board.update(|board| board.definitions = (false, now));
+            return;
+        }
+        match definitions::monitor::load(&self.options.folder) {
+            Ok((monitors, origin)) => {
+                if first && origin == Origin::BuiltIn {
+                    let folder = self.options.folder.display();
+                    tracing::info!(target: "MainOrchestrator", "No folder {folder}: watching the built-in monitors.");
+                }
+                self.origin = Some(origin);
+                self.board.update(|board| board.definitions = (true, now));
+                self.take_over(monitors, first);
+            }
+            Err(mistakes) => {
+                for mistake in &mistakes {
+                    tracing::error!(target: "MainOrchestrator", "{mistake}");
+                }
+                if !first {
+                    tracing::error!(target: "MainOrchestrator", "The definitions were not taken over; the last good set stays.");
+                }
+                self.board.update(|board| board.definitions = (false, now));
+            }
+        }
+    }
+
+    fn take_over(&mut self, monitors: Vec<Monitor>, first: bool) {
+        let mut gone = std::mem::take(&mut self.watched);
+        let count = monitors.len();
+        let mut changes = Vec::new();
+        let mut fresh = std::collections::BTreeSet::new();
+        for monitor in monitors {
+            let name = monitor.name.clone();
+            match gone.remove(&name) {
+                Some(same) if same.monitor == monitor => {
+                    self.watched.insert(name, same);
+                    continue;
+                }
+                Some(old) => {
+                    changes.push(format!("changed {name}"));
+                    let watched = self.changed(old, monitor);
+                    self.watched.insert(name.clone(), watched);
+                }
+                None => {
+                    changes.push(format!("added {name}"));
+                    let watched = self.added(&name, monitor);
+                    self.watched.insert(name.clone(), watched);
+                }
+            }
+            fresh.insert(name);
+        }
+        changes.extend(gone.keys().map(|name| format!("removed {name}")));
+        // What was believed of them must not come back with a later monitor of that name.
+        let mut forgotten: Vec<String> = std::mem::take(&mut self.kept).into_keys().collect();
+        forgotten.extend(gone.into_keys());
+        if !forgotten.is_empty() {
+            self.dirty.retain(|name, _| !forgotten.contains(name));
+            let store = self.store.clone();
+            self.saving.spawn(async move { (BTreeMap::new(), Vec::new(), store.forget(forgotten).await) });
+        }
+        let known = &self.watched;
+        self.due.retain(|due| known.contains_key(&due.0.1) && !fresh.contains(&due.0.1));
+        // New and changed monitors are looked at in this cycle, spread like the others.
+        let (now, spread) = (Instant::now(), schedule::spread(count, self.options.interval));
+        self.due
+            .extend(fresh.into_iter().map(|name| Reverse((now + schedule::stagger(&name, spread), name))));
+        self.looks.forget_unused();
+        self.board.update(|board| {
+            board.monitors.retain(|name, _| known.contains_key(name));
+            for (name, watched) in known {
+                let view = board.monitors.entry(name.clone()).or_default();
+                view.address = watched.address();
+                view.state = watched.state.clone();
+            }
+        });
+        if first {
+            tracing::info!(target: "MainOrchestrator", "Watching {count} monitors every {:?}.", self.options.interval);
+        } else if !changes.is_empty() {
+            tracing::info!(target: "MainOrchestrator", "Definitions taken over: {}.", changes.join(", "));
+            self.republish(Some(Instant::now()));
+        }
+    }
+
+    fn added(&mut self, name: &str, monitor: Monitor) -> Watched {
+        let definition = definition(&monitor);
+        let kept = self.kept.remove(name).filter(|kept| kept.definition == definition);
+        let unconfirmed = kept.is_some() && !self.kept_counts;
+        Watched {
+            slot: self.looks.slot(&monitor),
+            monitor,
+            state: kept.unwrap_or(MonitorState { definition, ..MonitorState::default() }),
+            unconfirmed,
+            told: 0,
+            looking: false,
+            cycle: 0,
+            not_before: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// What was believed of another page says nothing of this one; other changes keep it.
+    fn changed(&mut self, old: Watched, monitor: Monitor) -> Watched {
+        let same_source = old.monitor.source == monitor.source && old.monitor.remap == monitor.remap;
+        let fresh = MonitorState { definition: definition(&monitor), ..MonitorState::default() };
+        let state = if same_source { old.state } else { fresh };
+        Watched {
+            slot: self.looks.slot(&monitor),
+            monitor,
+            state,
+            unconfirmed: old.unconfirmed && same_source,
+            told: 0,
+            looking: false,
+            cycle: 0,
+            not_before: old.not_before.filter(|_| same_source),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Tells definitions apart by what they read and how; thresholds and intervals do not count.
+fn definition(monitor: &Monitor) -> u64 {
+    schedule::hash(&format!("{:?} {:?}", monitor.source, monitor.remap))
+}
+
+impl Watched {
+    fn address(&self) -> String {
+        match &self.monitor.source {
+            Source::Page(page) => page.root.to_string(),
+            Source::Sync(rule) => format!("sync {}", rule.connector),
+        }
+    }
+}

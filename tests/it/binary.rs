@@ -1,0 +1,311 @@
+//! The real program as its users meet it: exit codes, messages, the log, signals.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::fakes::Reply;
+use crate::fakes::statuspage::StatusPage;
+use crate::fakes::tenant::{API_KEY, Tenant};
+
+/// Long enough for a machine under load.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program in a folder of its own, with nothing of the test's environment.
+fn program(folder: &Path, args: &[&str], vars: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_data-sources-monitor"));
+    command.args(args).current_dir(folder).env_clear().envs(vars.iter().copied());
+    // The one thing of the system that the TLS library may need to be told.
+    if let Ok(bundle) = std::env::var("SSL_CERT_FILE") {
+        command.env("SSL_CERT_FILE", bundle);
+    }
+    command
+}
+
+fn output(folder: &Path, args: &[&str], vars: &[(&str, &str)]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = program(folder, args, vars).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap_or(-1), text(stdout), text(stderr))
+}
+
+fn watching(pages: &[(&str, &StatusPage)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("monitors")).unwrap();
+    for (name, page) in pages {
+        let text = format!("name = \"{name}\"\nurl = \"{}\"\n", page.url());
+        fs::write(folder.path().join("monitors").join(format!("{name}.toml")), text).unwrap();
+    }
+    folder
+}
+
+/// A running daemon; killed if a test ends before it.
+struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    said: String,
+}
+
+impl Running {
+    fn start(folder: &Path, vars: &[(&str, &str)]) -> Running {
+        let mut all = vec![("POLL_INTERVAL", "1s"), ("LISTEN", "127.0.0.1:0")];
+        all.extend(vars);
+        let mut child = program(folder, &[], &all).stderr(Stdio::piped()).spawn().unwrap();
+        let console = BufReader::new(child.stderr.take().unwrap());
+        let (said, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            console.lines().map_while(Result::ok).try_for_each(|line| said.send(line))
+        });
+        Running { child, lines, said: String::new() }
+    }
+
+    /// Reads the console until a line contains the words.
+    fn until(&mut self, words: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.said.push_str(&line);
+            self.said.push('\n');
+            if line.contains(words) {
+                return line;
+            }
+        }
+        panic!("never said `{words}`:\n{}", self.said);
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    fn ended(&mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Without a tenant it runs in preview and says so once, and the log has exactly the seed's form, on the
+/// console and in monitor.log.
+#[test]
+fn preview_and_log_lines() {
+    let page = StatusPage::start();
+    page.set_indicator("minor", "Service Under Maintenance");
+    let folder = watching(&[("Epic Games", &page)]);
+    let mut daemon = Running::start(folder.path(), &[]);
+    daemon.until("Preview: would set banner");
+    daemon.until("Checking services status...");
+    daemon.until("Issues detected");
+    daemon.signal("-TERM");
+    daemon.until("Stopped.");
+    assert_eq!(daemon.ended(), 0);
+    let file = fs::read_to_string(folder.path().join("monitor.log")).unwrap();
+    let shape = |line: &str| {
+        let (at, rest) = line.split_at(19);
+        let digits: String = at.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(digits, "0000-00-00 00:00:00", "{line}");
+        rest.to_owned()
+    };
+    let lines: Vec<String> = file.lines().map(shape).collect();
+    assert_eq!(lines[0], " - MainOrchestrator - INFO - Starting Qlik Cloud Data Sources Monitor...");
+    assert!(lines.contains(&" - MainOrchestrator - INFO - Checking services status...".to_owned()));
+    let issue = " - MainOrchestrator - WARNING - Issues detected: Epic Games: Service Under Maintenance (Severity: minor)";
+    assert!(lines.contains(&issue.to_owned()), "{file}");
+    assert_eq!(lines.iter().filter(|line| line.contains("Preview: no QLIK_")).count(), 1);
+}
+
+/// With a tenant it writes the banner, logs the API's answer and never the key.
+#[tokio::test]
+async fn the_banner_is_written() {
+    let (tenant, page) = (Tenant::start(), StatusPage::start());
+    page.set_indicator("major", "Partial System Outage");
+    let folder = watching(&[("Alpha", &page)]);
+    fs::write(folder.path().join("key"), format!("{API_KEY}\n")).unwrap();
+    let vars = [
+        ("QLIK_TENANT_URL", tenant.url()),
+        ("QLIK_API_KEY_FILE", "key".into()),
+        ("LOG_LEVEL", "trace".into()),
+    ];
+    let vars = vars.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut daemon = Running::start(folder.path(), &vars);
+    daemon.until("QlikClient - INFO - Banner updated successfully.");
+    tenant.wait_until(|tenant| tenant.visible().is_some()).await;
+    page.recover();
+    daemon.until("Banner cleared.");
+    daemon.until("All services operational.");
+    daemon.signal("-TERM");
+    daemon.until("Stopped.");
+    assert!(!daemon.said.contains(API_KEY), "{}", daemon.said);
+    tenant.assert_well_behaved();
+}
+
+/// A part of the tenant's variables, a broken definition, a folder without any, an unwritable place: exit 78
+/// and every mistake by its place.
+#[test]
+fn configuration_mistakes_are_78() {
+    let folder = watching(&[]);
+    let (code, _, said) = output(folder.path(), &[], &[("QLIK_API_KEY", "hush-hush-key")]);
+    assert!(code == 78 && said.contains("QLIK_TENANT_URL: is missing") && !said.contains("hush"), "{said}");
+    let (code, _, said) = output(folder.path(), &[], &[]);
+    assert!(code == 78 && said.contains("monitors: holds no .toml file"), "{said}");
+    fs::write(folder.path().join("monitors/a.toml"), "name = \"A\"\nurl = 5\nintervall = \"1s\"\n").unwrap();
+    let (code, _, said) = output(folder.path(), &["run"], &[]);
+    assert!(code == 78 && said.contains("a.toml:2:7:") && said.contains("a.toml:3:1:"), "{said}");
+    fs::write(folder.path().join("monitors/a.toml"), "name = \"A\"\nurl = \"https://a.test\"\n").unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let (code, _, said) = output(folder.path(), &[], &[("DATA_DIR", "file/data"), ("LISTEN", "off")]);
+    assert!(code == 78 && said.contains("DATA_DIR file/data"), "{said}");
+    let (code, _, said) = output(folder.path(), &[], &[("LOG_FILE", "none/monitor.log"), ("LISTEN", "off")]);
+    assert!(code == 78 && said.contains("none"), "{said}");
+    let (code, _, _) = output(folder.path(), &["no-such-command"], &[]);
+    assert_eq!(code, 2);
+}
+
+/// `validate` tells the mistakes of .env, the environment and the definitions together.
+#[test]
+fn validate_tells_everything() {
+    let folder = watching(&[]);
+    fs::write(folder.path().join("monitors/a.toml"), "name = \"A\"\nurl = 5\n").unwrap();
+    fs::write(folder.path().join(".env"), "POLL_INTERVAL=soon\nQLIK_TENANT_URL=https://acme.test/hub\n")
+        .unwrap();
+    let (code, _, said) = output(folder.path(), &["validate"], &[]);
+    assert_eq!(code, 78);
+    for words in
+        ["POLL_INTERVAL: `soon`", "QLIK_TENANT_URL: must be", "QLIK_API_KEY: is missing", "a.toml:2:7"]
+    {
+        assert!(said.contains(words), "{words} not in {said}");
+    }
+    let (code, said, _) = output(tempfile::tempdir().unwrap().path(), &["validate"], &[]);
+    assert!(code == 0 && said.contains("Epic Games, GitHub, MongoDB, Snowflake"), "{said}");
+}
+
+/// `check` exits as monitoring plugins do, and says the same as a table and as JSON.
+#[test]
+fn check_exits_like_a_plugin() {
+    let (alpha, beta) = (StatusPage::start(), StatusPage::start());
+    let folder = watching(&[("Alpha", &alpha), ("Beta", &beta)]);
+    let check = |args: &[&str]| output(folder.path(), args, &[("POLL_TIMEOUT", "2s")]);
+    assert_eq!(check(&["check"]).0, 0);
+    alpha.set_indicator("maintenance", "Service Under Maintenance");
+    assert_eq!(check(&["check"]).0, 1);
+    beta.always_on("", Reply::html());
+    let (code, table, _) = check(&["check"]);
+    assert_eq!(code, 1);
+    assert!(table.contains("Alpha") && table.contains("maintenance") && table.contains("unknown"), "{table}");
+    assert!(!table.contains('\x1b'), "no colours in a pipe: {table}");
+    alpha.recover();
+    assert_eq!(check(&["check"]).0, 3);
+    alpha.set_indicator("critical", "Major Service Outage");
+    let (code, json, _) = check(&["check", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, json["monitors"][0]["severity"].as_str()), (2, Some("critical")));
+    assert_eq!(json["monitors"][1]["reason"], "not_json");
+}
+
+/// A second daemon on the same folder is refused by name of the first; `healthcheck` asks the first.
+#[test]
+fn two_daemons_and_a_healthcheck() {
+    let page = StatusPage::start();
+    let folder = watching(&[("Alpha", &page)]);
+    let mut daemon = Running::start(folder.path(), &[]);
+    let line = daemon.until("Listening at http://");
+    let address = line.split("http://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    daemon.until("All services operational.");
+    let (code, _, said) = output(folder.path(), &[], &[("LISTEN", "off"), ("LOG_FILE", "off")]);
+    assert!(code == 1 && said.contains(&format!("process {}", daemon.child.id())), "{said}");
+    let (code, said, _) = output(folder.path(), &["healthcheck"], &[("LISTEN", &address)]);
+    assert_eq!((code, said.as_str()), (0, "ready\n"));
+    daemon.signal("-INT");
+    assert_eq!(daemon.ended(), 0);
+    let (code, _, said) = output(folder.path(), &["healthcheck"], &[("LISTEN", &address)]);
+    assert!(code == 1 && said.contains("is the daemon running?"), "{said}");
+}
+
+/// SIGHUP reopens a moved log under its name and reads the definitions again.
+#[test]
+fn sighup_reopens_and_rereads() {
+    let page = StatusPage::start();
+    let folder = watching(&[("Alpha", &page)]);
+    let mut daemon = Running::start(folder.path(), &[("POLL_INTERVAL", "1h")]);
+    daemon.until("All services operational.");
+    let log = folder.path().join("monitor.log");
+    fs::rename(&log, folder.path().join("monitor.log.old")).unwrap();
+    let text = format!("name = \"Beta\"\nurl = \"{}\"\n", page.url());
+    fs::write(folder.path().join("monitors/beta.toml"), text).unwrap();
+    daemon.signal("-HUP");
+    daemon.until("Definitions taken over: added Beta.");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended(), 0);
+    assert!(fs::read_to_string(&log).unwrap().contains("added Beta"));
+}
+
+/// When every page fails at once the log says once that our own network is the likely cause.
+#[test]
+fn our_own_network_is_suspected() {
+    let (alpha, beta) = (StatusPage::start(), StatusPage::start());
+    for page in [&alpha, &beta] {
+        page.always_on("", Reply::dropped());
+    }
+    let folder = watching(&[("Alpha", &alpha), ("Beta", &beta)]);
+    let mut daemon = Running::start(folder.path(), &[]);
+    daemon.until("our own network is the likely cause");
+    daemon.until("No issues detected; not readable: Alpha, Beta");
+    daemon.until("No issues detected; not readable: Alpha, Beta");
+    assert_eq!(daemon.said.matches("our own network").count(), 1);
+    alpha.as_usual();
+    beta.as_usual();
+    daemon.until("Pages can be reached again.");
+}
+
+/// What `--help` teaches.
+#[test]
+fn help_teaches() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, help, _) = output(folder.path(), &["--help"], &[]);
+    assert_eq!(code, 0);
+    for words in ["Examples:", "Exit codes:", "preview", ".env.example", "healthcheck"] {
+        assert!(help.contains(words), "{words} not in {help}");
+    }
+    let (code, script, _) = output(folder.path(), &["completions", "bash"], &[]);
+    assert!(code == 0 && script.contains("data-sources-monitor"));
+}
+
+/// A name that does not resolve is told as such. A proxy named in `.env` is used for pages; hosts in NO_PROXY
+/// are reached without it.
+#[test]
+fn proxies_are_honoured() {
+    let (proxy, direct) = (StatusPage::start(), StatusPage::start());
+    let folder = watching(&[("Direct", &direct)]);
+    let gone = "name = \"Gone\"\nurl = \"http://no-such-host.test\"\n";
+    fs::write(folder.path().join("monitors/gone.toml"), gone).unwrap();
+    let (code, said, _) = output(folder.path(), &["check"], &[]);
+    assert!(code == 3 && said.contains("the host name does not resolve"), "{said}");
+    fs::remove_file(folder.path().join("monitors/gone.toml")).unwrap();
+    let far = "name = \"Far\"\nurl = \"http://status.example.com\"\n";
+    fs::write(folder.path().join("monitors/far.toml"), far).unwrap();
+    let env = format!("HTTP_PROXY={}\nNO_PROXY=127.0.0.1\n", proxy.url());
+    fs::write(folder.path().join(".env"), env).unwrap();
+    let (code, said, _) = output(folder.path(), &["check"], &[]);
+    assert_eq!((code, proxy.requests().len(), direct.requests().len()), (0, 1, 2), "{said}");
+    assert_eq!(proxy.requests()[0].header("host"), Some("status.example.com"));
+}
+
+/// An extra CA file that holds no certificate, or is not there, is told by name.
+#[test]
+fn bad_extra_ca_files() {
+    let folder = watching(&[]);
+    fs::remove_dir(folder.path().join("monitors")).unwrap();
+    fs::write(folder.path().join("ca.pem"), "nothing\n").unwrap();
+    for file in ["ca.pem", "none.pem"] {
+        let (code, _, said) = output(folder.path(), &["check"], &[("EXTRA_CA_FILE", file)]);
+        assert!(code == 78 && said.contains(&format!("EXTRA_CA_FILE {file}")), "{said}");
+    }
+}
