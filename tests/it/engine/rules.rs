@@ -35,7 +35,9 @@ const HEAD: &str = "format = 1\n[connector]\nname = \"acme\"\nbase_url = \"https
 
 /// A definition of one table `things` and whatever else is said of it.
 fn things(more: &str) -> String {
-    format!("{HEAD}[[table]]\nname = \"things\"\npath = \"/things\"\nrecords = [\"data\"]\nkey = [\"id\"]\n{more}\n")
+    format!(
+        "{HEAD}[[table]]\nname = \"things\"\npath = \"/things\"\nrecords = [\"data\"]\nkey = [\"id\"]\n{more}\n"
+    )
 }
 
 fn bench(toml: &str, acme: &Fake<Acme>) -> Bench {
@@ -112,7 +114,9 @@ async fn cursors_move_over_what_is_stored() {
         let acme = serve(|request| {
             let page: u64 = request.param("page").and_then(|page| page.parse().ok()).unwrap_or(1);
             let row = |n: u64| json!({ "id": n, "at": format!("2026-03-{n:02}T00:00:00.123456Z") });
-            Reply::json(&json!({ "data": [row(page)], "next": if page < 3 { json!(page + 1) } else { json!(null) } }))
+            Reply::json(
+                &json!({ "data": [row(page)], "next": if page < 3 { json!(page + 1) } else { json!(null) } }),
+            )
         });
         let mut bench = bench(&things(&BY_CURSOR.replace("ORDER", order)), &acme);
         acme.next_on("", Reply::usual());
@@ -227,7 +231,12 @@ async fn children_of_every_parent() {
     let outcome = bench.complete(now()).await;
     assert_eq!(
         bench.column("members", "id"),
-        ["/groups/%3Fq%3D1/members", "/groups/%C3%A9/members", "/groups/a%2Fb/members", "/groups/x%20y/members"]
+        [
+            "/groups/%3Fq%3D1/members",
+            "/groups/%C3%A9/members",
+            "/groups/a%2Fb/members",
+            "/groups/x%20y/members"
+        ]
     );
     assert_eq!(bench.column("members", "group"), ["?q=1", "a/b", "x y", "é"]);
     assert!(!bench.tables.contains_key("groups") && !bench.shapes.contains_key("groups"));
@@ -285,7 +294,9 @@ async fn restless_rows_leave_the_run_partial() {
         let at: u64 = request.param("offset").unwrap().parse().unwrap();
         Reply::json(&json!({ "data": ids(head + at..(head + at + 10).min(1_050)) }))
     });
-    let toml = things("page = { kind = \"offset\", at_param = \"offset\", size_param = \"limit\", size = 10 }\ndeletes = \"snapshot\"");
+    let toml = things(
+        "page = { kind = \"offset\", at_param = \"offset\", size_param = \"limit\", size = 10 }\ndeletes = \"snapshot\"",
+    );
     let mut bench = bench(&toml, &acme);
     let outcome = bench.run(now()).await;
     assert_eq!(outcome.end, End::Partial, "{outcome:?}");
@@ -296,7 +307,8 @@ async fn restless_rows_leave_the_run_partial() {
 /// A full refresh begins anew whatever is remembered.
 #[tokio::test]
 async fn a_full_refresh_begins_anew() {
-    let acme = serve(|_| Reply::json(&json!({ "data": [{ "id": 1, "at": "2026-04-01T00:00:00Z" }], "next": null })));
+    let acme =
+        serve(|_| Reply::json(&json!({ "data": [{ "id": 1, "at": "2026-04-01T00:00:00Z" }], "next": null })));
     let mut bench = bench(&things(&BY_CURSOR.replace("ORDER", "asc")), &acme);
     bench.complete(now()).await;
     bench.full_refresh = true;
