@@ -130,3 +130,114 @@ fn plus(day: Date, days: u64) -> Date {
 fn minus(day: Date, days: u32) -> Date {
     day.checked_sub(i64::from(days).days()).unwrap_or(Date::MIN)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn window(changes: bool) -> Window {
+        Window {
+            from: "from".into(),
+            to: "to".into(),
+            format: "%Y-%m-%d".into(),
+            start: Vec::new(),
+            step_days: 30,
+            end: WindowEnd::Exclusive,
+            lookback_days: 2,
+            ahead_days: 0,
+            halve_to_days: Some(1),
+            zone: "UTC".into(),
+            changes: changes.then(|| ChangeFilter {
+                from: "ingested-from".into(),
+                to: None,
+                lookback_days: 1,
+                step_days: 700,
+            }),
+        }
+    }
+
+    fn day(text: &str) -> Date {
+        text.parse().unwrap()
+    }
+
+    /// Where a run begins: at the start, two days before the last day read, or anew when the start moved back; with a
+    /// change filter, over the whole range for what changed since the last complete run.
+    #[test]
+    fn plans() {
+        let today = day("2026-05-02");
+        let state = |last: &str, start: &str, complete: Option<&str>| WindowState {
+            last_sync_date: Some(day(last)),
+            start: Some(day(start)),
+            began: None,
+            complete: complete.map(day),
+        };
+        for (changes, known, start, first, since) in [
+            (false, None, "2026-01-01", "2026-01-01", None),
+            (false, Some(state("2026-05-01", "2026-01-01", None)), "2026-01-01", "2026-04-29", None),
+            (false, Some(state("2026-05-01", "2026-01-01", None)), "2026-02-01", "2026-04-29", None),
+            (false, Some(state("2026-05-01", "2026-01-01", None)), "2025-12-01", "2025-12-01", None),
+            (false, Some(state("2026-09-01", "2026-01-01", None)), "2026-01-01", "2026-04-30", None),
+            (false, Some(state("2026-05-01", "2026-01-01", None)), "2026-05-01", "2026-05-01", None),
+            (true, Some(state("2026-03-01", "2026-01-01", None)), "2026-01-01", "2026-02-27", None),
+            (
+                true,
+                Some(state("2026-05-01", "2026-01-01", Some("2026-05-01"))),
+                "2026-01-01",
+                "2026-01-01",
+                Some("2026-04-30"),
+            ),
+        ] {
+            let plan = plan(&window(changes), known.as_ref(), day(start), today);
+            assert_eq!(
+                (plan.days.first, plan.changed_since),
+                (day(first), since.map(day)),
+                "{known:?} {start}"
+            );
+            assert_eq!(plan.days.end, day("2026-05-03"));
+        }
+        let ahead = super::plan(&window(false), None, day("2027-01-01"), today);
+        assert!(ahead.days.is_empty());
+    }
+
+    /// A reading that was broken off remembers when it began, so that what changed meanwhile is asked for later.
+    #[test]
+    fn remembers_the_beginning() {
+        let broken = WindowState {
+            last_sync_date: Some(day("2026-02-01")),
+            start: Some(day("2026-01-01")),
+            began: Some(day("2026-04-20")),
+            complete: None,
+        };
+        let plan = plan(&window(true), Some(&broken), day("2026-01-01"), day("2026-05-02"));
+        assert_eq!(plan.began, day("2026-04-20"));
+    }
+
+    proptest! {
+        /// Windows cover every day once, none is wider than asked, and halving changes neither.
+        #[test]
+        fn windows_cover_every_day(
+            first in 0i64..20_000,
+            length in 0i64..2_000,
+            step in 1u32..400,
+            halvings in proptest::collection::vec(any::<bool>(), 0..40),
+        ) {
+            let first = Date::constant(1990, 1, 1).checked_add(first.days()).unwrap();
+            let days = Days { first, end: first.checked_add(length.days()).unwrap() };
+            let (mut at, mut step) = (days.first, step);
+            let mut halvings = halvings.into_iter();
+            let mut covered = 0;
+            while let Some(window) = days.window(at, step) {
+                if halvings.next() == Some(true) && window.len() > 1 {
+                    step = (window.len() / 2).max(1);
+                    continue;
+                }
+                prop_assert!(window.first == at && window.len() <= step && !window.is_empty());
+                covered += window.len();
+                at = window.end;
+            }
+            prop_assert_eq!(i64::from(covered), length);
+        }
+    }
+}

@@ -139,13 +139,13 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
     let line =
         format!("{name}: {} after {:.1} s, {seen} rows seen{why}", sync::word(end), took.as_secs_f64());
     match end {
-        End::Complete => tracing::info!(target: "Sync", "{line}"),
-        End::Deferred => tracing::info!(target: "Sync", "{line}"),
-        End::Partial => tracing::warn!(target: "Sync", "{line}"),
-        End::Failed => tracing::error!(target: "Sync", "{line}"),
+        End::Complete => tracing::info!(target: "SyncRunner", "{line}"),
+        End::Deferred => tracing::info!(target: "SyncRunner", "{line}"),
+        End::Partial => tracing::warn!(target: "SyncRunner", "{line}"),
+        End::Failed => tracing::error!(target: "SyncRunner", "{line}"),
     }
     for note in done.iter().flat_map(|done| &done.notes) {
-        tracing::warn!(target: "Sync", "{name}: {note}");
+        tracing::warn!(target: "SyncRunner", "{name}: {note}");
     }
     view(board, name, |view| {
         view.running = false;

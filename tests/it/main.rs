@@ -20,4 +20,6 @@ mod sqlite;
 #[cfg(test)]
 mod statuspage;
 #[cfg(test)]
+mod syncing;
+#[cfg(test)]
 mod tidy;

@@ -113,12 +113,12 @@ async fn rate_limits_are_waited_out() {
     assert_all_there(&cake, &bench);
 }
 
-/// Under the account's real limit nothing is ever refused, because the limit is kept beforehand.
+/// Nothing is ever refused for the account's limit, because it is kept beforehand.
 #[tokio::test]
 async fn the_limit_is_kept() {
     let sizes = Sizes { tests: 2, history: 5, periods: 2, alerts: 2 };
     let (cake, clock, mut bench) = start_at(Clock::system(), sizes, |definition| {
-        // Far enough below the limit that a slow machine cannot bunch requests into it.
+        // Well below the limit: a busy machine may hold requests back and send them on together.
         definition.http.rates.push((2, std::time::Duration::from_secs(1)));
     });
     cake.change(|account| account.rules.limits = vec![Limiter::new(5, 1)]);

@@ -1,0 +1,197 @@
+//! Connectors from the fakes into SQLite, by hand and by the daemon: the real program, its exit codes and its files.
+
+use std::fs;
+use std::path::Path;
+
+use rusqlite::Connection;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::binary::{Running, output};
+use crate::fakes::people_ai::{self, PeopleAi};
+use crate::fakes::sensource::{self, SenSource};
+use crate::fakes::statuscake::{self, Sizes, StatusCake, throttled};
+use crate::fakes::{Clock, Reply};
+
+const SIZES: Sizes = Sizes { tests: 3, history: 120, periods: 3, alerts: 4 };
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn start() -> StatusCake {
+    StatusCake::start(7, SIZES, &Clock::system())
+}
+
+fn vars(cake: &StatusCake) -> Vec<(&'static str, String)> {
+    vec![("STATUSCAKE_API_KEY", statuscake::API_KEY.to_owned()), ("STATUSCAKE_BASE_URL", cake.base_url())]
+}
+
+fn run(folder: &Path, args: &[&str], vars: &[(&str, String)]) -> (i32, String, String) {
+    let vars: Vec<(&str, &str)> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    output(folder, args, &vars)
+}
+
+fn count(folder: &Path, connector: &str, table: &str) -> u64 {
+    let db = Connection::open(folder.join("data").join(format!("{connector}.db"))).unwrap();
+    let count: i64 =
+        db.query_row(&format!("SELECT count(*) FROM \"{table}\""), [], |row| row.get(0)).unwrap();
+    count.unsigned_abs()
+}
+
+/// A first sync stores every row of the source, a second one changes nothing, and the ledger tells both.
+#[test]
+fn by_hand_twice() {
+    let (cake, folder) = (start(), folder());
+    let (code, out, err) = run(folder.path(), &["sync", "statuscake"], &vars(&cake));
+    assert_eq!(code, 0, "{out}{err}");
+    for table in ["uptime_test", "uptime_test_history", "uptime_test_period", "uptime_test_alert"] {
+        assert_eq!(
+            count(folder.path(), "statuscake", table),
+            cake.source_rows(table).len() as u64,
+            "{table}"
+        );
+    }
+    let (code, out, _) = run(folder.path(), &["sync", "statuscake"], &vars(&cake));
+    assert_eq!(code, 0);
+    let line = out.lines().find(|line| line.starts_with("uptime_test ")).unwrap();
+    let counts: Vec<&str> = line.split_whitespace().skip(1).collect();
+    assert_eq!(counts, ["3", "0", "0", "3", "0", "0", "0"], "{out}");
+    let (code, out, _) = run(folder.path(), &["runs", "statuscake"], &[]);
+    assert_eq!(code, 0);
+    assert!(out.starts_with("statuscake #2") && out.contains("statuscake #1"), "{out}");
+    assert!(!(out + &err).contains(statuscake::API_KEY));
+}
+
+/// The seeds' configuration.json is accepted as it is; SenSource and People.ai fill their tables.
+#[test]
+fn from_configuration_files() {
+    let folder = folder();
+    let clock = Clock::system();
+    let opened = clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let opened = opened.checked_sub(jiff::ToSpan::days(20)).unwrap();
+    let vea = SenSource::start(5, 2, opened, &clock);
+    let people = PeopleAi::start(3, 50, 300, &clock);
+    let sensource = json!({
+        "client_id": sensource::CLIENT_ID, "client_secret": sensource::CLIENT_SECRET,
+        "start_year": "2026", "start_date": opened.to_string(),
+        "base_url": vea.base_url(), "token_url": vea.token_url(),
+    });
+    let people_ai = json!({
+        "api_key": people_ai::API_KEY, "api_secret": people_ai::API_SECRET,
+        "base_url": people.base_url(), "token_url": people.token_url(),
+    });
+    for (name, configuration) in [("sensource", sensource), ("people_ai", people_ai)] {
+        fs::write(folder.path().join("configuration.json"), configuration.to_string()).unwrap();
+        let args = ["sync", name, "--configuration", "configuration.json"];
+        let (code, out, err) = run(folder.path(), &args, &[]);
+        assert_eq!(code, 0, "{out}{err}");
+    }
+    assert_eq!(count(folder.path(), "sensource", "zone"), 2);
+    assert!(count(folder.path(), "sensource", "traffic") > 100);
+    assert_eq!(count(folder.path(), "people_ai", "activity"), 50);
+    let participants = people.source_rows("participants").len() as u64;
+    assert_eq!(count(folder.path(), "people_ai", "participants"), participants);
+}
+
+/// How a run ended is its exit code: 78 without or with half of the configuration, 1 with wrong credentials, 75 when
+/// the limit asks for a longer wait than the run may make, 4 when a row had to be kept aside.
+#[test]
+fn exit_codes_tell_the_end() {
+    let (cake, folder) = (start(), folder());
+    let path = folder.path();
+    let (code, _, err) = run(path, &["sync", "statuscake"], &[]);
+    assert_eq!((code, err.contains("STATUSCAKE_API_KEY")), (78, true), "{err}");
+    let half = [("PEOPLE_AI_API_KEY", "x-key".to_owned())];
+    let (code, _, err) = run(path, &["sync", "--all"], &half);
+    assert_eq!((code, err.contains("PEOPLE_AI_API_SECRET")), (78, true), "{err}");
+    let mut wrong = vars(&cake);
+    wrong[0].1 = "not-the-key".into();
+    for command in ["test", "sync"] {
+        let (code, out, err) = run(path, &[command, "statuscake"], &wrong);
+        assert_eq!(code, 1, "{out}{err}");
+        assert!((out.clone() + &err).contains("check STATUSCAKE_API_KEY"), "{out}{err}");
+        assert!(!(out + &err).contains("not-the-key"));
+    }
+    assert_eq!(run(path, &["test", "statuscake"], &vars(&cake)).0, 0);
+    cake.next_on("/periods", throttled(5000));
+    let (code, out, _) = run(path, &["sync", "statuscake"], &vars(&cake));
+    assert_eq!(code, 75, "{out}");
+    let id = cake.test_ids()[0].clone();
+    cake.change(|account| {
+        account.add_row(&id, statuscake::List::Alerts, json!({ "id": id, "status": "up" }))
+    });
+    let (code, out, _) = run(path, &["sync", "statuscake"], &vars(&cake));
+    assert_eq!(code, 4, "{out}");
+    assert_eq!(run(path, &["sync", "statuscake", "--table", "nonsense"], &vars(&cake)).0, 78);
+}
+
+/// A dry run counts, stores nothing, and makes no file.
+#[test]
+fn dry_runs_store_nothing() {
+    let (cake, folder) = (start(), folder());
+    let args = ["sync", "statuscake", "--dry-run", "--table", "uptime_test"];
+    let (code, out, err) = run(folder.path(), &args, &vars(&cake));
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("uptime_test          3"), "{out}");
+    assert!(!folder.path().join("data/statuscake.db").exists());
+    assert!(cake.requests_on("/history").is_empty());
+}
+
+/// What connectors there are, what one says, and what its tables look like before and after a sync.
+#[test]
+fn shows_connectors() {
+    let (cake, folder) = (start(), folder());
+    let path = folder.path();
+    let (_, out, _) = run(path, &["connector", "list"], &vars(&cake));
+    assert!(out.contains("statuscake            4 tables, on"), "{out}");
+    assert!(out.contains("off: set PEOPLE_AI_API_KEY, PEOPLE_AI_API_SECRET"), "{out}");
+    let (_, shown, _) = run(path, &["connector", "show", "statuscake"], &[]);
+    assert_eq!(shown, include_str!("../../connectors/statuscake.toml"));
+    let columns = |out: &str| {
+        let schema: serde_json::Value = serde_json::from_str(out).unwrap();
+        schema["tables"][0]["columns"].as_array().unwrap().len()
+    };
+    let before = columns(&run(path, &["schema", "statuscake", "--json"], &[]).1);
+    assert_eq!(run(path, &["sync", "statuscake", "--table", "uptime_test"], &vars(&cake)).0, 0);
+    let after = columns(&run(path, &["schema", "statuscake", "--json"], &[]).1);
+    assert!(after > before, "{before} {after}");
+}
+
+/// The daemon runs a connector soon after its start and again when it is due, while another that fails harms nobody;
+/// a signal ends it in good order.
+#[test]
+fn the_daemon_runs_connectors() {
+    let (cake, folder) = (start(), folder());
+    let people = PeopleAi::start(3, 20, 100, &Clock::system());
+    people.always_on(people_ai::TOKEN, Reply::status(401));
+    fs::create_dir(folder.path().join("monitors")).unwrap();
+    fs::write(
+        folder.path().join("monitors/cake.toml"),
+        "name = \"StatusCake\"\nkind = \"sync\"\nconnector = \"statuscake\"\nstale_after = \"2h\"\nseverity = \"minor\"\n",
+    )
+    .unwrap();
+    let mut all = vars(&cake);
+    all.extend([
+        ("STATUSCAKE_EVERY", "1s".to_owned()),
+        ("PEOPLE_AI_API_KEY", "wrong-key".to_owned()),
+        ("PEOPLE_AI_API_SECRET", "wrong-secret".to_owned()),
+        ("PEOPLE_AI_BASE_URL", people.base_url()),
+        ("PEOPLE_AI_TOKEN_URL", people.token_url()),
+        ("PEOPLE_AI_EVERY", "1s".to_owned()),
+    ]);
+    let all: Vec<(&str, &str)> = all.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut daemon = Running::start(folder.path(), &all);
+    daemon.until("statuscake: complete");
+    daemon.until("check PEOPLE_AI_API_KEY");
+    daemon.until("statuscake: complete");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended(), 0);
+    for table in ["uptime_test", "uptime_test_history", "uptime_test_period", "uptime_test_alert"] {
+        assert_eq!(
+            count(folder.path(), "statuscake", table),
+            cake.source_rows(table).len() as u64,
+            "{table}"
+        );
+    }
+}
