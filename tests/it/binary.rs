@@ -33,7 +33,7 @@ fn output(folder: &Path, args: &[&str], vars: &[(&str, &str)]) -> (i32, String, 
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }
 
-fn watching(pages: &[(&str, &StatusPage)]) -> TempDir {
+pub(crate) fn watching(pages: &[(&str, &StatusPage)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("monitors")).unwrap();
     for (name, page) in pages {
@@ -44,14 +44,14 @@ fn watching(pages: &[(&str, &StatusPage)]) -> TempDir {
 }
 
 /// A running daemon; killed if a test ends before it.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
     said: String,
 }
 
 impl Running {
-    fn start(folder: &Path, vars: &[(&str, &str)]) -> Running {
+    pub(crate) fn start(folder: &Path, vars: &[(&str, &str)]) -> Running {
         let mut all = vec![("POLL_INTERVAL", "1s"), ("LISTEN", "127.0.0.1:0")];
         all.extend(vars);
         let mut child = program(folder, &[], &all).stderr(Stdio::piped()).spawn().unwrap();
@@ -64,7 +64,7 @@ impl Running {
     }
 
     /// Reads the console until a line contains the words.
-    fn until(&mut self, words: &str) -> String {
+    pub(crate) fn until(&mut self, words: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             self.said.push_str(&line);
@@ -76,12 +76,12 @@ impl Running {
         panic!("never said `{words}`:\n{}", self.said);
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    fn ended(&mut self) -> i32 {
+    pub(crate) fn ended(&mut self) -> i32 {
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 }

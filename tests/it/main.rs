@@ -20,4 +20,6 @@ mod sqlite;
 #[cfg(test)]
 mod statuspage;
 #[cfg(test)]
+mod systemd;
+#[cfg(test)]
 mod tidy;
