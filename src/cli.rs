@@ -2,6 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::{connector, runs, sync};
+
 /// Watches the status pages of the services you depend on, keeps the banner of your Qlik Cloud tenant true, and
 /// syncs data sources into tables.
 ///
@@ -16,6 +18,8 @@ Examples:
   data-sources-monitor                       run the daemon (in preview without a tenant)
   data-sources-monitor check                 look at every page once and print a table
   data-sources-monitor validate              find every mistake in .env and the definitions
+  data-sources-monitor sync statuscake       run a connector now
+  data-sources-monitor runs                  see how the connectors' runs ended
   data-sources-monitor banner preview        print the banner that would be set now
   tail -F monitor.log                        follow what the daemon does
 
@@ -50,6 +54,19 @@ Examples:
     /// The tenant's banner
     #[command(subcommand)]
     Banner(Banner),
+    /// Run connectors now and store what they bring
+    ///
+    /// Exit: 0 complete, 1 failed, 4 partial, 75 deferred (the next run goes on), 78 configuration.
+    Sync(sync::SyncArgs),
+    /// Try a connector's credentials and address with one request
+    Test(connector::TestArgs),
+    /// Print a connector's tables, keys and columns
+    Schema(connector::SchemaArgs),
+    /// The connectors there are
+    #[command(subcommand)]
+    Connector(connector::Connector),
+    /// Print the ledger: how the last runs of the connectors ended, and why
+    Runs(runs::RunsArgs),
     /// Ask the running daemon whether it does its work (for containers)
     Healthcheck,
     /// Print a completion script for a shell

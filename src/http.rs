@@ -189,20 +189,22 @@ impl Failure {
         if let Some(tls) = causes(error).find_map(tls_error) {
             return Failure::Tls(tls);
         }
-        let text = describe(error);
-        if error.is_connect() {
-            return if text.contains("dns error") { Failure::Dns } else { Failure::Connect(text) };
+        // The resolver's error has no public type; its words are the only sign.
+        let unresolved = causes(error).any(|cause| cause.to_string().to_ascii_lowercase().contains("dns"));
+        match (error.is_connect(), unresolved) {
+            (true, true) => Failure::Dns,
+            (true, false) => Failure::Connect(describe(error)),
+            (false, _) => Failure::Broken(describe(error)),
         }
-        Failure::Broken(text)
     }
 }
 
+/// An io error hides what it carries from `source`, and may carry another io error.
 fn tls_error(cause: &(dyn StdError + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<rustls::Error>() {
         return Some(error.to_string());
     }
-    let io = cause.downcast_ref::<std::io::Error>()?;
-    io.get_ref()?.downcast_ref::<rustls::Error>().map(ToString::to_string)
+    tls_error(cause.downcast_ref::<std::io::Error>()?.get_ref()?)
 }
 
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {

@@ -12,7 +12,9 @@
 
 pub mod cli;
 pub mod commands;
+pub mod connectors;
 pub mod definitions;
+pub mod destinations;
 pub mod domain;
 pub mod http;
 pub mod log_file;

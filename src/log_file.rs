@@ -367,7 +367,9 @@ mod tests {
     /// Old files move up only as far as the first gap: a rotation that keeps failing cannot push them off the end.
     #[test]
     fn old_files_shift_up_to_the_first_gap() {
-        let cases: [(&[usize], usize, &[(usize, usize)]); 5] = [
+        /// The numbers that are there, how many are kept, and what is found then: a number and the one it had.
+        type Case = (&'static [usize], usize, &'static [(usize, usize)]);
+        let cases: [Case; 5] = [
             (&[], 3, &[]),
             (&[1], 3, &[(2, 1)]),
             (&[1, 2, 3], 3, &[(2, 1), (3, 2)]),

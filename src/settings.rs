@@ -66,6 +66,7 @@ pub const VARIABLES: &[Variable] = &[
         "borrow",
         "A person's banner at the begin of an incident: borrow its slot and hand it back | respect it and wait",
     ),
+    var("BANNER_SPACING", "10s", "Least time between two writes of the banner while only its words change"),
     var("BANNER_RECHECK", "5m", "How often the tenant is read although nothing changed"),
     var("BANNER_ON_STOP", "keep", "At a stop: keep the banner until its lease ends | clear it"),
     var("EXTRA_CA_FILE", "", "PEM file of further certificate authorities to trust"),
@@ -170,12 +171,20 @@ pub fn lookup(vars: &dyn Vars, name: &str) -> Result<Option<String>, Problem> {
         None => None,
         Some((place, path)) => match vars.read(Path::new(&path)) {
             Ok(value) => Some((place, value.trim_end().to_owned())),
-            Err(e) => return Err(Problem::new(place, format!("cannot read {path}: {e}"))),
+            // The path is not shown: a person may have put the secret itself there.
+            Err(e) => return Err(Problem::new(place, format!("the file it names cannot be read: {e}"))),
         },
     };
-    let credential = filled(vars.get("CREDENTIALS_DIRECTORY"))
-        .and_then(|folder| vars.read(&Path::new(&folder).join(name)).ok())
-        .map(|value| (format!("the credential {name}"), value.trim_end().to_owned()));
+    let credential = match filled(vars.get("CREDENTIALS_DIRECTORY")) {
+        None => None,
+        Some(folder) => match vars.read(&Path::new(&folder).join(name)) {
+            Ok(value) => Some((format!("the credential {name}"), value.trim_end().to_owned())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => {
+                return Err(Problem::new(format!("the credential {name}"), format!("cannot be read: {e}")));
+            }
+        },
+    };
     let mut found = [plain, by_file, credential].into_iter().flatten();
     match (found.next(), found.next()) {
         (None, _) => Ok(None),
@@ -289,6 +298,7 @@ impl Settings {
                 resolved_for,
                 foreign: read
                     .choice("BANNER_FOREIGN", [("borrow", Foreign::Borrow), ("respect", Foreign::Respect)]),
+                spacing: read.duration("BANNER_SPACING"),
             },
             recheck: read.at_least("BANNER_RECHECK", Duration::from_secs(1)),
             clear_on_stop: read.choice("BANNER_ON_STOP", [("keep", false), ("clear", true)]),

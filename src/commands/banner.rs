@@ -80,11 +80,12 @@ async fn clear(settings: &Settings) -> Result<ExitCode, CommandError> {
 }
 
 async fn look(settings: &Settings) -> Result<(Option<Shown>, Memory), CommandError> {
-    if settings.tenant.is_none() {
+    let Some(tenant) = &settings.tenant else {
         let words = "QLIK_TENANT_URL: is missing; without a tenant there is only `banner preview`";
         return Err(CommandError::configuration([words]));
-    }
-    let memory = Store::peek(&settings.data_dir).context("cannot read what we remember of the banner")?;
+    };
+    let memory = Store::peek(&settings.data_dir, tenant.url.as_str())
+        .context("cannot read what we remember of the banner")?;
     let shown = compose::target(settings)?.read().await.context("the tenant cannot be read")?;
     Ok((shown, memory))
 }

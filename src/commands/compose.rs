@@ -20,14 +20,20 @@ pub(super) const ENV_FILE: &str = ".env";
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(16)
+        // Names are looked up on these, one a look: as many as looks at once, so that a resolver that hangs for
+        // some delays nobody else. They exist only while needed.
+        .max_blocking_threads(512)
         .enable_all()
         .build()
         .context("cannot start the runtime")
 }
 
 pub(super) fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
-    Ok(runtime()?.block_on(work))
+    let runtime = runtime()?;
+    let done = runtime.block_on(work);
+    // A look-up of a name that hangs is not waited for.
+    runtime.shutdown_background();
+    Ok(done)
 }
 
 pub(super) fn vars() -> Result<ProcessVars, CommandError> {

@@ -3,8 +3,13 @@
 mod banner;
 mod check;
 mod compose;
+pub mod connector;
+mod connectors;
 mod healthcheck;
 mod run;
+pub mod runs;
+pub mod sync;
+mod sync_view;
 mod validate;
 
 use std::process::ExitCode;
@@ -48,6 +53,11 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Check { json } => compose::block_on(check::check(json))?,
         Command::Validate => validate::validate(),
         Command::Banner(what) => compose::block_on(banner::banner(what))?,
+        Command::Sync(args) => compose::block_on(sync::sync(args))?,
+        Command::Test(args) => compose::block_on(connector::test(args))?,
+        Command::Schema(args) => compose::block_on(connector::schema(args))?,
+        Command::Connector(what) => connector::connector(what),
+        Command::Runs(args) => compose::block_on(runs::runs(args))?,
         Command::Healthcheck => compose::block_on(healthcheck::healthcheck())?,
         Command::Completions { shell } => {
             let mut command = Cli::command();

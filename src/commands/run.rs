@@ -8,9 +8,11 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{CommandError, compose};
+use super::{CommandError, compose, connectors};
+use crate::domain::config::variable;
 use crate::runtime::board::BoardHandle;
 use crate::runtime::clock::Clock;
+use crate::runtime::jobs::Job;
 use crate::runtime::{Controls, Daemon, watcher};
 use crate::settings::{Credentials, Settings};
 use crate::store::{OpenError, Store};
@@ -58,11 +60,14 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
             Some((listener, web::router(web::Shown { board: board.clone(), clock })))
         }
     };
+    let (jobs, off) = connectors::jobs(&settings)?;
+    tell_connectors(&jobs, &off, log);
     let daemon = Daemon {
         clock,
         board,
         store,
         target: compose::target(&settings)?,
+        tenant: settings.tenant.as_ref().map(|tenant| tenant.url.to_string()),
         policy: settings.policy,
         recheck: settings.recheck,
         clear_on_stop: settings.clear_on_stop,
@@ -73,6 +78,7 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
             client: compose::page_client(&settings)?,
             on_tick: tell_service_manager(&settings),
         },
+        jobs,
         web,
     };
     let controls = Controls::default();
@@ -85,6 +91,22 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
         tracing::error!(target: "MainOrchestrator", "Stopped with work unfinished after {} s.", crate::runtime::GRACE.as_secs());
         Ok(ExitCode::FAILURE)
     }
+}
+
+/// Says which connectors are on, and keeps their secrets out of the log.
+fn tell_connectors(jobs: &[Job], off: &[String], log: &Guard) {
+    for job in jobs {
+        let (definition, config) = (job.account.definition(), job.account.config());
+        for (key, secret) in config.secrets() {
+            log.log().redactor().register(&variable(&definition.name, key), secret);
+        }
+    }
+    let on: Vec<String> = jobs
+        .iter()
+        .map(|job| format!("{} every {:?}", job.account.definition().name, job.account.every()))
+        .collect();
+    let on = if on.is_empty() { "none".to_owned() } else { on.join(", ") };
+    tracing::info!(target: "MainOrchestrator", "Connectors on: {on}; off (not configured): {}", off.join(", "));
 }
 
 fn hide_secrets(settings: &Settings, log: &Guard) {
@@ -104,11 +126,13 @@ fn tell_service_manager(settings: &Settings) -> Box<dyn Fn(&str) + Send> {
     let extend = sd_notify::watchdog_enabled().filter(|watchdog| *watchdog < longest).map(|_| longest);
     let first = AtomicBool::new(true);
     Box::new(move |status| {
-        use sd_notify::NotifyState::{Ready, Status, Watchdog, WatchdogUsec};
+        use sd_notify::NotifyState::{Custom, Ready, Status, Watchdog};
         // Outside systemd there is nobody to tell, which is no error.
         let _ = if first.swap(false, Ordering::Relaxed) {
-            let micros = extend.and_then(|longest| u32::try_from(longest.as_micros()).ok());
-            let extra = micros.map(|micros| sd_notify::notify(&[WatchdogUsec(micros)]));
+            let extra = extend.map(|longest| {
+                // The library's own word for it holds no more than 71 minutes.
+                sd_notify::notify(&[Custom(&format!("WATCHDOG_USEC={}", longest.as_micros()))])
+            });
             extra.unwrap_or(Ok(())).and(sd_notify::notify(&[Ready, Status(status), Watchdog]))
         } else {
             sd_notify::notify(&[Status(status), Watchdog])

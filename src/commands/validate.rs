@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{CommandError, compose};
+use super::{CommandError, compose, connectors};
 use crate::definitions::monitor::{self, Origin};
 use crate::settings::{ProcessVars, Settings, VARIABLES, Vars, lookup};
 
@@ -43,6 +43,16 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
             println!("monitors ({from}): {}", names.join(", "));
         }
         Err(found) => mistakes.extend(found.iter().map(ToString::to_string)),
+    }
+    if let Ok(settings) = &settings {
+        match connectors::accounts_on(settings) {
+            Ok((on, off)) => {
+                let on: Vec<&str> = on.iter().map(|account| account.definition().name.as_str()).collect();
+                println!("connectors: on: {}; off (not configured): {}", on.join(", "), off.join(", "));
+            }
+            Err(CommandError::Configuration(found)) => mistakes.extend(found),
+            Err(error) => mistakes.push(error.to_string()),
+        }
     }
     if mistakes.is_empty() {
         println!("everything is fine");

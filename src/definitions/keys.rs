@@ -60,6 +60,11 @@ impl<'f, 'a> Keys<'f, 'a> {
         self.table.remove(&Spanned::new(0..0, DeString::from(key)))
     }
 
+    /// Whether a key is there and not yet taken.
+    pub fn has(&self, key: &'static str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// Notes a mistake about a key that was taken.
     pub fn wrong(&mut self, offset: usize, message: impl Into<String>) {
         self.file.wrong(Some(offset), message);
@@ -138,6 +143,30 @@ impl<'f, 'a> Keys<'f, 'a> {
                 .collect::<Option<Vec<_>>>()
         };
         self.typed(key, what, read).map(|(pairs, _)| pairs)
+    }
+
+    /// A value of any kind, for the caller to judge.
+    pub fn value(&mut self, key: &'static str) -> Option<Spanned<DeValue<'a>>> {
+        self.take(key)
+    }
+
+    /// A table and where it stands.
+    pub fn table(&mut self, key: &'static str) -> Option<(DeTable<'a>, usize)> {
+        self.typed(key, "a table", |value| value.as_table().cloned())
+    }
+
+    /// A list of tables and where each stands.
+    pub fn tables(&mut self, key: &'static str) -> Option<Vec<(DeTable<'a>, usize)>> {
+        let read = |value: &DeValue<'a>| {
+            let items = value.as_array()?.iter();
+            items.map(|item| Some((item.get_ref().as_table()?.clone(), item.span().start))).collect()
+        };
+        self.typed(key, "a list of tables", read).map(|(tables, _)| tables)
+    }
+
+    /// Begins to read a table inside this one.
+    pub fn inner(&mut self, table: DeTable<'a>) -> Keys<'_, 'a> {
+        Keys::of(self.file, table)
     }
 
     /// Tells what is left over: keys nobody knows.

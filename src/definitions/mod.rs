@@ -1,8 +1,9 @@
 //! Definitions: folders of TOML files that say what is watched and what is synced.
 //!
 //! Every mistake of every file is told at once, with file, line and column. Nothing here looks at the network.
-//! Start at [`monitor::load`].
+//! Start at [`monitor::load`] and [`connector::load`].
 
+pub mod connector;
 pub mod keys;
 pub mod monitor;
 

@@ -12,6 +12,9 @@ use super::severity::Severity;
 /// What is believed of one monitor. Kept over restarts.
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct MonitorState {
+    /// The definition it was read under, in short: what was believed of another page says nothing of this one.
+    #[serde(default)]
+    pub definition: u64,
     /// The severity that counts.
     pub severity: Severity,
     /// In the page's words, at the last reading of that severity.

@@ -2,6 +2,8 @@
 //!
 //! Start at [`Cell`]; [`ColumnType::join`] is the lattice along which a column widens.
 
+use std::borrow::Cow;
+
 use jiff::{Timestamp, civil::Date};
 
 /// One value on its way from a source to a destination. No value is ever rounded: an integer that does not
@@ -66,6 +68,29 @@ impl Cell {
             Cell::Text(_) => ColumnType::Text,
             Cell::Json(_) => ColumnType::Json,
         }
+    }
+
+    /// The bytes of text the value holds: what makes one row larger than another.
+    pub fn text_len(&self) -> usize {
+        match self {
+            Cell::Decimal(text) | Cell::Text(text) | Cell::Json(text) => text.len(),
+            _ => 0,
+        }
+    }
+
+    /// The value as text, the same wherever a column widens to text; `None` for a null. A double has its shortest
+    /// digits without an exponent. An instant is `YYYY-MM-DD HH:MM:SS` in UTC with as many fractional digits as it
+    /// needs: unlike the form with `T` and `Z`, this sorts as time does and compares with SQL's own dates.
+    pub fn to_text(&self) -> Option<Cow<'_, str>> {
+        Some(match self {
+            Cell::Null => return None,
+            Cell::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
+            Cell::Int(value) => Cow::Owned(value.to_string()),
+            Cell::Double(value) => Cow::Owned(value.to_string()),
+            Cell::Date(value) => Cow::Owned(value.to_string()),
+            Cell::Timestamp(value) => Cow::Owned(value.strftime("%Y-%m-%d %H:%M:%S%.f").to_string()),
+            Cell::Decimal(value) | Cell::Text(value) | Cell::Json(value) => Cow::Borrowed(value),
+        })
     }
 }
 

@@ -19,6 +19,9 @@ use super::text;
 /// Old writes worth recognising: a write that timed out may still arrive after later ones.
 const REMEMBERED: usize = 8;
 
+/// How long an answer may lag behind our write.
+const STALE_FOR: Duration = Duration::from_secs(60);
+
 /// What we remember of the banner. Kept over restarts.
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Memory {
@@ -26,6 +29,8 @@ pub struct Memory {
     pub ours: Vec<Ours>,
     /// The tenant's own time of our last write: an older answer lags behind it.
     pub written_at: Option<Timestamp>,
+    /// Our own time of it.
+    pub sent_at: Option<Timestamp>,
     /// Whether an incident's banner of ours was last known to be in the slot.
     pub holding: bool,
     /// The start of the incident that runs.
@@ -63,6 +68,9 @@ pub struct Policy {
     pub resolved_for: Duration,
     /// What to do about a person's banner.
     pub foreign: Foreign,
+    /// Least time between two writes while only the words change and not the kind: each write brings a
+    /// dismissed banner back to everybody.
+    pub spacing: Duration,
 }
 
 /// What to do about a person's banner that is in the slot when an incident begins.
@@ -108,12 +116,14 @@ pub enum Keep {
     Waiting,
     /// The tenant's answer is older than our last write.
     Stale,
+    /// The words changed, but the last write is too fresh.
+    Soon,
 }
 
 impl Keep {
     /// Whether the wish is fulfilled, or deliberately not; otherwise it stays owed.
     pub fn settled(self) -> bool {
-        self != Keep::Stale && self != Keep::Waiting
+        !matches!(self, Keep::Stale | Keep::Waiting | Keep::Soon)
     }
 }
 
@@ -160,7 +170,7 @@ enum Slot<'a> {
 /// Decides the next step and brings the memory up to date with what the tenant shows. Whoever carries out a
 /// [`Action::Write`] calls [`Memory::sending`] before and [`Memory::stored`] after it.
 pub fn plan(now: Timestamp, wish: &Wish, shown: Option<&Shown>, memory: &mut Memory, policy: Policy) -> Step {
-    if memory.is_stale(shown) {
+    if memory.is_stale(shown, now) {
         return keep(Keep::Stale);
     }
     let slot = memory.whose(shown);
@@ -215,7 +225,17 @@ fn raise(
             }
             write(target, Why::Renew)
         }
-        Slot::Ours(ours) if ours.visible(now) && ours.kind != Kind::Resolved => write(target, Why::Update),
+        Slot::Ours(ours) if ours.visible(now) && ours.kind != Kind::Resolved => {
+            memory.holding = true;
+            let next = memory.sent_at.map(|sent| later(sent, policy.spacing));
+            match next.filter(|next| ours.kind == target.kind && now < *next) {
+                // A clock that was ahead when we wrote must not hold us back for long.
+                Some(next) if next <= later(now, policy.spacing) => {
+                    Step { action: Action::Keep(Keep::Soon), again_at: Some(next) }
+                }
+                _ => write(target, Why::Update),
+            }
+        }
         Slot::Ours(_) | Slot::SwitchedOff | Slot::Empty => write(target, Why::Raise),
         Slot::Theirs(theirs) => {
             if policy.foreign == Foreign::Respect && theirs.enabled && theirs.has_time_left(now) {
@@ -308,7 +328,8 @@ impl Memory {
 
     /// Notes a write that is about to be sent. To be stored before the request leaves: after a crash in
     /// between we must know our own banner again.
-    pub fn sending(&mut self, banner: &Banner, why: Why) {
+    pub fn sending(&mut self, banner: &Banner, why: Why, now: Timestamp) {
+        self.sent_at = Some(now);
         if why == Why::HandBack {
             return;
         }
@@ -332,10 +353,17 @@ impl Memory {
         }
     }
 
-    /// An answer that is older than our last write comes from a copy that lags behind.
-    fn is_stale(&self, shown: Option<&Shown>) -> bool {
-        let seen = shown.and_then(|s| s.updated_at);
-        matches!((self.written_at, seen), (Some(written), Some(seen)) if seen < written)
+    /// An answer that is older than our last write comes from a copy that lags behind. Only shortly after the write,
+    /// in case the tenant's clocks disagree, and by whole seconds where it shows no finer ones.
+    fn is_stale(&self, shown: Option<&Shown>, now: Timestamp) -> bool {
+        let fresh = self.sent_at.is_some_and(|sent| sent <= now && now < later(sent, STALE_FOR));
+        match (self.written_at, shown.and_then(|s| s.updated_at)) {
+            (Some(written), Some(seen)) if seen.subsec_nanosecond() == 0 => {
+                fresh && seen.as_second() < written.as_second()
+            }
+            (Some(written), Some(seen)) => fresh && seen < written,
+            _ => false,
+        }
     }
 
     fn whose<'a>(&self, shown: Option<&'a Shown>) -> Slot<'a> {
@@ -347,6 +375,10 @@ impl Memory {
             if ours.sent.enabled && ours.is_switched_off(&shown.banner) {
                 return Slot::SwitchedOff;
             }
+        }
+        // Cleared by hand through this program.
+        if !shown.banner.enabled && shown.banner.same_content(&cleared(Timestamp::UNIX_EPOCH)) {
+            return Slot::SwitchedOff;
         }
         Slot::Theirs(&shown.banner)
     }
@@ -367,10 +399,19 @@ impl Ours {
         if self.sent == shown.banner || self.stored.as_ref().is_some_and(|s| s.banner == shown.banner) {
             return true;
         }
-        // In case the tenant touched up the text: the exact window tells our write while we have no answer, and
-        // with one the tenant's own time of the change as well.
-        let no_later = self.stored.as_ref().is_none_or(|s| s.updated_at == shown.updated_at);
-        no_later && same_window(&self.sent, &shown.banner)
+        // In case the tenant shows it otherwise than it answered: while we have no answer the exact window tells
+        // our write, and with one its own time of the change beside the window or the words.
+        match &self.stored {
+            None => same_window(&self.sent, &shown.banner),
+            Some(stored) => {
+                let second = |at: Option<Timestamp>| at.map(Timestamp::as_second);
+                let words =
+                    self.sent.enabled == shown.banner.enabled && self.sent.same_content(&shown.banner);
+                shown.updated_at.is_some()
+                    && second(stored.updated_at) == second(shown.updated_at)
+                    && (words || same_window(&self.sent, &shown.banner))
+            }
+        }
     }
 
     fn is_switched_off(&self, banner: &Banner) -> bool {

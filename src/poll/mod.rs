@@ -9,5 +9,7 @@ mod document;
 mod lenient;
 mod reading;
 mod statuspage;
+#[cfg(test)]
+mod tests;
 
 pub use statuspage::{Look, MAX_BODY, MAX_RETRY_AFTER, Memo, look};

@@ -24,7 +24,7 @@ use crate::http::{self, Failure};
 
 /// Each request must be answered wholly within this time: the tenant answers in well under a second, and a
 /// request that hangs holds up the next banner.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A banner has about a kilobyte; this leaves room for a proxy's error page.
 const MAX_BODY: usize = 256 * 1024;
@@ -200,8 +200,8 @@ impl Words<'_> {
         let mut parts = vec![format!("HTTP {}", answer.status.as_u16())];
         let envelope: Envelope = serde_json::from_slice(answer.body()).unwrap_or_default();
         for error in envelope.errors.iter().take(MAX_ERRORS) {
-            let told = [&error["title"], &error["detail"]].into_iter().filter_map(Value::as_str);
-            parts.extend(told.map(str::to_owned));
+            let title = error["title"].as_str().map(|title| title.trim_end_matches('.'));
+            parts.extend([title, error["detail"].as_str()].into_iter().flatten().map(str::to_owned));
         }
         let line = self.scrub(&parts.join(": "));
         match envelope.trace_id.as_str() {

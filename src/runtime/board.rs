@@ -89,6 +89,10 @@ pub struct BannerView {
     pub writes: BTreeMap<&'static str, u64>,
     /// Times that a look at the tenant found nothing to write.
     pub avoided: u64,
+    /// Why the memory of the banner is not kept.
+    pub memory_trouble: Option<String>,
+    /// How old the last good answer may get while all is well.
+    pub patience: Duration,
     /// Failed exchanges.
     pub failures: u64,
     /// Seconds from the change seen on a page to the banner accepted.
@@ -222,8 +226,13 @@ impl Board {
         if let Some((since, why)) = &self.store_trouble {
             reasons.push(format!("the store has not been writable since {since:.0}: {why}"));
         }
+        if let Some(why) = &self.banner.memory_trouble {
+            reasons.push(format!("the memory of the banner is not kept: {why}"));
+        }
         if let Some(why) = &self.banner.trouble {
             reasons.push(format!("the tenant's last answer: {why}"));
+        } else if let Some(at) = self.banner.answered_at.filter(|at| age(*at) > self.banner.patience) {
+            reasons.push(format!("the tenant last answered {} s ago", age(at).as_secs()));
         }
         reasons
     }

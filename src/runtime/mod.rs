@@ -5,7 +5,9 @@
 
 pub mod board;
 pub mod clock;
+pub mod jobs;
 pub mod publisher;
+pub mod sync;
 pub mod watcher;
 
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use board::BoardHandle;
 use clock::Clock;
 use publisher::Publisher;
-use watcher::{Wanted, Watcher};
+use watcher::Watcher;
 
 use crate::domain::plan::{Memory, Policy};
 use crate::publish::Target;
@@ -38,6 +40,8 @@ pub struct Daemon {
     pub store: (Store, Closer, Kept),
     /// Where the banner is.
     pub target: Arc<dyn Target>,
+    /// Whose banner it is: what is remembered belongs to this tenant. `None` in preview: nothing is remembered.
+    pub tenant: Option<String>,
     /// What the operator wants of it.
     pub policy: Policy,
     /// How often the tenant is read although nothing changed.
@@ -46,6 +50,8 @@ pub struct Daemon {
     pub clear_on_stop: bool,
     /// How pages are watched.
     pub watch: watcher::Options,
+    /// The connectors that are on.
+    pub jobs: Vec<jobs::Job>,
     /// Serves the board, if wanted.
     pub web: Option<(TcpListener, axum::Router)>,
 }
@@ -72,16 +78,20 @@ impl Controls {
 /// Runs until told to stop. Returns whether everything ended within the grace period.
 pub async fn run(daemon: Daemon, controls: Controls) -> bool {
     let (store, closer, kept) = daemon.store;
-    let memory: Memory = kept.memory;
+    let memory = daemon.tenant.as_ref().map_or(Memory::default(), |tenant| kept.memory_of(tenant));
     let tasks = TaskTracker::new();
-    let (wanted, wishes) = watch::channel(Wanted::default());
+    let (wanted, wishes) = watch::channel(None);
+    // What a person decided about our banner refers to the incident that was believed then, too.
+    daemon.board.update(|board| board.banner.patience = daemon.recheck * 2 + Duration::from_secs(60));
+    let counts = memory.holding || memory.stands.is_some();
     let watcher = Watcher::new(daemon.watch, daemon.clock, daemon.board.clone(), store.clone(), wanted)
-        .remembering(kept.states, memory.holding);
+        .remembering(kept.states, counts);
     let publisher = Publisher {
         clock: daemon.clock,
         board: daemon.board.clone(),
         store,
         target: daemon.target,
+        tenant: daemon.tenant,
         policy: daemon.policy,
         recheck: daemon.recheck,
         clear_on_stop: daemon.clear_on_stop,
@@ -89,24 +99,41 @@ pub async fn run(daemon: Daemon, controls: Controls) -> bool {
         nudge: controls.nudge.clone(),
         stop: controls.stop.clone(),
         memory,
+        unsaved: false,
     };
-    tasks.spawn(watcher.run(controls.reload.clone(), controls.stop.clone()));
-    tasks.spawn(publisher.run());
-    if let Some((listener, router)) = daemon.web {
-        let stop = controls.stop.clone();
-        tasks.spawn(async move {
-            let serve = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-            if let Err(e) = serve.await {
-                tracing::error!(target: "WebServer", "The web server stopped: {e}");
-            }
-        });
+    let mut watching = tasks.spawn(watcher.run(controls.reload.clone(), controls.stop.clone()));
+    let mut publishing = tasks.spawn(publisher.run());
+    let web = daemon.web.map(|(listener, router)| tokio::spawn(serve(listener, router)));
+    for job in daemon.jobs {
+        tasks.spawn(job.run(daemon.clock, daemon.board.clone(), controls.stop.child_token()));
     }
     tasks.close();
-    controls.stop.cancelled().await;
+    // One without the other would go on telling what nobody looks after any more.
+    let lost = tokio::select! {
+        biased;
+        () = controls.stop.cancelled() => None,
+        ended = &mut watching => Some(("watcher", ended)),
+        ended = &mut publishing => Some(("publisher", ended)),
+    };
+    if let Some((which, ended)) = &lost {
+        let why = ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(target: "MainOrchestrator", "The {which} ended by itself ({why}); stopping. This is a fault of the program.");
+        controls.stop.cancel();
+    }
     let drained = tokio::time::timeout(GRACE, tasks.wait()).await.is_ok();
+    if let Some(web) = web {
+        // Nobody who reads slowly holds up the stop.
+        web.abort();
+    }
     if drained {
         // Its senders are gone, so the thread ends; a blocking wait of a moment is all that is left.
         closer.join();
     }
-    drained
+    drained && lost.is_none()
+}
+
+async fn serve(listener: TcpListener, router: axum::Router) {
+    if let Err(e) = axum::serve(listener, router).await {
+        tracing::error!(target: "WebServer", "The web server stopped: {e}");
+    }
 }

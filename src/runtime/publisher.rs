@@ -30,6 +30,8 @@ const RETRY_BASE: Duration = Duration::from_secs(1);
 const RETRY_CAP: Duration = Duration::from_secs(120);
 /// Wait after a failure that a person must mend.
 const RETRY_REFUSED: Duration = Duration::from_secs(900);
+/// Least wait after any failure, whatever is wished meanwhile.
+const FLOOR: Duration = Duration::from_secs(30);
 /// A tenant that refuses a message gets it once more in this length: its own limit is not documented.
 const SHORT_MESSAGE: usize = 120;
 
@@ -39,21 +41,30 @@ pub struct Publisher {
     pub(super) board: BoardHandle,
     pub(super) store: Store,
     pub(super) target: Arc<dyn Target>,
+    /// `None` in preview: nothing is remembered.
+    pub(super) tenant: Option<String>,
     pub(super) policy: Policy,
     pub(super) recheck: Duration,
     pub(super) clear_on_stop: bool,
-    pub(super) wishes: watch::Receiver<Wanted>,
+    pub(super) wishes: watch::Receiver<Option<Wanted>>,
     pub(super) nudge: Arc<Notify>,
     pub(super) stop: CancellationToken,
     pub(super) memory: Memory,
+    /// Something in the memory is not on disk yet.
+    pub(super) unsaved: bool,
 }
 
 /// What is remembered between attempts, and not over restarts.
 struct Attempts {
     failures: u32,
+    /// Not before this, whatever is wished.
     not_before: Option<Instant>,
     max_message: usize,
     said: Option<String>,
+    /// The wish that the tenant last fulfilled.
+    settled: Option<String>,
+    /// The change whose lag was counted.
+    counted: Option<Instant>,
 }
 
 enum Outcome {
@@ -63,24 +74,34 @@ enum Outcome {
 }
 
 impl Publisher {
-    /// Runs until stopped. A write that has begun is always finished.
+    /// Runs until stopped. Nothing is written before the first assessment; a write that has begun is finished.
     pub async fn run(mut self) {
-        let mut attempts = Attempts { failures: 0, not_before: None, max_message: MAX_MESSAGE, said: None };
-        loop {
+        let mut attempts = Attempts {
+            failures: 0,
+            not_before: None,
+            max_message: MAX_MESSAGE,
+            said: None,
+            settled: None,
+            counted: None,
+        };
+        let stop = self.stop.clone();
+        let spoken = tokio::select! {
+            () = stop.cancelled() => false,
+            spoken = self.wishes.wait_for(Option::is_some) => spoken.is_ok(),
+        };
+        while spoken && !stop.is_cancelled() {
             let outcome = self.reconcile(self.policy, None, &mut attempts).await;
             let wait = self.after(outcome, &mut attempts);
             tokio::select! {
-                () = self.stop.cancelled() => break,
+                () = stop.cancelled() => break,
                 () = sleep(wait) => {}
                 () = self.nudge.notified() => {}
-                Ok(()) = self.wishes.changed() => {
-                    sleep(GATHER).await;
-                    self.wishes.borrow_and_update();
-                }
+                Ok(()) = self.wishes.changed() => sleep(GATHER).await,
             }
+            self.wishes.mark_unchanged();
             let not_before = attempts.not_before.take();
             tokio::select! {
-                () = self.stop.cancelled() => break,
+                () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(not_before.unwrap_or_else(Instant::now)) => {}
             }
         }
@@ -88,43 +109,56 @@ impl Publisher {
             let policy = Policy { resolved_for: Duration::ZERO, ..self.policy };
             self.reconcile(policy, Some(Wish::Quiet), &mut attempts).await;
         }
+        self.keep_memory().await;
     }
 
-    /// Brings the tenant to what it should show, as far as it lets us now.
+    /// Brings the tenant to what it should show, as far as it lets us now. `instead` of the assessment's wish at
+    /// the end, when a stop no longer interrupts.
     async fn reconcile(&mut self, policy: Policy, instead: Option<Wish>, attempts: &mut Attempts) -> Outcome {
         let mut accepted: Option<Banner> = None;
         for _ in 0..ROUNDS {
-            let shown = match self.target.read().await {
-                Ok(shown) => shown,
-                Err(error) => return Outcome::Failed(error),
+            let read = async {
+                if instead.is_some() { std::future::pending().await } else { self.stop.cancelled().await }
+            };
+            let shown = tokio::select! {
+                () = read => return Outcome::Unsettled,
+                shown = self.target.read() => shown,
             };
             let now = self.clock.now();
-            let (wish, changed_at) = {
-                let wanted = self.wishes.borrow();
-                let wish =
-                    instead.clone().unwrap_or_else(|| Wish::from(&wanted.assessment, attempts.max_message));
-                (wish, wanted.changed_at)
+            let (wish, changed_at) = self.wish(instead.as_ref(), attempts.max_message);
+            let shown = match shown {
+                Ok(shown) => shown,
+                Err(error) => {
+                    self.owe_if_unfulfilled(&wish, attempts, now);
+                    return Outcome::Failed(error);
+                }
             };
             let before = self.memory.clone();
             let step = plan(now, &wish, shown.as_ref(), &mut self.memory, policy);
-            self.tell_person(&before, attempts);
+            self.unsaved |= before != self.memory;
+            self.tell_person(&before, shown.as_ref());
             match step.action {
                 Action::Keep(why) => {
-                    self.keep_memory(&before).await;
+                    self.keep_memory().await;
                     self.show(shown.as_ref(), why, now);
-                    self.say_keep(why, attempts);
+                    Self::say_keep(why, attempts);
+                    if why == Keep::Stale {
+                        return Outcome::Unsettled;
+                    }
+                    if why.settled() {
+                        attempts.settled = Some(wish.key());
+                    }
+                    if wish == Wish::Quiet {
+                        attempts.max_message = MAX_MESSAGE;
+                    }
                     let until =
                         |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default();
                     let again_in = step.again_at.map_or(self.recheck, |at| until(at).min(self.recheck));
-                    return if why == Keep::Stale {
-                        Outcome::Unsettled
-                    } else {
-                        Outcome::Settled { again_in }
-                    };
+                    return Outcome::Settled { again_in };
                 }
                 // Accepted, and yet the tenant does not show it: each further write would nag everybody.
                 Action::Write(banner, _) if accepted.as_ref().is_some_and(|last| same(last, &banner)) => {
-                    self.keep_memory(&before).await;
+                    self.keep_memory().await;
                     return Outcome::Unsettled;
                 }
                 Action::Write(banner, why) => {
@@ -132,17 +166,17 @@ impl Publisher {
                         board.banner.shown = shown.map(|s| s.banner);
                         board.banner.owed_since.get_or_insert(now);
                     });
-                    self.memory.sending(&banner, why);
-                    self.keep_memory(&before).await;
+                    self.memory.sending(&banner, why, now);
+                    self.unsaved = true;
+                    self.keep_memory().await;
                     match self.target.write(&banner).await {
                         Ok(answer) => {
-                            self.wrote(&banner, why, answer, changed_at).await;
+                            let lag = changed_at.filter(|at| attempts.counted != Some(*at));
+                            attempts.counted = changed_at;
+                            self.wrote(&banner, why, answer, lag).await;
                             accepted = Some(banner);
                         }
-                        Err(TargetError::Refused { detail }) if attempts.max_message > SHORT_MESSAGE => {
-                            tracing::warn!(target: "QlikClient", "The tenant refused the banner ({detail}); trying a shorter message.");
-                            attempts.max_message = SHORT_MESSAGE;
-                        }
+                        Err(TargetError::Refused { detail }) if self.give_way(why, &detail, attempts) => {}
                         Err(error) => return Outcome::Failed(error),
                     }
                 }
@@ -151,12 +185,51 @@ impl Publisher {
         Outcome::Unsettled
     }
 
+    fn wish(&self, instead: Option<&Wish>, max_message: usize) -> (Wish, Option<Instant>) {
+        let wanted = self.wishes.borrow();
+        match (instead, wanted.as_ref()) {
+            (Some(wish), _) => (wish.clone(), None),
+            (None, Some(wanted)) => (Wish::from(&wanted.assessment, max_message), wanted.changed_at),
+            (None, None) => (Wish::Quiet, None),
+        }
+    }
+
+    /// What to try instead of a body that the tenant refuses; `false` if there is nothing.
+    fn give_way(&mut self, why: Why, detail: &str, attempts: &mut Attempts) -> bool {
+        match why {
+            Why::HandBack => {
+                let theirs = self.memory.borrowed.take().as_ref().map(full).unwrap_or_default();
+                self.unsaved = true;
+                tracing::error!(target: "QlikClient", "The tenant refuses the banner of its own people ({detail}); please set it again: {theirs}");
+                true
+            }
+            Why::Raise | Why::Update if attempts.max_message > SHORT_MESSAGE => {
+                tracing::warn!(target: "QlikClient", "The tenant refused the banner ({detail}); trying a shorter message.");
+                attempts.max_message = SHORT_MESSAGE;
+                true
+            }
+            Why::Raise | Why::Update | Why::Renew | Why::Resolve | Why::Clear => false,
+        }
+    }
+
+    fn owe_if_unfulfilled(&self, wish: &Wish, attempts: &Attempts, now: Timestamp) {
+        let unfulfilled = match &attempts.settled {
+            Some(settled) => *settled != wish.key(),
+            None => *wish != Wish::Quiet || self.memory.holding,
+        };
+        if unfulfilled {
+            self.board.update(|board| {
+                board.banner.owed_since.get_or_insert(now);
+            });
+        }
+    }
+
     async fn wrote(&mut self, banner: &Banner, why: Why, answer: Option<Shown>, changed_at: Option<Instant>) {
-        let before = self.memory.clone();
         if let Some(answer) = answer {
             self.memory.stored(why, answer);
+            self.unsaved = true;
         }
-        self.keep_memory(&before).await;
+        self.keep_memory().await;
         let words = match why {
             Why::Clear => "Banner cleared.",
             Why::HandBack => "Banner of the tenant's own people handed back.",
@@ -164,12 +237,9 @@ impl Publisher {
             Why::Raise | Why::Update | Why::Resolve => "Banner updated successfully.",
         };
         tracing::info!(target: "QlikClient", "{words}");
-        let lag = matches!(why, Why::Raise | Why::Update | Why::Clear | Why::Resolve | Why::HandBack)
-            .then(|| changed_at.map(|at| at.elapsed()))
-            .flatten();
         let now = self.clock.now();
         self.board.update(|board| {
-            board.banner.wrote(why, lag);
+            board.banner.wrote(why, changed_at.map(|at| at.elapsed()));
             board.banner.answered_at = Some(now);
             board.banner.shown = Some(banner.clone());
         });
@@ -186,19 +256,25 @@ impl Publisher {
                 again_in.max(RETRY_BASE)
             }
             Outcome::Unsettled => {
+                let wait = self.wait_for(attempts.failures);
+                // Once may be a copy that lags; more is told.
+                if attempts.failures > 0 && !self.stop.is_cancelled() {
+                    let words = "the tenant took the banner but does not show it";
+                    self.tell_trouble(words, false, wait, attempts.failures);
+                }
                 attempts.failures = attempts.failures.saturating_add(1);
-                self.wait_for(attempts.failures)
+                wait
             }
             Outcome::Failed(error) => {
                 let wait = match error.retry_after() {
-                    Some(wait) => {
-                        attempts.not_before = Some(Instant::now() + wait);
-                        wait
-                    }
+                    Some(wait) => wait,
                     None if error.is_permanent() => RETRY_REFUSED,
                     None => self.wait_for(attempts.failures),
                 };
-                self.tell_failure(&error, wait, attempts.failures);
+                // A new wish need not wait as long as a person who mends the configuration.
+                let floor = if error.retry_after().is_some() { wait } else { wait.min(FLOOR) };
+                attempts.not_before = Some(Instant::now() + floor);
+                self.tell_trouble(&error.to_string(), error.is_permanent(), wait, attempts.failures);
                 attempts.failures = attempts.failures.saturating_add(1);
                 attempts.said = None;
                 wait
@@ -212,21 +288,23 @@ impl Publisher {
     }
 
     /// The first failure of a row is told, then those at powers of two.
-    fn tell_failure(&self, error: &TargetError, wait: Duration, failures: u32) {
+    fn tell_trouble(&self, trouble: &str, permanent: bool, wait: Duration, failures: u32) {
         let owed = self.board.read(|board| board.banner.owed_since.is_some());
         self.board.update(|board| {
             board.banner.failures += 1;
-            board.banner.trouble = Some(error.to_string());
+            board.banner.trouble = Some(trouble.to_owned());
         });
-        if failures == 0 || (failures + 1).is_power_of_two() {
-            let count = failures + 1;
-            let what = if owed { "The banner is not what it should be" } else { "The tenant cannot be read" };
-            let seconds = wait.as_secs().max(1);
-            if error.is_permanent() {
-                tracing::error!(target: "QlikClient", "{what}: {error}. Next attempt in {seconds} s (failure {count} in a row).");
-            } else {
-                tracing::warn!(target: "QlikClient", "{what}: {error}. Next attempt in {seconds} s (failure {count} in a row).");
-            }
+        let count = failures + 1;
+        if !count.is_power_of_two() {
+            return;
+        }
+        let what = if owed { "The banner is not what it should be" } else { "The tenant cannot be read" };
+        let seconds = wait.as_secs().max(1);
+        let next = format!("Next attempt in {seconds} s (failure {count} in a row).");
+        if permanent {
+            tracing::error!(target: "QlikClient", "{what}: {trouble}. {next}");
+        } else {
+            tracing::warn!(target: "QlikClient", "{what}: {trouble}. {next}");
         }
     }
 
@@ -247,54 +325,58 @@ impl Publisher {
     }
 
     /// Says once why the tenant is left alone where people might wonder.
-    fn say_keep(&self, why: Keep, attempts: &mut Attempts) {
+    fn say_keep(why: Keep, attempts: &mut Attempts) {
         let words = match why {
-            Keep::PersonDecided => {
-                "A person changed the banner; that stands until the assessment changes.".to_owned()
-            }
-            Keep::Waiting => {
-                "A person's banner is up; ours waits until it is gone (BANNER_FOREIGN=respect).".to_owned()
-            }
-            Keep::Right | Keep::Empty | Keep::Theirs | Keep::Stale => {
+            Keep::PersonDecided => "A person changed the banner; that stands until the assessment changes.",
+            Keep::Waiting => "A person's banner is up; ours waits until it is gone (BANNER_FOREIGN=respect).",
+            Keep::Right | Keep::Empty | Keep::Theirs | Keep::Stale | Keep::Soon => {
                 attempts.said = None;
                 return;
             }
         };
-        if attempts.said.as_ref() != Some(&words) {
+        if attempts.said.as_deref() != Some(words) {
             tracing::info!(target: "QlikClient", "{words}");
-            attempts.said = Some(words);
+            attempts.said = Some(words.to_owned());
         }
     }
 
-    /// A person's banner that we take the place of, or that a later one replaced, is told in full: the log is
-    /// the second place where it is not lost.
-    fn tell_person(&self, before: &Memory, attempts: &mut Attempts) {
+    /// A person's banner whose place we take, or that a later one replaced, is told in full: the log is the second
+    /// place where it is not lost.
+    fn tell_person(&self, before: &Memory, shown: Option<&Shown>) {
         if before.borrowed == self.memory.borrowed {
             return;
         }
-        let words = match (&before.borrowed, &self.memory.borrowed) {
-            (_, Some(theirs)) => format!("Borrowing the slot of a person's banner: {}", full(theirs)),
-            (Some(old), None) if old.has_time_left(self.clock.now()) && self.memory.since.is_some() => {
-                format!("A person replaced the banner that was to return: {}", full(old))
-            }
-            (Some(_), None) | (None, None) => return,
+        if let Some(theirs) = &self.memory.borrowed {
+            tracing::info!(target: "QlikClient", "Borrowing the slot of a person's banner: {}", full(theirs));
+        }
+        let returned = |old: &Banner| {
+            shown.is_some_and(|shown| shown.banner.same_content(old) && shown.banner.enabled == old.enabled)
         };
-        if attempts.said.as_ref() != Some(&words) {
-            tracing::info!(target: "QlikClient", "{words}");
+        if let Some(old) =
+            before.borrowed.as_ref().filter(|old| old.has_time_left(self.clock.now()) && !returned(old))
+        {
+            tracing::info!(target: "QlikClient", "A person replaced the banner that was to return: {}", full(old));
         }
     }
 
-    /// A memory that cannot be kept does not stop the banner; it is kept with the next change.
-    async fn keep_memory(&self, before: &Memory) {
-        if *before == self.memory {
-            return;
+    /// A memory that cannot be kept does not stop the banner; it is tried again at each look at the tenant.
+    async fn keep_memory(&mut self) {
+        let Some(tenant) = self.tenant.as_ref().filter(|_| self.unsaved) else { return };
+        let kept = self.store.keep_memory(tenant, self.memory.clone()).await;
+        self.unsaved = kept.is_err();
+        let trouble = kept.err().map(|e| e.to_string());
+        let new = self.board.read(|board| board.banner.memory_trouble.is_some()) != trouble.is_some();
+        match &trouble {
+            Some(e) if new => {
+                tracing::error!(target: "MainOrchestrator", "The memory of the banner is not kept: {e}")
+            }
+            None if new => {
+                tracing::info!(target: "MainOrchestrator", "The memory of the banner is kept again.")
+            }
+            Some(_) | None => {}
         }
-        if let Err(e) = self.store.keep_memory(self.memory.clone()).await {
-            tracing::error!(target: "MainOrchestrator", "The memory of the banner is not kept: {e}");
-            let now = self.clock.now();
-            self.board.update(|board| {
-                board.store_trouble.get_or_insert((now, e.to_string()));
-            });
+        if new {
+            self.board.update(|board| board.banner.memory_trouble = trouble);
         }
     }
 }

@@ -20,9 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::BoardHandle;
 use super::clock::Clock;
+use crate::definitions::monitor::Origin;
 use crate::domain::assess::{Assessment, MonitorState, Transition};
 use crate::domain::monitor::{Monitor, Source};
 use crate::domain::observation::Observation;
+use crate::domain::severity::Severity;
 use crate::domain::{freshness, schedule};
 use crate::poll::Look;
 use crate::store::{KeepError, Store};
@@ -31,6 +33,8 @@ use looks::{Finished, Looks};
 
 /// Sockets open at once; the customary limit of open files is 1,024.
 const CONCURRENT_LOOKS: usize = 512;
+/// Looks begin this long after the cycle's tick, so that timers of coarse grain keep their order.
+const BEHIND: Duration = Duration::from_millis(5);
 /// Times of reading alone are kept this often: they are no history.
 const KEEP_EVERY: Duration = Duration::from_secs(300);
 /// History is pruned this often.
@@ -81,11 +85,14 @@ pub struct Watcher {
     clock: Clock,
     board: BoardHandle,
     store: Store,
-    wanted: watch::Sender<Wanted>,
+    wanted: watch::Sender<Option<Wanted>>,
     watched: BTreeMap<String, Watched>,
     /// Kept states of monitors that are not (yet) defined.
     kept: BTreeMap<String, MonitorState>,
     kept_counts: bool,
+    /// When an answer came in that changed what is believed and is not passed on yet.
+    changed_at: Option<Instant>,
+    origin: Option<Origin>,
     due: BinaryHeap<std::cmp::Reverse<(Instant, String)>>,
     looks: Looks,
     cycle: Cycle,
@@ -106,7 +113,7 @@ impl Watcher {
         clock: Clock,
         board: BoardHandle,
         store: Store,
-        wanted: watch::Sender<Wanted>,
+        wanted: watch::Sender<Option<Wanted>>,
     ) -> Watcher {
         let looks = Looks::new(options.client.clone(), Arc::new(Semaphore::new(CONCURRENT_LOOKS)));
         Watcher {
@@ -118,6 +125,8 @@ impl Watcher {
             watched: BTreeMap::new(),
             kept: BTreeMap::new(),
             kept_counts: false,
+            changed_at: None,
+            origin: None,
             due: BinaryHeap::new(),
             looks,
             cycle: Cycle::default(),
@@ -143,13 +152,20 @@ impl Watcher {
     pub async fn run(mut self, reload: Arc<Notify>, stop: CancellationToken) {
         self.reread(true);
         self.republish(None);
-        let mut next_cycle = Instant::now();
+        self.begin_cycle();
+        let mut next_cycle = self.next_tick(self.options.interval, Duration::ZERO);
         loop {
             let next_look = self.due.peek().map_or(next_cycle, |due| due.0.0);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(finished) = self.looks.next() => self.absorb(finished),
+                Some(finished) = self.looks.next() => {
+                    self.absorb(finished);
+                    // What has come in meanwhile makes one assessment, however many it is.
+                    while let Some(finished) = self.looks.try_next() {
+                        self.absorb(finished);
+                    }
+                }
                 Some(saved) = self.saving.join_next() => self.saved(saved.ok()),
                 () = reload.notified() => self.reread(false),
                 () = sleep_until(next_cycle) => {
@@ -158,6 +174,10 @@ impl Watcher {
                 }
                 () = sleep_until(next_look) => self.start_due(),
             }
+            if let Some(at) = self.changed_at.take() {
+                self.republish(Some(at));
+                self.finish_cycle_if_done();
+            }
             self.keep();
         }
         self.looks.abort();
@@ -165,7 +185,9 @@ impl Watcher {
     }
 
     fn next_tick(&self, interval: Duration, offset: Duration) -> Instant {
-        Instant::now() + schedule::until_tick(self.clock.since_epoch(), interval, offset)
+        // The wall clock first: were this task held up in between, the timer would come late, never early.
+        let wait = schedule::until_tick(self.clock.since_epoch(), interval, offset);
+        Instant::now() + wait
     }
 
     fn start_due(&mut self) {
@@ -179,7 +201,7 @@ impl Watcher {
     fn start(&mut self, name: &str, now: Instant) {
         let Some(watched) = self.watched.get(name) else { return };
         let interval = watched.monitor.interval.unwrap_or(self.options.interval);
-        let offset = schedule::stagger(name, schedule::spread(self.watched.len(), interval));
+        let offset = BEHIND + schedule::stagger(name, schedule::spread(self.watched.len(), interval));
         let next = self.next_tick(interval, offset);
         self.due.push(std::cmp::Reverse((next, name.to_owned())));
         let number = self.cycle.number;
@@ -233,7 +255,7 @@ impl Watcher {
         let Some(watched) = self.watched.get_mut(name) else { return };
         let before = watched.state.clone();
         let transition = watched.state.fold(seen, watched.monitor.thresholds);
-        let confirmed = watched.unconfirmed && seen.outcome.is_ok();
+        let confirmed = watched.unconfirmed && watched.state.unknown.is_none();
         watched.unconfirmed &= !confirmed;
         watched.tell_readability(name, seen, &before);
         let state = &watched.state;
@@ -245,7 +267,12 @@ impl Watcher {
         if kept_changed {
             self.dirty.insert(name.to_owned(), state.clone());
         }
-        self.cycle.count(std::mem::take(&mut watched.cycle), number, &seen.outcome);
+        let severity = state.severity;
+        let of = std::mem::take(&mut watched.cycle);
+        match watched.monitor.source {
+            Source::Page(_) => self.cycle.count(of, number, &seen.outcome),
+            Source::Sync(_) => self.cycle.answered(of, number),
+        }
         self.board.update(|board| {
             let view = board.monitors.entry(name.to_owned()).or_default();
             view.looked(took, not_modified, seen.outcome.as_ref().err());
@@ -255,10 +282,11 @@ impl Watcher {
             tell_transition(&transition);
             self.transitions.push(transition);
         }
-        if changed {
-            self.republish(Some(now));
+        if changed && (before.severity, severity) != (Severity::None, Severity::None) {
+            self.changed_at.get_or_insert(now);
+        } else if self.changed_at.is_none() {
+            self.finish_cycle_if_done();
         }
-        self.finish_cycle_if_done();
     }
 
     /// Passes on what is believed of all, if that changed.
@@ -267,9 +295,10 @@ impl Watcher {
         let assessment = Assessment::of(counting.map(|(name, watched)| (name.as_str(), &watched.state)));
         self.board.update(|board| board.issues.clone_from(&assessment.issues));
         self.wanted.send_if_modified(|wanted| {
-            let changed = wanted.assessment != assessment;
+            // The first is always sent: before it the publisher does nothing.
+            let changed = wanted.as_ref().is_none_or(|wanted| wanted.assessment != assessment);
             if changed {
-                *wanted = Wanted { assessment, changed_at };
+                *wanted = Some(Wanted { assessment, changed_at });
             }
             changed
         });
@@ -365,8 +394,9 @@ impl Watched {
 
     /// Tells when a monitor can no longer be read, again at powers of two, and when it can be read again.
     fn tell_readability(&mut self, name: &str, seen: &Observation, before: &MonitorState) {
-        match (&seen.outcome, &self.state.unknown) {
-            (Err(reason), Some(unread)) if unread.times >= self.told.max(1) => {
+        match &self.state.unknown {
+            Some(unread) if unread.times >= self.told.max(1) => {
+                let reason = &unread.reason;
                 self.told = unread.times.saturating_mul(2);
                 let held = held(before, seen.at);
                 let row = if unread.times > 1 {
@@ -377,11 +407,11 @@ impl Watched {
                 let advice = if reason.looks_permanent() { "; check its address" } else { "" };
                 tracing::warn!(target: "StatusClient", "{name} cannot be read: {reason}{row}{advice}. {held}.");
             }
-            (Ok(_), _) if before.unknown.is_some() => {
+            None if before.unknown.is_some() => {
                 self.told = 0;
                 tracing::info!(target: "StatusClient", "{name} can be read again.");
             }
-            _ => {}
+            Some(_) | None => {}
         }
     }
 }

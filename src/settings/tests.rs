@@ -113,8 +113,15 @@ fn files_and_credentials() {
     );
     assert!(
         problems(&[tenant, ("QLIK_API_KEY_FILE", &path("gone"))])[0]
-            .starts_with("QLIK_API_KEY_FILE: cannot read")
+            .starts_with("QLIK_API_KEY_FILE: the file it names cannot be read")
     );
+}
+
+/// A key put where its file's name belongs is not repeated.
+#[test]
+fn a_key_instead_of_a_path_stays_hidden() {
+    let said = problems(&[("QLIK_TENANT_URL", "acme.test"), ("QLIK_API_KEY_FILE", "hush-hush")]).join(" ");
+    assert!(said.contains("QLIK_API_KEY_FILE") && !said.contains("hush"), "{said}");
 }
 
 /// Settings never print a secret, however they are shown.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::assess::{MonitorState, Transition};
@@ -78,13 +78,27 @@ pub struct KeepError {
 pub struct Kept {
     /// By monitor.
     pub states: Vec<(String, MonitorState)>,
-    /// Of the banner.
-    pub memory: Memory,
+    /// Of the banner, and the tenant it belongs to.
+    pub banner: Option<(String, Memory)>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Remembered {
+    tenant: String,
+    memory: Memory,
+}
+
+impl Kept {
+    /// What is remembered of this tenant's banner: nothing if it was another's.
+    pub fn memory_of(&self, tenant: &str) -> Memory {
+        self.banner.as_ref().filter(|(whose, _)| whose == tenant).map(|(_, m)| m.clone()).unwrap_or_default()
+    }
 }
 
 enum Order {
     States(Vec<(String, MonitorState)>, Vec<Transition>),
-    Memory(Box<Memory>),
+    Memory(Box<Remembered>),
+    Forget(Vec<String>),
     Prune(Timestamp),
 }
 
@@ -140,15 +154,19 @@ impl Store {
     ///
     /// # Errors
     /// When there is a database that cannot be read.
-    pub fn peek(folder: &Path) -> Result<Memory, KeepError> {
+    pub fn peek(folder: &Path, tenant: &str) -> Result<Memory, KeepError> {
         let path = folder.join("monitor.db");
         if !path.exists() {
             return Ok(Memory::default());
         }
-        let read = Connection::open(&path).and_then(|db| read_kept(&db));
+        let read = || {
+            let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            db.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+            read_kept(&db)
+        };
         let failed =
             |e: rusqlite::Error| KeepError { path: path.display().to_string(), reason: e.to_string() };
-        read.map(|kept| kept.memory).map_err(failed)
+        read().map(|kept| kept.memory_of(tenant)).map_err(failed)
     }
 
     /// Keeps the states of monitors and what changed, together.
@@ -163,12 +181,20 @@ impl Store {
         self.order(Order::States(states, transitions)).await
     }
 
-    /// Keeps the memory of the banner.
+    /// Keeps the memory of a tenant's banner.
     ///
     /// # Errors
     /// When it could not be written.
-    pub async fn keep_memory(&self, memory: Memory) -> Result<(), KeepError> {
-        self.order(Order::Memory(Box::new(memory))).await
+    pub async fn keep_memory(&self, tenant: &str, memory: Memory) -> Result<(), KeepError> {
+        self.order(Order::Memory(Box::new(Remembered { tenant: tenant.to_owned(), memory }))).await
+    }
+
+    /// Forgets what was believed of monitors that are no longer defined. Their history stays.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn forget(&self, monitors: Vec<String>) -> Result<(), KeepError> {
+        self.order(Order::Forget(monitors)).await
     }
 
     /// Forgets transitions that are too old.
@@ -250,8 +276,8 @@ fn read_kept(db: &Connection) -> rusqlite::Result<Kept> {
     }
     let memory: Option<String> =
         db.query_row("SELECT memory FROM banner", [], |row| row.get(0)).optional()?;
-    let memory = memory.map(|text| parse(&text)).transpose()?.unwrap_or_default();
-    Ok(Kept { states, memory })
+    let banner = memory.map(|text| parse::<Remembered>(&text)).transpose()?;
+    Ok(Kept { states, banner: banner.map(|remembered| (remembered.tenant, remembered.memory)) })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
@@ -294,8 +320,14 @@ fn carry_out(db: &mut Connection, order: Order) -> rusqlite::Result<()> {
                 add.execute(row)?;
             }
         }
-        Order::Memory(memory) => {
-            let text = to_text(&memory)?;
+        Order::Forget(monitors) => {
+            let mut forget = tx.prepare_cached("DELETE FROM monitor WHERE name = ?1")?;
+            for name in &monitors {
+                forget.execute([name])?;
+            }
+        }
+        Order::Memory(remembered) => {
+            let text = to_text(&remembered)?;
             tx.execute(
                 "INSERT INTO banner (id, memory) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET memory = ?1",
                 [text],
@@ -337,11 +369,13 @@ mod tests {
             .keep_states(vec![("A".into(), state.clone())], vec![transition("2026-05-02T09:00:00Z")])
             .await
             .unwrap();
-        store.keep_memory(memory.clone()).await.unwrap();
+        store.keep_memory("https://acme.test/", memory.clone()).await.unwrap();
         drop(store);
         closer.join();
         let (_store, _closer, kept) = Store::open(folder.path()).unwrap();
-        assert_eq!((kept.states, kept.memory), (vec![("A".to_owned(), state)], memory));
+        assert_eq!(kept.memory_of("https://acme.test/"), memory);
+        assert_eq!(kept.memory_of("https://other.test/"), Memory::default());
+        assert_eq!(kept.states, [("A".to_owned(), state)]);
     }
 
     /// A second daemon on the same folder is told who is there; after the first has gone the folder is free.

@@ -164,6 +164,6 @@ mod tests {
             let error = parse(text).err();
             assert_eq!(error, Some(LevelError(text.to_owned())), "{text:?}");
         }
-        insta::assert_snapshot!(LevelError("inof".into()), @"");
+        insta::assert_snapshot!(LevelError("inof".into()), @r#"the log level "inof" is not understood: use error, warn, info, debug, trace or off, and after a comma what differs, such as info,reqwest=debug"#);
     }
 }

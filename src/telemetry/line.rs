@@ -296,9 +296,9 @@ mod tests {
     #[test]
     fn the_text_format_is_the_known_one() {
         let start = line("Starting Qlik Cloud Data Sources Monitor...", vec![]);
-        insta::assert_snapshot!(utc().render(&start), @"");
+        insta::assert_snapshot!(utc().render(&start), @"2025-12-18 12:05:03 - MainOrchestrator - INFO - Starting Qlik Cloud Data Sources Monitor...");
         let berlin = Style::Text { zone: TimeZone::fixed(jiff::tz::offset(1)), colour: false };
-        insta::assert_snapshot!(berlin.render(&start), @"");
+        insta::assert_snapshot!(berlin.render(&start), @"2025-12-18 13:05:03 - MainOrchestrator - INFO - Starting Qlik Cloud Data Sources Monitor...");
     }
 
     /// Levels carry their known names; colours are for terminals, and the plain level has none.
@@ -337,8 +337,8 @@ mod tests {
             ("level", "shadow".into()),
         ];
         let line = line("Banner updated successfully.", fields);
-        insta::assert_snapshot!(utc().render(&line), @"");
-        insta::assert_snapshot!(Style::Json.render(&line), @"");
+        insta::assert_snapshot!(utc().render(&line), @r#"2025-12-18 12:05:03 - MainOrchestrator - INFO - Banner updated successfully. id=b-1 title="two words" said="say \"x\"" empty="" debug="already quoted" tries=3 enabled=true level=shadow"#);
+        insta::assert_snapshot!(Style::Json.render(&line), @r#"{"debug":"\"already quoted\"","empty":"","enabled":true,"id":"b-1","level":"INFO","level_":"shadow","logger":"MainOrchestrator","message":"Banner updated successfully.","said":"say \"x\"","timestamp":"2025-12-18T12:05:03.040Z","title":"two words","tries":3}"#);
     }
 
     /// Whatever upstream sends stays one line that reads from left to right, and JSON gives it back unchanged.
@@ -347,7 +347,7 @@ mod tests {
         let hostile = "down\n2025-12-18 12:05:04 - QlikClient - INFO - forged\r\u{1b}[2J\u{0}\u{85}\u{2028}\u{202e}evil\u{2066}\u{feff} \\n é 👩‍💻";
         let line = line(hostile, vec![("text", hostile.into())]);
         let text = utc().render(&line);
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"2025-12-18 12:05:03 - MainOrchestrator - INFO - down\n2025-12-18 12:05:04 - QlikClient - INFO - forged\r\u{1b}[2J\u{0}\u{85}\u{2028}\u{202e}evil\u{2066}\u{feff} \n é 👩‍💻 text="down\n2025-12-18 12:05:04 - QlikClient - INFO - forged\r\u{1b}[2J\u{0}\u{85}\u{2028}\u{202e}evil\u{2066}\u{feff} \n é 👩‍💻""#);
         let json = Style::Json.render(&line);
         for rendered in [&text, &json] {
             let inner = rendered.strip_suffix('\n').unwrap();

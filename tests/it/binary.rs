@@ -278,17 +278,23 @@ fn help_teaches() {
     assert!(code == 0 && script.contains("data-sources-monitor"));
 }
 
-/// A proxy named in `.env` is used for pages; hosts in NO_PROXY are reached without it.
+/// A name that does not resolve is told as such. A proxy named in `.env` is used for pages; hosts in NO_PROXY
+/// are reached without it.
 #[test]
 fn proxies_are_honoured() {
     let (proxy, direct) = (StatusPage::start(), StatusPage::start());
     let folder = watching(&[("Direct", &direct)]);
+    let gone = "name = \"Gone\"\nurl = \"http://no-such-host.test\"\n";
+    fs::write(folder.path().join("monitors/gone.toml"), gone).unwrap();
+    let (code, said, _) = output(folder.path(), &["check"], &[]);
+    assert!(code == 3 && said.contains("the host name does not resolve"), "{said}");
+    fs::remove_file(folder.path().join("monitors/gone.toml")).unwrap();
     let far = "name = \"Far\"\nurl = \"http://status.example.com\"\n";
     fs::write(folder.path().join("monitors/far.toml"), far).unwrap();
     let env = format!("HTTP_PROXY={}\nNO_PROXY=127.0.0.1\n", proxy.url());
     fs::write(folder.path().join(".env"), env).unwrap();
     let (code, said, _) = output(folder.path(), &["check"], &[]);
-    assert_eq!((code, proxy.requests().len(), direct.requests().len()), (0, 1, 1), "{said}");
+    assert_eq!((code, proxy.requests().len(), direct.requests().len()), (0, 1, 2), "{said}");
     assert_eq!(proxy.requests()[0].header("host"), Some("status.example.com"));
 }
 

@@ -281,8 +281,8 @@ fn two_writers_share_a_file() {
 fn a_missing_folder_is_a_clear_error() {
     let open =
         |path: &str| RotatingFile::open(Path::new(path), NEVER, |_| String::new()).map(drop).unwrap_err();
-    insta::assert_snapshot!(open("/nowhere/at/all/monitor.log"), @"");
-    insta::assert_snapshot!(open("/dev"), @"");
+    insta::assert_snapshot!(open("/nowhere/at/all/monitor.log"), @"cannot open the log file /nowhere/at/all/monitor.log: No such file or directory (os error 2); create its directory, or name another file");
+    insta::assert_snapshot!(open("/dev"), @"cannot open the log file /dev: Is a directory (os error 21); name a file, not a directory");
 }
 
 fn settings(file: &Path, format: Format) -> LogSettings {
@@ -316,7 +316,11 @@ fn events_become_lines() {
     });
     drop(guard);
     let lines: Vec<String> = read(&path).lines().map(without_time).collect();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    - MainOrchestrator - INFO - Starting Qlik Cloud Data Sources Monitor...
+    - StatusClient - WARNING - No answer reason="not json\n2025 - forged"
+    - SyncRunner - ERROR - refused [redacted] connector=example rows=7 key="sent [redacted]" ok=false
+    "#);
 }
 
 fn without_time(line: &str) -> String {
@@ -338,7 +342,7 @@ fn events_become_json() {
     let at: Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
     assert!(at.duration_until(Timestamp::now()) < SignedDuration::from_mins(5));
     line["timestamp"] = "2025-12-18T12:05:03.040Z".into();
-    insta::assert_snapshot!(line, @"");
+    insta::assert_snapshot!(line, @r#"{"enabled":true,"level":"WARNING","logger":"QlikClient","message":"Banner\nowed","share":0.5,"timestamp":"2025-12-18T12:05:03.040Z","tries":3}"#);
 }
 
 /// A level that is none, and a file that cannot be, stop the start with a reason.
@@ -371,5 +375,8 @@ fn a_full_disk_is_told_in_the_log() {
     });
     drop(guard);
     let lines: Vec<String> = read(&path).lines().map(without_time).collect();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @"
+    - MainOrchestrator - WARNING - 1 log lines were lost: the log file could not be written: No space left on device (os error 28)
+    - MainOrchestrator - INFO - written
+    ");
 }

@@ -6,8 +6,18 @@ mod binary;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod fakes;
 #[cfg(test)]
 mod fakes_check;
+#[cfg(test)]
+mod log_file;
+#[cfg(test)]
+mod qlik;
+#[cfg(test)]
+mod sqlite;
+#[cfg(test)]
+mod statuspage;
 #[cfg(test)]
 mod tidy;

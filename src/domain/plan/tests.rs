@@ -25,7 +25,12 @@ impl World {
     }
 
     fn borrow() -> World {
-        World::new(Policy { lease: LEASE, resolved_for: Duration::ZERO, foreign: Foreign::Borrow })
+        World::new(Policy {
+            lease: LEASE,
+            resolved_for: Duration::ZERO,
+            foreign: Foreign::Borrow,
+            spacing: Duration::ZERO,
+        })
     }
 
     fn wait(&mut self, minutes: i64) -> &mut World {
@@ -83,7 +88,7 @@ impl World {
             assert!(
                 banner.end_time > banner.start_time && banner.start_time <= self.now || *why == Why::HandBack
             );
-            self.memory.sending(banner, *why);
+            self.memory.sending(banner, *why, self.now);
             if arrives {
                 self.writes.push(*why);
                 self.put(banner.clone());
@@ -235,13 +240,50 @@ fn a_stale_answer_is_waited_out() {
 fn mends_a_lease_from_a_wrong_clock() {
     let mut w = World::borrow();
     w.wait(600_000).raise("A: down").settle();
-    w.memory.written_at = None;
     w.wait(-600_000);
     w.slot.as_mut().unwrap().updated_at = None;
     w.memory.since = Some(w.now);
     w.settle();
     let end = w.slot.as_ref().unwrap().banner.end_time;
     assert!(end.duration_since(w.now) <= jiff::SignedDuration::from_hours(4), "{end}");
+}
+
+/// While only the words change, writes keep their distance; a change of the kind does not wait.
+#[test]
+fn spaces_changes_of_words() {
+    let mut w = World::new(Policy { spacing: Duration::from_secs(120), ..World::borrow().policy });
+    w.raise("A: down").settle().raise("A: down | B: down").settle();
+    assert_eq!((w.visible(), w.step(true, true)), ("A: down".to_owned(), Action::Keep(Keep::Soon)));
+    w.wait(2).settle();
+    assert_eq!((w.visible(), w.wrote()), ("A: down | B: down".to_owned(), vec![Why::Raise, Why::Update]));
+    w.wish = Wish::Raise { kind: Kind::Warning, message: "B: slow".into(), link: None, since: w.now };
+    w.settle();
+    assert_eq!(w.visible(), "B: slow");
+}
+
+/// `banner clear` by hand during an incident is a person's choice, and a borrowed banner still returns.
+#[test]
+fn cleared_by_hand() {
+    let mut w = World::borrow();
+    w.person_sets("Release party", 600).raise("A: down").settle().wait(1);
+    w.put(cleared(w.now));
+    w.settle().wait(1).settle();
+    assert_eq!((w.visible(), w.wrote()), (String::new(), vec![Why::Raise]));
+    w.calm().settle();
+    assert_eq!(w.visible(), "Release party");
+}
+
+/// A tenant that keeps whole seconds of its own times is still read.
+#[test]
+fn coarse_tenant_clocks() {
+    let mut w = World::borrow();
+    w.wait(0).raise("A: down");
+    w.now = "2026-05-02T09:00:00.567Z".parse().unwrap();
+    w.step(true, true);
+    w.slot.as_mut().unwrap().updated_at = Some("2026-05-02T09:00:00Z".parse().unwrap());
+    assert_eq!(w.step(true, true), Action::Keep(Keep::Right));
+    w.calm().settle();
+    assert_eq!(w.visible(), "");
 }
 
 #[derive(Debug, Clone)]
@@ -253,6 +295,8 @@ enum Event {
     SwitchOff,
     /// A write that fails: whether it arrived all the same.
     Trouble(bool),
+    /// The memory goes through the store, as over a restart.
+    Restart,
     Settle,
 }
 
@@ -264,6 +308,7 @@ fn event() -> impl Strategy<Value = Event> {
         ((0u8..3), (1i64..400)).prop_map(|(n, m)| Event::Person(n, m)),
         Just(Event::SwitchOff),
         any::<bool>().prop_map(Event::Trouble),
+        Just(Event::Restart),
         Just(Event::Settle),
     ]
 }
@@ -282,6 +327,10 @@ proptest! {
                 Event::Person(n, minutes) => { w.settle().person_sets(&format!("party {n} {minutes}"), minutes); }
                 Event::SwitchOff => { w.settle().person_switches_off(); }
                 Event::Trouble(arrives) => { w.step(arrives, false); }
+                Event::Restart => {
+                    let kept = serde_json::to_string(&w.memory).unwrap();
+                    w.memory = serde_json::from_str(&kept).unwrap();
+                }
                 Event::Settle => { w.settle(); }
             }
         }

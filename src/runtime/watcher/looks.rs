@@ -100,6 +100,11 @@ impl Looks {
         }
     }
 
+    /// One that has ended already, if any.
+    pub(super) fn try_next(&mut self) -> Option<Finished> {
+        self.running.try_join_next()?.ok()
+    }
+
     pub(super) fn abort(&mut self) {
         self.running.abort_all();
     }

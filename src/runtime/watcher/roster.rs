@@ -2,11 +2,13 @@
 //! in it changes nothing.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
 use super::{Watched, Watcher};
 use crate::definitions::{self, monitor::Origin};
+use crate::domain::assess::MonitorState;
 use crate::domain::monitor::{Monitor, Source};
 use crate::domain::schedule;
 
@@ -22,7 +24,7 @@ impl Watcher {
     pub(super) fn reread(&mut self, first: bool) {
         self.stamp = definitions::stamp(&self.options.folder);
         let now = self.clock.now();
-        if !first && self.stamp.is_none() {
+        if self.origin == Some(Origin::Folder) && self.stamp.is_none() {
             tracing::error!(target: "MainOrchestrator", "MONITORS_DIR {} is gone; the last good set stays.", self.options.folder.display());
             self.board.update(|board| board.definitions = (false, now));
             return;
@@ -33,6 +35,7 @@ impl Watcher {
                     let folder = self.options.folder.display();
                     tracing::info!(target: "MainOrchestrator", "No folder {folder}: watching the built-in monitors.");
                 }
+                self.origin = Some(origin);
                 self.board.update(|board| board.definitions = (true, now));
                 self.take_over(monitors, first);
             }
@@ -74,7 +77,14 @@ impl Watcher {
             fresh.insert(name);
         }
         changes.extend(gone.keys().map(|name| format!("removed {name}")));
-        drop(gone);
+        // What was believed of them must not come back with a later monitor of that name.
+        let mut forgotten: Vec<String> = std::mem::take(&mut self.kept).into_keys().collect();
+        forgotten.extend(gone.into_keys());
+        if !forgotten.is_empty() {
+            self.dirty.retain(|name, _| !forgotten.contains(name));
+            let store = self.store.clone();
+            self.saving.spawn(async move { (BTreeMap::new(), Vec::new(), store.forget(forgotten).await) });
+        }
         let known = &self.watched;
         self.due.retain(|due| known.contains_key(&due.0.1) && !fresh.contains(&due.0.1));
         // New and changed monitors are looked at in this cycle, spread like the others.
@@ -99,12 +109,13 @@ impl Watcher {
     }
 
     fn added(&mut self, name: &str, monitor: Monitor) -> Watched {
-        let kept = self.kept.remove(name);
+        let definition = definition(&monitor);
+        let kept = self.kept.remove(name).filter(|kept| kept.definition == definition);
         let unconfirmed = kept.is_some() && !self.kept_counts;
         Watched {
             slot: self.looks.slot(&monitor),
             monitor,
-            state: kept.unwrap_or_default(),
+            state: kept.unwrap_or(MonitorState { definition, ..MonitorState::default() }),
             unconfirmed,
             told: 0,
             looking: false,
@@ -117,7 +128,8 @@ impl Watcher {
     /// What was believed of another page says nothing of this one; other changes keep it.
     fn changed(&mut self, old: Watched, monitor: Monitor) -> Watched {
         let same_source = old.monitor.source == monitor.source && old.monitor.remap == monitor.remap;
-        let state = if same_source { old.state } else { Default::default() };
+        let fresh = MonitorState { definition: definition(&monitor), ..MonitorState::default() };
+        let state = if same_source { old.state } else { fresh };
         Watched {
             slot: self.looks.slot(&monitor),
             monitor,
@@ -130,6 +142,11 @@ impl Watcher {
             notes: Vec::new(),
         }
     }
+}
+
+/// Tells definitions apart by what they read and how; thresholds and intervals do not count.
+fn definition(monitor: &Monitor) -> u64 {
+    schedule::hash(&format!("{:?} {:?}", monitor.source, monitor.remap))
 }
 
 impl Watched {

@@ -37,6 +37,7 @@ impl Default for Story {
                 lease: Duration::from_secs(4 * 3600),
                 resolved_for: Duration::ZERO,
                 foreign: Foreign::Borrow,
+                spacing: Duration::ZERO,
             },
             timeout: Duration::from_secs(5),
             clear_on_stop: false,
@@ -83,6 +84,7 @@ impl Rig {
             clock,
             board: board.clone(),
             store: Store::open(&folder.path().join("data")).unwrap(),
+            tenant: Some(tenant.url()),
             target: Arc::new(Qlik::new(client(Redirects::Refuse), url, story.credentials)),
             policy: story.policy,
             recheck: Duration::from_millis(100),
@@ -94,6 +96,7 @@ impl Rig {
                 client: client(Redirects::Follow),
                 on_tick: Box::new(|_| {}),
             },
+            jobs: Vec::new(),
             web: None,
         };
         let controls = Controls::default();

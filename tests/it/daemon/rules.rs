@@ -340,3 +340,46 @@ async fn tenants_with_habits() {
         rig.stop().await;
     }
 }
+
+/// What a person decided stands over a restart as well.
+#[tokio::test]
+async fn a_choice_stands_over_a_restart() {
+    let (tenant, page) = (Tenant::start(), StatusPage::start());
+    page.set_indicator("major", "Partial System Outage");
+    let rig = Rig::start(&tenant, &[("Alpha", &page)]);
+    wait_for_banner(&tenant, DOWN).await;
+    tenant.person_disables();
+    let reads = tenant.requests_on(READ).len();
+    tenant.wait_until(|tenant| tenant.requests_on(READ).len() >= reads + 2).await;
+    let folder = rig.stop().await;
+    let rig = Rig::start_in(folder, &tenant, Story::default());
+    rig.cycles(20).await;
+    assert_eq!((seen_now(&tenant).as_str(), tenant.writes().len()), ("", 1));
+    rig.stop().await;
+}
+
+/// What is remembered of one tenant's banner says nothing of another's.
+#[tokio::test]
+async fn memory_belongs_to_its_tenant() {
+    let (first, second, page) = (Tenant::start(), Tenant::start(), StatusPage::start());
+    page.set_indicator("major", "Partial System Outage");
+    second.person_sets(Banner { enabled: false, ..by_a_person("Old", 1) });
+    let rig = Rig::start(&first, &[("Alpha", &page)]);
+    wait_for_banner(&first, DOWN).await;
+    let folder = rig.stop().await;
+    let rig = Rig::start_in(folder, &second, Story::default());
+    wait_for_banner(&second, DOWN).await;
+    rig.stop().await;
+}
+
+/// A stop does not wait for a tenant that hangs.
+#[tokio::test]
+async fn a_hanging_tenant_does_not_hold_up_a_stop() {
+    let (tenant, page) = (Tenant::start(), StatusPage::start());
+    tenant.always_on(READ, Reply::hang());
+    let rig = Rig::start(&tenant, &[("Alpha", &page)]);
+    tenant.wait_for_requests(1).await;
+    let began = std::time::Instant::now();
+    rig.stop().await;
+    assert!(began.elapsed() < data_sources_monitor::runtime::GRACE, "{:?}", began.elapsed());
+}

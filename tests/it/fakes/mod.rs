@@ -8,7 +8,8 @@
 //! process, say), and its delays and deadlines are real time even in a test whose clock is paused. What the
 //! model takes as the present moment is a [`Clock`] that the test may hold.
 //!
-//! Start at [`Fake`]; a request to script or to look for is named by any part of `"METHOD /path"`.
+//! Start at [`Fake`]; a request to script or to look for is named by any part of `"METHOD /path "`. The blank at the
+//! end lets a name say where the path ends.
 
 use std::collections::VecDeque;
 use std::net::TcpListener;
@@ -21,11 +22,16 @@ use axum::response::Response;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
+pub(crate) mod chaos;
 mod clock;
 mod draw;
+pub(crate) mod limiter;
+pub(crate) mod people_ai;
 mod reply;
 mod request;
 mod seen;
+pub(crate) mod sensource;
+pub(crate) mod statuscake;
 pub(crate) mod statuspage;
 pub(crate) mod tenant;
 mod wire;
@@ -122,12 +128,12 @@ impl<S: Service> Fake<S> {
         self.next_on("", reply);
     }
 
-    /// Answers the next request whose `"METHOD /path"` contains `what` so. Calls queue up.
+    /// Answers the next request whose `"METHOD /path "` contains `what` so. Calls queue up.
     pub(crate) fn next_on(&self, what: &str, reply: Reply) {
         self.lock().once.push_back(Scripted { what: what.into(), reply });
     }
 
-    /// Answers every request whose `"METHOD /path"` contains `what` so, until [`Fake::as_usual`].
+    /// Answers every request whose `"METHOD /path "` contains `what` so, until [`Fake::as_usual`].
     pub(crate) fn always_on(&self, what: &str, reply: Reply) {
         self.lock().always.push_front(Scripted { what: what.into(), reply });
     }
@@ -151,7 +157,7 @@ impl<S: Service> Fake<S> {
         self.lock().requests.clone()
     }
 
-    /// The requests whose `"METHOD /path"` contains `what`.
+    /// The requests whose `"METHOD /path "` contains `what`.
     pub(crate) fn requests_on(&self, what: &str) -> Vec<Request> {
         self.lock().requests.iter().filter(|request| request.is(what)).cloned().collect()
     }
@@ -159,6 +165,11 @@ impl<S: Service> Fake<S> {
     /// How many requests were answered with this status.
     pub(crate) fn answered(&self, status: u16) -> usize {
         self.lock().requests.iter().filter(|request| request.status == Some(status)).count()
+    }
+
+    /// How many requests wait for their answer.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.lock().in_flight
     }
 
     /// The largest number of requests that waited for an answer at one moment.
@@ -304,10 +315,12 @@ async fn handle<S: Service>(
     reply.send(&line).await
 }
 
-/// A client for the fakes' own tests: no proxy, no redirects, and the crypto provider installed.
+/// A client for the fakes' own tests: no proxy, no redirects, no TLS, and the crypto provider installed.
 pub(crate) fn client() -> reqwest::Client {
     install_crypto();
-    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+    // Without roots of its own, each client would read and parse the machine's.
+    let plain = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+    plain.redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
 /// Installs the process-wide crypto provider, which reqwest needs even for plain http. Cheap to call again.

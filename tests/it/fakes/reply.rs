@@ -25,7 +25,7 @@ pub(crate) struct Reply {
     status: Option<u16>,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
-    edits: Vec<Edit>,
+    edit: Option<Edit>,
     gate: Option<Gate>,
     delay: Duration,
     fate: Fate,
@@ -171,7 +171,7 @@ impl Reply {
     }
 
     fn edited(mut self, edit: Edit) -> Reply {
-        self.edits.push(edit);
+        self.edit = Some(edit);
         self
     }
 
@@ -205,7 +205,10 @@ impl Reply {
         if self.fate == Fate::Hang {
             std::future::pending::<()>().await;
         }
-        let body = self.edits.iter().fold(self.body, |body, edit| edit.apply(body));
+        let body = match self.edit {
+            Some(edit) => edit.apply(self.body),
+            None => self.body,
+        };
         let mut response = Response::builder().status(self.status.unwrap_or(200));
         for (name, value) in &self.headers {
             response = response.header(name, value);

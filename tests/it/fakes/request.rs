@@ -44,9 +44,9 @@ impl Request {
         }
     }
 
-    /// Whether `"METHOD /path"` contains this.
+    /// Whether `"METHOD /path "` contains this.
     pub(crate) fn is(&self, what: &str) -> bool {
-        format!("{} {}", self.method, self.path).contains(what)
+        format!("{} {} ", self.method, self.path).contains(what)
     }
 
     /// A query parameter; the last one if it is there more than once.

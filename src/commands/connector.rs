@@ -1,0 +1,122 @@
+//! `connector`, `test` and `schema`: what connectors there are, whether one works, and what its tables look like.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{CommandError, compose, connectors};
+use crate::connectors as engine;
+use crate::destinations::Destination;
+use crate::domain::cell::ColumnType;
+use crate::domain::config::{ConfigValues, Standing};
+use crate::domain::op::TableShape;
+use crate::runtime::clock::Clock;
+
+/// The connectors there are.
+#[derive(Debug, Subcommand)]
+pub enum Connector {
+    /// List them, and which are on
+    List,
+    /// Print the definition of one
+    Show {
+        /// The connector
+        name: String,
+    },
+}
+
+/// What can be asked of `test`.
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// The connector
+    pub name: String,
+    /// Flat JSON object of settings, which win over variables
+    #[arg(long, value_name = "FILE.json")]
+    pub configuration: Option<PathBuf>,
+}
+
+/// What can be asked of `schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// The connector
+    pub name: String,
+    /// One JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(super) fn connector(what: Connector) -> Result<ExitCode, CommandError> {
+    let settings = compose::settings()?;
+    match what {
+        Connector::Show { name } => {
+            print!("{}", connectors::find(connectors::definitions(&settings)?, &name)?.source);
+        }
+        Connector::List => {
+            for (definition, standing) in connectors::all(&settings)? {
+                let stands = match standing {
+                    Standing::On(_) => "on".to_owned(),
+                    Standing::Off => format!("off: set {}", ConfigValues::required(&definition).join(", ")),
+                    Standing::Broken(errors) => {
+                        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                        format!("misconfigured: {}", errors.join("; "))
+                    }
+                };
+                println!("{:<20} {:>2} tables, {stands}", definition.name, definition.tables.len());
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn test(args: TestArgs) -> Result<ExitCode, CommandError> {
+    let settings = compose::settings()?;
+    let definition = connectors::find(connectors::definitions(&settings)?, &args.name)?;
+    let account = connectors::account(&settings, definition, args.configuration.as_deref())?;
+    match engine::test(&account, Clock::system().now()).await {
+        Ok(reached) => {
+            println!("{}: fine, {reached}", args.name);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(reason) => Err(anyhow::anyhow!("{}: {reason}", args.name).into()),
+    }
+}
+
+pub(super) async fn schema(args: SchemaArgs) -> Result<ExitCode, CommandError> {
+    let settings = compose::settings()?;
+    let definition = connectors::find(connectors::definitions(&settings)?, &args.name)?;
+    // What was stored knows more columns than what is declared.
+    let stored = if connectors::file(&settings, &args.name).exists() {
+        let file = connectors::open(&settings, &args.name).map_err(anyhow::Error::from)?;
+        let shapes = file.shapes().await.map_err(anyhow::Error::from)?;
+        file.close().await.map_err(anyhow::Error::from)?;
+        shapes
+    } else {
+        BTreeMap::new()
+    };
+    let shape = |table: &crate::domain::connector::Table| {
+        stored.get(&table.name).cloned().unwrap_or_else(|| table.declared_shape())
+    };
+    let shapes: Vec<TableShape> = definition.tables.iter().map(shape).collect();
+    if args.json {
+        println!("{:#}", json!({ "connector": args.name, "tables": shapes }));
+    } else {
+        for shape in &shapes {
+            print_shape(shape, stored.contains_key(&shape.table));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_shape(shape: &TableShape, stored: bool) {
+    let known = if stored { "" } else { ", not synced yet: only what the definition declares" };
+    println!("{} (key: {}{known})", shape.table, shape.key.join(", "));
+    for column in &shape.columns {
+        let kind = match column.kind {
+            ColumnType::Unknown => "from the first value".to_owned(),
+            kind => format!("{kind:?}").to_lowercase(),
+        };
+        println!("  {:<32} {kind}", column.name);
+    }
+}

@@ -1,0 +1,87 @@
+//! `runs`: the ledger, read out of the connectors' files.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{CommandError, compose, connectors};
+use crate::destinations::{Destination, Entry, Run};
+use crate::runtime::sync::word;
+use crate::settings::Settings;
+
+/// What can be asked of `runs`.
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    /// The connector; without one: all that ever ran
+    pub name: Option<String>,
+    /// How many runs of each
+    #[arg(long, default_value_t = 10)]
+    pub limit: usize,
+}
+
+pub(super) async fn runs(args: RunsArgs) -> Result<ExitCode, CommandError> {
+    let settings = compose::settings()?;
+    let definitions = connectors::definitions(&settings)?;
+    let names: Vec<String> = match args.name {
+        Some(name) => vec![connectors::find(definitions, &name)?.name],
+        None => definitions.into_iter().map(|definition| definition.name).collect(),
+    };
+    let mut any = false;
+    for name in &names {
+        for run in ledger(&settings, name, args.limit).await? {
+            any = true;
+            print_run(name, &run);
+        }
+    }
+    if !any {
+        println!("no run yet");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ledger(settings: &Settings, name: &str, limit: usize) -> anyhow::Result<Vec<Run>> {
+    if !connectors::file(settings, name).exists() {
+        return Ok(Vec::new());
+    }
+    let file = connectors::open(settings, name)?;
+    let runs = file.runs(limit).await?;
+    file.close().await?;
+    Ok(runs)
+}
+
+fn print_run(name: &str, run: &Run) {
+    let took = run.ended.map(|ended| ended.duration_since(run.started));
+    let took = took.map_or_else(
+        || "still running, or cut off".to_owned(),
+        |took| format!("{:.1} s", took.as_secs_f64()),
+    );
+    println!("{name} #{} {:.0} {} ({took}){}", run.number, run.started, end(&run.entry), why(&run.entry));
+    for (table, entry) in &run.tables {
+        let t = &entry.tally;
+        println!(
+            "  {table}: {}, {} seen = {} inserted + {} updated + {} unchanged + {} duplicate + {} rejected; {} deleted; {} requests{}",
+            end(entry),
+            t.seen,
+            t.inserted,
+            t.updated,
+            t.unchanged,
+            t.duplicate,
+            t.rejected,
+            t.deleted,
+            entry.requests,
+            why(entry),
+        );
+    }
+}
+
+fn end(entry: &Entry) -> &'static str {
+    entry.end.map_or("unfinished", word)
+}
+
+fn why(entry: &Entry) -> String {
+    match (&entry.reason, &entry.place) {
+        (Some(reason), Some(place)) => format!(": {reason} (at {place})"),
+        (Some(reason), None) => format!(": {reason}"),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,321 @@
+//! A page as a whole: whether it is JSON, what it says beside its rows, and where its records are.
+//!
+//! Start at [`Facts::of`] and [`raw_at`].
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// How much of a body that isn't JSON an error quotes.
+const QUOTED_CHARS: usize = 80;
+
+/// What is wrong with a page.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    /// No bytes, or only white space.
+    #[error("the answer is empty where JSON was expected")]
+    Empty,
+    /// A web page, whatever the status said.
+    #[error(
+        "the answer is HTML where JSON was expected (begins with {start:?}): check the address and the credentials"
+    )]
+    Html {
+        /// Its first characters.
+        start: String,
+    },
+    /// The body ends in the middle.
+    #[error("the answer is cut off after {bytes} bytes")]
+    Truncated {
+        /// How many bytes came.
+        bytes: usize,
+    },
+    /// Something else.
+    #[error("the answer is not JSON: {reason}")]
+    NotJson {
+        /// What the parser says, with line and column.
+        reason: String,
+    },
+    /// None of the records' paths exists.
+    #[error("no records at {wanted} in the answer, which has {found}: correct `records` of table {table}")]
+    NoRecords {
+        /// The table.
+        table: String,
+        /// The paths that were looked for.
+        wanted: String,
+        /// The keys that are there.
+        found: String,
+    },
+    /// Something is at the records' path, but it is neither a list nor an object.
+    #[error("{found} at {path:?} where the records of table {table} should be")]
+    NotRecords {
+        /// The table.
+        table: String,
+        /// The path.
+        path: String,
+        /// What is there.
+        found: &'static str,
+    },
+    /// Two source names want one column.
+    #[error(
+        "{first} and {second} both become column {column:?} of table {table}: rename or drop one of them under `columns`"
+    )]
+    Collision {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// Who had it first.
+        first: String,
+        /// Who wants it too.
+        second: String,
+    },
+    /// A frozen table would have to change.
+    #[error(
+        "table {table} is frozen, and the source sent {change}: drop the field under `columns`, or set schema = \"evolve\""
+    )]
+    Frozen {
+        /// The table.
+        table: String,
+        /// What would have to change.
+        change: String,
+    },
+    /// More columns than any table should have: mostly an object keyed by ids.
+    #[error(
+        "table {table} would have more than {limit} columns at field {path:?}: keep its parent as JSON or drop it under `columns`"
+    )]
+    TooManyColumns {
+        /// The table.
+        table: String,
+        /// The field one too many.
+        path: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// The parent's row does not have as many cells as the table inherits.
+    #[error("table {table} inherits {wanted} columns, and {given} were given")]
+    Inherited {
+        /// The table.
+        table: String,
+        /// How many the layout names.
+        wanted: usize,
+        /// How many came.
+        given: usize,
+    },
+}
+
+/// What is at the root of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root {
+    /// An object.
+    Object,
+    /// An array.
+    Array,
+    /// A bare value.
+    Scalar,
+}
+
+/// What a page says beside its rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// What is at the root.
+    pub root: Root,
+    /// The keys of the root, in their order; empty if it is no object.
+    pub keys: Vec<String>,
+    values: BTreeMap<String, serde_json::Value>,
+}
+
+impl Facts {
+    pub(super) fn of(body: &[u8], paths: &[&str]) -> Result<Self, PageError> {
+        let text = utf8(body)?;
+        let mut found = vec![None; paths.len()];
+        let mut keys = Vec::new();
+        walk(text, paths, &mut found, Some(&mut keys))?;
+        let values = paths.iter().zip(found).filter_map(|(path, raw)| {
+            let raw: &str = raw?;
+            // A number beyond all doubles is no tree value; its text is.
+            let value = serde_json::from_str(raw).unwrap_or_else(|_| raw.into());
+            Some(((*path).to_owned(), value))
+        });
+        Ok(Self { root: root(text), keys, values: values.collect() })
+    }
+
+    /// The value at one of the asked paths: `None` if the path is absent, `Some(Null)` if it is there and null.
+    pub fn value(&self, path: &str) -> Option<&serde_json::Value> {
+        self.values.get(path)
+    }
+
+    /// Whether something other than null is at the path.
+    pub fn has(&self, path: &str) -> bool {
+        self.value(path).is_some_and(|value| !value.is_null())
+    }
+
+    /// A count at the path, sent as a number or as text.
+    pub fn count(&self, path: &str) -> Option<u64> {
+        let value = self.value(path)?;
+        value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+    }
+
+    /// A text at the path, or the digits of a number there; empty text is none.
+    pub fn text(&self, path: &str) -> Option<String> {
+        match self.value(path)? {
+            serde_json::Value::String(text) if !text.is_empty() => Some(text.clone()),
+            serde_json::Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// The body as text, without a byte order mark.
+pub(super) fn utf8(body: &[u8]) -> Result<&str, PageError> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    std::str::from_utf8(body).map_err(|e| {
+        if e.error_len().is_none() {
+            PageError::Truncated { bytes: body.len() }
+        } else {
+            PageError::NotJson { reason: format!("byte {} is not UTF-8", e.valid_up_to()) }
+        }
+    })
+}
+
+/// What is at the root, judged by the first byte.
+pub(super) fn root(text: &str) -> Root {
+    match text.trim_start().as_bytes().first() {
+        Some(b'{') => Root::Object,
+        Some(b'[') => Root::Array,
+        _ => Root::Scalar,
+    }
+}
+
+/// What the parser's complaint means for a person.
+pub(super) fn judge(text: &str, error: &serde_json::Error) -> PageError {
+    let trimmed = text.trim_start();
+    if trimmed.is_empty() {
+        PageError::Empty
+    } else if trimmed.starts_with('<') {
+        PageError::Html { start: trimmed.chars().take(QUOTED_CHARS).collect() }
+    } else if error.is_eof() {
+        PageError::Truncated { bytes: text.len() }
+    } else {
+        PageError::NotJson { reason: error.to_string() }
+    }
+}
+
+/// The source text of the value at each path.
+pub(super) fn raw_at<'de>(text: &'de str, paths: &[&str]) -> Result<Vec<Option<&'de str>>, PageError> {
+    let mut found = vec![None; paths.len()];
+    walk(text, paths, &mut found, None)?;
+    Ok(found)
+}
+
+/// What remains of `path` below `key`: `Some("")` if the key is the whole path. A key with dots of its own, such
+/// as `@odata.nextLink`, is found too.
+pub(super) fn below<'p>(path: &'p str, key: &str) -> Option<&'p str> {
+    let rest = path.strip_prefix(key)?;
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('.').filter(|rest| !rest.is_empty()) }
+}
+
+fn walk<'de>(
+    text: &'de str,
+    paths: &[&str],
+    found: &mut [Option<&'de str>],
+    keys: Option<&mut Vec<String>>,
+) -> Result<(), PageError> {
+    let wanted = paths.iter().copied().enumerate().collect();
+    let mut json = serde_json::Deserializer::from_str(text);
+    Walk { wanted, found, keys }.deserialize(&mut json).and_then(|()| json.end()).map_err(|e| judge(text, &e))
+}
+
+/// Goes down only where a path leads, and skips everything else.
+struct Walk<'a, 'p, 'de> {
+    wanted: Vec<(usize, &'p str)>,
+    found: &'a mut [Option<&'de str>],
+    keys: Option<&'a mut Vec<String>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(key)) = map.next_key()? {
+            let mut here = Vec::new();
+            let mut deeper = Vec::new();
+            for &(at, path) in &self.wanted {
+                match below(path, &key) {
+                    Some("") => here.push(at),
+                    Some(rest) => deeper.push((at, rest)),
+                    None => {}
+                }
+            }
+            if let Some(keys) = self.keys.as_deref_mut() {
+                keys.push(key.into_owned());
+            }
+            if here.is_empty() && deeper.is_empty() {
+                map.next_value::<IgnoredAny>()?;
+            } else if here.is_empty() {
+                map.next_value_seed(Walk { wanted: deeper, found: self.found, keys: None })?;
+            } else {
+                let raw: &'de RawValue = map.next_value()?;
+                for at in here {
+                    if let Some(place) = self.found.get_mut(at) {
+                        *place = Some(raw.get());
+                    }
+                }
+                if !deeper.is_empty() {
+                    let mut json = serde_json::Deserializer::from_str(raw.get());
+                    Walk { wanted: deeper, found: self.found, keys: None }
+                        .deserialize(&mut json)
+                        .map_err(serde::de::Error::custom)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// A key, borrowed unless it has escapes.
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);

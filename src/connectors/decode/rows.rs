@@ -1,0 +1,477 @@
+//! The records of a page, streamed into rows.
+//!
+//! Start at [`read`]: it finds the records, [`Sink::accept`] judges each row, and [`Sink::flush`] hands batches on.
+//! A record that cannot be stored never ends a page; only its place is remembered, and its text is looked up in a
+//! second pass, which a page without rejects never pays for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::page::{self, Facts, PageError, Root};
+use super::plan::Plan;
+use super::record::Object;
+use super::value::{self, Look};
+use super::{Layout, PageRead};
+use crate::domain::cell::{Cell, ColumnType};
+use crate::domain::op::{Op, Rejected, Rows, TableShape};
+
+/// Rows in one batch: few enough to keep memory flat, enough to make a batch's cost per row vanish.
+const BATCH: usize = 1_000;
+
+/// Text in one batch, in bytes: the same bound for rows that are large.
+const BATCH_BYTES: usize = 2 * 1024 * 1024;
+
+/// How much of a rejected row is kept, in bytes.
+const KEPT_RAW: usize = 64 * 1024;
+
+/// How many keys an error about absent records names.
+const NAMED_KEYS: usize = 20;
+
+pub(super) fn read(
+    layout: &Layout,
+    plan: &mut Plan,
+    told: &mut Option<Arc<TableShape>>,
+    body: &[u8],
+    inherited: &[Cell],
+    emit: &mut dyn FnMut(Op),
+) -> Result<PageRead, PageError> {
+    if inherited.len() != layout.inherited.len() {
+        let (wanted, given) = (layout.inherited.len(), inherited.len());
+        return Err(PageError::Inherited { table: layout.table.clone(), wanted, given });
+    }
+    let text = page::utf8(body)?;
+    let (path, raw) = locate(layout, text)?;
+    let mut sink = Sink {
+        key: key_slots(layout, plan),
+        layout,
+        plan,
+        told,
+        inherited,
+        emit,
+        pending: Vec::new(),
+        pending_bytes: 0,
+        rejected: Vec::new(),
+        read: PageRead::default(),
+        found: false,
+        error: None,
+    };
+    let streamed = match raw {
+        Some(raw) => stream(raw, Records { sink: &mut sink, path }),
+        None if path == "." => stream(text, Records { sink: &mut sink, path }),
+        None => stream(text, Descent { sink: &mut sink, path, rest: path }),
+    };
+    if let Err(e) = streamed {
+        return Err(sink.error.take().unwrap_or_else(|| page::judge(text, &e)));
+    }
+    if !sink.found {
+        return Err(no_records(layout, text));
+    }
+    sink.flush()?;
+    sink.tell_rejected(text, path)?;
+    let mut read = sink.read;
+    read.notes = plan.take_notes();
+    Ok(read)
+}
+
+fn stream<'de, S: DeserializeSeed<'de, Value = ()>>(
+    text: &'de str,
+    seed: S,
+) -> Result<(), serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    seed.deserialize(&mut json)?;
+    json.end()
+}
+
+/// Which of the paths holds the records, with their text if finding out took a look at all of them.
+fn locate<'l, 'de>(layout: &'l Layout, text: &'de str) -> Result<(&'l str, Option<&'de str>), PageError> {
+    let only = layout.records.len() == 1;
+    let fits = |path: &&str| match page::root(text) {
+        Root::Array => *path == ".",
+        Root::Object => *path != "." || only,
+        Root::Scalar => false,
+    };
+    let paths: Vec<&str> = layout.records.iter().map(String::as_str).filter(fits).collect();
+    match paths.as_slice() {
+        [] => Err(no_records(layout, text)),
+        [path] => Ok((path, None)),
+        _ => {
+            let raws = page::raw_at(text, &paths)?;
+            let found = paths.iter().zip(raws).find_map(|(path, raw)| Some((*path, Some(raw?))));
+            found.ok_or_else(|| no_records(layout, text))
+        }
+    }
+}
+
+/// No list is not an empty list: says what was looked for and what is there.
+fn no_records(layout: &Layout, text: &str) -> PageError {
+    let facts = match Facts::of(text.as_bytes(), &[]) {
+        Ok(facts) => facts,
+        Err(error) => return error,
+    };
+    let named: Vec<_> = facts.keys.iter().take(NAMED_KEYS).map(String::as_str).collect();
+    let found = match facts.root {
+        Root::Array => "a list at its root".to_owned(),
+        Root::Scalar => "a bare value at its root".to_owned(),
+        Root::Object if named.is_empty() => "no keys".to_owned(),
+        Root::Object if named.len() < facts.keys.len() => format!("{} and more", named.join(", ")),
+        Root::Object => named.join(", "),
+    };
+    PageError::NoRecords { table: layout.table.clone(), wanted: layout.records.join(" or "), found }
+}
+
+/// One part of the key, with its places in a row.
+struct KeySlot {
+    slot: usize,
+    show: Option<usize>,
+    /// The first part that the row itself must bring.
+    required: bool,
+}
+
+fn key_slots(layout: &Layout, plan: &Plan) -> Vec<KeySlot> {
+    let own = layout.key.iter().position(|key| !layout.inherited.contains(&key.column));
+    let parts = layout.key.iter().enumerate().filter_map(|(i, key)| {
+        let show = key.show.as_deref().and_then(|column| plan.place(column));
+        Some(KeySlot { slot: plan.place(&key.column)?, show, required: own == Some(i) })
+    });
+    parts.collect()
+}
+
+struct Sink<'r> {
+    layout: &'r Layout,
+    plan: &'r mut Plan,
+    told: &'r mut Option<Arc<TableShape>>,
+    inherited: &'r [Cell],
+    emit: &'r mut dyn FnMut(Op),
+    key: Vec<KeySlot>,
+    pending: Vec<Vec<Cell>>,
+    pending_bytes: usize,
+    rejected: Vec<(u64, String)>,
+    read: PageRead,
+    found: bool,
+    error: Option<PageError>,
+}
+
+impl Sink<'_> {
+    fn new_row(&self) -> Vec<Cell> {
+        let mut row = vec![Cell::Null; self.plan.width()];
+        for (column, cell) in self.layout.inherited.iter().zip(self.inherited) {
+            if let Some(place) = self.plan.place(column).and_then(|slot| row.get_mut(slot)) {
+                *place = cell.clone();
+            }
+        }
+        row
+    }
+
+    fn reject(&mut self, reason: impl Into<String>) {
+        self.rejected.push((self.read.records, reason.into()));
+        self.read.records += 1;
+    }
+
+    fn accept(&mut self, mut row: Vec<Cell>) -> Result<(), PageError> {
+        match self.complete_key(&mut row) {
+            Ok(false) => {}
+            Ok(true) => self.read.empty_keys += 1,
+            Err(reason) => {
+                self.reject(reason);
+                return Ok(());
+            }
+        }
+        for (slot, cell) in row.iter_mut().enumerate() {
+            self.pending_bytes += cell.text_len();
+            let kind = cell.column_type();
+            if kind != ColumnType::Unknown && kind != self.plan.kind(slot) {
+                let pending = self.pending.iter().filter_map(|row| row.get(slot));
+                self.plan.widen(slot, cell, pending)?;
+            }
+        }
+        self.read.records += 1;
+        self.pending.push(row);
+        let full = self.pending.len() == BATCH || self.pending_bytes >= BATCH_BYTES;
+        if full { self.flush() } else { Ok(()) }
+    }
+
+    /// Fills the key's gaps; `true` if something had to stand in for a null, `Err` if the row has no key.
+    fn complete_key(&self, row: &mut [Cell]) -> Result<bool, String> {
+        let mut stand_in = false;
+        for (key, place) in self.layout.key.iter().zip(&self.key) {
+            let value = row.get(place.slot).cloned().unwrap_or(Cell::Null);
+            if value != Cell::Null {
+                if let Some(shown) = place.show.and_then(|show| row.get_mut(show)) {
+                    *shown = value;
+                }
+                continue;
+            }
+            let text = if !key.fallbacks.is_empty() {
+                self.fallback(&key.fallbacks, row).ok_or_else(|| {
+                    format!("key column {} is null, and so is all that could stand in", key.column)
+                })?
+            } else if place.required {
+                return Err(format!("key column {} is absent or null", key.column));
+            } else if matches!(self.plan.kind(place.slot), ColumnType::Unknown | ColumnType::Text) {
+                String::new()
+            } else {
+                return Err(format!("key column {} is absent or null, and holds no text", key.column));
+            };
+            stand_in = true;
+            if let Some(cell) = row.get_mut(place.slot) {
+                *cell = Cell::Text(text.into());
+            }
+        }
+        Ok(stand_in)
+    }
+
+    fn fallback(&self, fallbacks: &[(String, String)], row: &[Cell]) -> Option<String> {
+        fallbacks.iter().find_map(|(prefix, field)| {
+            let text = row.get(self.plan.place(&self.plan.column_of(field))?)?.to_text()?;
+            Some(format!("{prefix}{text}"))
+        })
+    }
+
+    fn flush(&mut self) -> Result<(), PageError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let shape = match &*self.told {
+            Some(shape) if !self.plan.changed() => Arc::clone(shape),
+            _ => {
+                self.plan.settle(self.layout)?;
+                let shape = Arc::new(self.plan.shape(self.layout));
+                (self.emit)(Op::Shape(Arc::clone(&shape)));
+                *self.told = Some(Arc::clone(&shape));
+                shape
+            }
+        };
+        self.pending_bytes = 0;
+        let width = shape.columns.len();
+        let rows = self.pending.drain(..).map(|mut row| {
+            row.resize(width, Cell::Null);
+            row.into_boxed_slice()
+        });
+        let rows = rows.collect();
+        (self.emit)(Op::Rows(Rows { shape, rows }));
+        Ok(())
+    }
+
+    /// Looks up the text of what was rejected and hands it on.
+    fn tell_rejected(&mut self, text: &str, path: &str) -> Result<(), PageError> {
+        if self.rejected.is_empty() {
+            return Ok(());
+        }
+        let raw = match path {
+            "." => text.trim(),
+            path => page::raw_at(text, &[path])?.into_iter().flatten().next().unwrap_or_default(),
+        };
+        let records: Vec<&str> = if raw.starts_with('[') {
+            let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(|e| page::judge(text, &e))?;
+            items.into_iter().map(RawValue::get).collect()
+        } else {
+            vec![raw]
+        };
+        let mut rejected = self.rejected.drain(..).map(|(at, reason)| Rejected {
+            table: self.layout.table.clone(),
+            raw: usize::try_from(at)
+                .ok()
+                .and_then(|at| records.get(at))
+                .map_or_else(String::new, |r| kept(r)),
+            reason,
+        });
+        loop {
+            let batch: Vec<_> = rejected.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            (self.emit)(Op::Rejected(batch));
+        }
+    }
+}
+
+fn kept(raw: &str) -> String {
+    raw.get(..raw.floor_char_boundary(KEPT_RAW)).unwrap_or(raw).to_owned()
+}
+
+/// Visits of everything that is no object, for a visitor that treats them alike.
+macro_rules! anything_else {
+    ($($visit:ident($($value:ty)?) $what:literal),* $(,)?) => {
+        $(fn $visit<E: serde::de::Error>(self $(, _: $value)?) -> Result<(), E> {
+            self.other($what)
+        })*
+    };
+}
+
+/// Goes down a path to the records.
+struct Descent<'s, 'r, 'p> {
+    sink: &'s mut Sink<'r>,
+    path: &'p str,
+    rest: &'p str,
+}
+
+impl<'de> DeserializeSeed<'de> for Descent<'_, '_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Descent<'_, '_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(below) = map.next_key_seed(Below(self.rest))? {
+            match below {
+                Some("") => map.next_value_seed(Records { sink: &mut *self.sink, path: self.path })?,
+                Some(rest) => {
+                    let raw: &'de RawValue = map.next_value()?;
+                    if value::look(raw.get()) == Look::Object {
+                        let deeper = Descent { sink: &mut *self.sink, path: self.path, rest };
+                        stream(raw.get(), deeper).map_err(A::Error::custom)?;
+                    }
+                }
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A key, as what remains of a path below it.
+struct Below<'p>(&'p str);
+
+impl<'de, 'p> DeserializeSeed<'de> for Below<'p> {
+    type Value = Option<&'p str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl<'p> Visitor<'_> for Below<'p> {
+    type Value = Option<&'p str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(page::below(self.0, key))
+    }
+}
+
+/// The list of records, or the only one.
+struct Records<'s, 'r, 'p> {
+    sink: &'s mut Sink<'r>,
+    path: &'p str,
+}
+
+impl Records<'_, '_, '_> {
+    fn other<E: serde::de::Error>(self, found: &'static str) -> Result<(), E> {
+        let (table, path) = (self.sink.layout.table.clone(), self.path.to_owned());
+        self.sink.error = Some(PageError::NotRecords { table, path, found });
+        Err(E::custom("no records"))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Records<'_, '_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Records<'_, '_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        self.sink.found = true;
+        while seq.next_element_seed(Record { sink: &mut *self.sink })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        self.sink.found = true;
+        Record { sink: self.sink }.visit_map(map)
+    }
+
+    anything_else!(
+        visit_unit() "null", visit_bool(bool) "a boolean", visit_i64(i64) "a number", visit_u64(u64) "a number",
+        visit_f64(f64) "a number", visit_str(&str) "a text",
+    );
+}
+
+/// One element of the list.
+struct Record<'s, 'r> {
+    sink: &'s mut Sink<'r>,
+}
+
+impl Record<'_, '_> {
+    #[allow(clippy::unnecessary_wraps)]
+    fn other<E>(self, found: &str) -> Result<(), E> {
+        self.sink.reject(format!("the record is {found}, not an object"));
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Record<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Record<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a record")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        let mut row = self.sink.new_row();
+        let mut unfit = None;
+        let object = Object {
+            plan: &mut *self.sink.plan,
+            nested: self.sink.layout.nested,
+            arrays: self.sink.layout.arrays,
+            node: 0,
+            row: &mut row,
+            unfit: &mut unfit,
+            error: &mut self.sink.error,
+        };
+        object.visit_map(map)?;
+        match unfit {
+            Some(reason) => self.sink.reject(reason),
+            None => {
+                if let Err(error) = self.sink.accept(row) {
+                    self.sink.error = Some(error);
+                    return Err(A::Error::custom("stopped"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        self.other("a list")
+    }
+
+    anything_else!(
+        visit_unit() "null", visit_bool(bool) "a boolean", visit_i64(i64) "a number", visit_u64(u64) "a number",
+        visit_f64(f64) "a number", visit_str(&str) "a text",
+    );
+}

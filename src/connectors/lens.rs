@@ -1,0 +1,109 @@
+//! Looks at rows as they pass by: their keys, their places in the order, what children need of them.
+
+use crate::domain::cell::Cell;
+use crate::domain::connector::Table;
+use crate::domain::cursor::Position;
+use crate::domain::op::{Op, Rows};
+use crate::domain::paging::PageKind;
+
+/// What to look for in the rows of one page, and what was found.
+#[derive(Debug, Default)]
+pub(super) struct Lens {
+    key: Vec<String>,
+    cursor: Option<String>,
+    keyset: Option<String>,
+    /// Columns that children inherit.
+    wanted: Vec<String>,
+    /// The key that the page should begin with.
+    pub(super) expected: Option<String>,
+    pub(super) expected_at: Option<u64>,
+    pub(super) last_key: Option<String>,
+    pub(super) last_value: Option<String>,
+    pub(super) oldest: Option<Position>,
+    pub(super) newest: Option<Position>,
+    pub(super) parents: Vec<Vec<Cell>>,
+    pub(super) passed: u64,
+    pub(super) rejected: u64,
+}
+
+impl Lens {
+    pub(super) fn new(table: &Table, wanted: Vec<String>, expected: Option<String>) -> Lens {
+        // Only offsets are checked for rows that move, so only they pay for the keys.
+        let offset = matches!(table.page.kind, PageKind::Offset { .. });
+        let key = table.key.iter().filter(|_| offset).map(|key| key.column.clone()).collect();
+        let keyset = match &table.page.kind {
+            PageKind::Keyset { column, .. } => Some(column.clone()),
+            _ => None,
+        };
+        let cursor = table.cursor.as_ref().map(|cursor| cursor.column.clone());
+        Lens { key, cursor, keyset, wanted, expected, ..Lens::default() }
+    }
+
+    /// Looks at an op. The row that overlaps with the page before is taken out of it.
+    pub(super) fn look(&mut self, op: &mut Op) {
+        match op {
+            Op::Rows(rows) => self.look_at_rows(rows),
+            Op::Rejected(rejected) => self.rejected += rejected.len() as u64,
+            Op::Shape(_) | Op::Checkpoint(_) | Op::Finish { .. } => {}
+        }
+    }
+
+    fn look_at_rows(&mut self, rows: &mut Rows) {
+        let place = |name: &String| rows.shape.columns.iter().position(|column| column.name == *name);
+        let key: Vec<usize> = self.key.iter().filter_map(place).collect();
+        if let Some(at) = self.cursor.as_ref().and_then(place) {
+            for position in rows.rows.iter().filter_map(|row| Position::of(row.get(at)?)) {
+                self.note(position);
+            }
+        }
+        if let (Some(at), Some(last)) = (self.keyset.as_ref().and_then(place), rows.rows.last()) {
+            self.last_value = last.get(at).and_then(Cell::to_text).map(std::borrow::Cow::into_owned);
+        }
+        if !self.wanted.is_empty() {
+            let wanted: Vec<Option<usize>> = self.wanted.iter().map(place).collect();
+            let cells = |row: &[Cell]| wanted.iter().map(|at| cell(row, *at)).collect();
+            self.parents.extend(rows.rows.iter().map(|row| cells(row)));
+        }
+        if !key.is_empty() {
+            self.find_expected(rows, &key);
+            self.last_key = rows.rows.last().map(|row| key_of(row, &key));
+        }
+        self.passed += rows.rows.len() as u64;
+    }
+
+    fn note(&mut self, position: Position) {
+        let older = |than: &Position| position.compare(than) == Some(std::cmp::Ordering::Less);
+        if self.oldest.as_ref().is_none_or(older) {
+            self.oldest = Some(position.clone());
+        }
+        self.newest = Some(match self.newest.take() {
+            Some(newest) => newest.later(position),
+            None => position,
+        });
+    }
+
+    fn find_expected(&mut self, rows: &mut Rows, key: &[usize]) {
+        let Some(expected) = self.expected.as_ref().filter(|_| self.expected_at.is_none()) else { return };
+        let found = rows.rows.iter().position(|row| key_of(row, key) == *expected);
+        self.expected_at = found.map(|at| self.passed + at as u64);
+        if self.expected_at == Some(0) {
+            rows.rows.remove(0);
+            // It counts as a row of the page all the same.
+            self.passed += 1;
+        }
+    }
+}
+
+fn cell(row: &[Cell], at: Option<usize>) -> Cell {
+    at.and_then(|at| row.get(at)).cloned().unwrap_or(Cell::Null)
+}
+
+fn key_of(row: &[Cell], key: &[usize]) -> String {
+    let mut out = String::new();
+    for text in key.iter().map(|at| row.get(*at).and_then(Cell::to_text)) {
+        // A unit separator: what no key holds keeps ("a", "bc") apart from ("ab", "c").
+        out.push_str(text.as_deref().unwrap_or("\u{0}"));
+        out.push('\u{1f}');
+    }
+    out
+}

@@ -1,0 +1,361 @@
+//! Page after page of one partition: a whole table, one window of it, or the children of one parent.
+//!
+//! While a page is decoded on a thread of its own, the next is fetched if its address is known; the rows go on through
+//! a bounded channel, so nothing runs ahead of the destination by more than a few pages. Start at [`Partition::read`].
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::{Either, select};
+use serde_json::Value;
+use tokio::sync::Mutex;
+use url::Url;
+
+use super::decode::{PageError, PageRead, RowReader};
+use super::fetch::{Answer, Fetched, Fetcher, Wanted, link_next};
+use super::lens::Lens;
+use super::run::{Run, Stop, TableProgress};
+use crate::domain::cell::Cell;
+use crate::domain::connector::{Method, Rule, Table};
+use crate::domain::cursor::Position;
+use crate::domain::op::{Op, Rows};
+use crate::domain::paging::{Ask, Next, PageKind, Pager, Seen, Step};
+use crate::http::same_origin;
+
+/// One table while it is read.
+pub(super) struct TableRun<'r> {
+    pub(super) run: &'r Run,
+    pub(super) table: &'r Table,
+    pub(super) reader: Arc<Mutex<RowReader>>,
+    pub(super) progress: Arc<TableProgress>,
+    /// Read only for its children: its own rows are not wanted.
+    pub(super) silent: bool,
+    /// Columns that children inherit.
+    pub(super) wanted: Vec<String>,
+}
+
+/// What is asked for in one partition, beside its pages.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Scope {
+    /// The parent's row: column → value.
+    pub(super) row: BTreeMap<String, String>,
+    /// The same as cells, in the order in which the table inherits them.
+    pub(super) inherited: Vec<Cell>,
+    /// Further parameters: bounds of a window, a cursor.
+    pub(super) params: Vec<(String, String)>,
+    /// Rows older than this are stored already: reading may stop (newest first only).
+    pub(super) stop_before: Option<Position>,
+}
+
+/// How the reading of a partition ended.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// The parent is gone.
+    pub(super) gone: bool,
+    /// The source finds the window too wide.
+    pub(super) too_wide: bool,
+    /// Rows moved each time they were read.
+    pub(super) unsettled: bool,
+    /// Pages came oldest first, as far as could be seen.
+    pub(super) in_order: bool,
+    /// The furthest place seen.
+    pub(super) newest: Option<Position>,
+    /// Rows kept aside.
+    pub(super) rejected: u64,
+    /// What children need of each row.
+    pub(super) parents: Vec<Vec<Cell>>,
+}
+
+/// Told of the furthest place after each page of a partition in ascending order.
+pub(super) trait Watch {
+    /// Everything up to `newest` has been handed on.
+    async fn page_done(&self, newest: &Position) -> Result<(), Stop>;
+}
+
+/// Nobody wants to know.
+pub(super) struct Unwatched;
+
+impl Watch for Unwatched {
+    async fn page_done(&self, _: &Position) -> Result<(), Stop> {
+        Ok(())
+    }
+}
+
+/// A page after decoding.
+struct Decoded {
+    lens: Lens,
+    read: Result<PageRead, PageError>,
+    closed: bool,
+}
+
+impl TableRun<'_> {
+    /// Makes requests for this table.
+    pub(super) fn fetcher(&self) -> Fetcher<'_> {
+        let page = &self.table.page;
+        let http = &self.run.account.definition().http;
+        let next = match &page.kind {
+            PageKind::Token { next: Next::Path(path), .. } | PageKind::Link { next: Next::Path(path) } => {
+                Some(path)
+            }
+            _ => None,
+        };
+        let rules: Vec<Rule> = self.table.rules.iter().chain(&http.rules).cloned().collect();
+        let has = rules.iter().filter_map(|rule| rule.has.clone());
+        let mut paths: Vec<String> =
+            page.total.iter().chain(&page.pages).chain(next).cloned().chain(has).collect();
+        paths.extend(http.notices.iter().cloned());
+        paths.sort();
+        paths.dedup();
+        let child = self.table.parent.is_some();
+        Fetcher { run: self.run, progress: &self.progress, rules, child, paths }
+    }
+
+    /// Reads a partition to its end.
+    pub(super) async fn read(&self, scope: &Scope, watch: &impl Watch) -> Result<Reading, Stop> {
+        let fetcher = self.fetcher();
+        let mut pager = Pager::new(self.table.page.clone(), !self.table.key.is_empty());
+        let mut reading = Reading { in_order: true, ..Reading::default() };
+        let mut wanted = self.wanted_by(scope, &pager.first(), None)?;
+        let mut ready: Option<Answer> = None;
+        let mut came_before = None;
+        loop {
+            let answer = match ready.take() {
+                Some(answer) => answer,
+                None => fetcher.get(&wanted).await?,
+            };
+            let page = match answer {
+                Answer::Page(page) => page,
+                Answer::Empty => return Ok(reading),
+                Answer::Gone => return Ok(Reading { gone: true, ..reading }),
+                Answer::TooWide => return Ok(Reading { too_wide: true, ..reading }),
+            };
+            let (url, place) = (page.url.clone(), page.place.clone());
+            let mut seen = self.facts(&page);
+            let guess = pager.guess(seen.total, came_before);
+            let ahead = guess.as_ref().map(|ask| self.wanted_by(scope, ask, Some(&url))).transpose()?;
+            let (decoded, fetched) =
+                self.decode_and_fetch(&fetcher, page, scope, &pager, ahead.as_ref()).await;
+            let lens = self.accept(decoded?, &place, &mut seen, &mut reading)?;
+            came_before = Some(seen.records).filter(|n| *n > 0);
+            if let Some(newest) = reading.newest.as_ref().filter(|_| reading.in_order && pager.rereads() == 0)
+            {
+                watch.page_done(newest).await?;
+            }
+            if stored_already(scope, &lens) {
+                return Ok(reading);
+            }
+            match pager.next(&seen).map_err(|e| Stop::failed(e.to_string(), Some(place.clone())))? {
+                Step::Done => return Ok(reading),
+                Step::Unsettled => return Ok(Reading { unsettled: true, ..reading }),
+                Step::Next(ask) => {
+                    if guess.as_ref() == Some(&ask) {
+                        ready = fetched.transpose()?;
+                    }
+                    wanted = self.wanted_by(scope, &ask, Some(&url))?;
+                }
+            }
+        }
+    }
+
+    /// Decodes a page and meanwhile fetches the one that probably follows. A guess that turns out wrong is dropped with
+    /// whatever came of it.
+    async fn decode_and_fetch(
+        &self,
+        fetcher: &Fetcher<'_>,
+        page: Box<Fetched>,
+        scope: &Scope,
+        pager: &Pager,
+        ahead: Option<&Wanted>,
+    ) -> (Result<Decoded, Stop>, Option<Result<Answer, Stop>>) {
+        let lens = Lens::new(self.table, self.wanted.clone(), pager.expected().map(str::to_owned));
+        let decode = self.decode(page.body, scope, lens);
+        let Some(ahead) = ahead else { return (decode.await, None) };
+        match select(pin!(decode), pin!(fetcher.get(ahead))).await {
+            Either::Left((decoded, fetch)) => {
+                // Whether the guess was right shows only now; a full page says that it was.
+                let full = decoded.as_ref().is_ok_and(|decoded| decoded.lens.expected_at.unwrap_or(0) == 0);
+                (decoded, if full { Some(fetch.await) } else { None })
+            }
+            Either::Right((fetched, decode)) => (decode.await, Some(fetched)),
+        }
+    }
+
+    async fn decode(&self, body: Vec<u8>, scope: &Scope, mut lens: Lens) -> Result<Decoded, Stop> {
+        // Held while its rows are handed on: a shape is told before the rows that have it.
+        let mut reader = Arc::clone(&self.reader).lock_owned().await;
+        let inherited = scope.inherited.clone();
+        let (silent, ops) = (self.silent, self.run.ops());
+        let decode = move || {
+            let mut closed = false;
+            let read = reader.read(&body, &inherited, &mut |mut op| {
+                lens.look(&mut op);
+                let empty = matches!(&op, Op::Rows(Rows { rows, .. }) if rows.is_empty());
+                if !silent && !empty && !closed {
+                    closed = ops.blocking_send(op).is_err();
+                }
+            });
+            Decoded { lens, read, closed }
+        };
+        let decoded = tokio::task::spawn_blocking(decode).await;
+        decoded.map_err(|e| Stop::failed(format!("the decoder gave up: {e}"), None))
+    }
+
+    /// Takes in what a decoded page held.
+    fn accept(
+        &self,
+        decoded: Decoded,
+        place: &str,
+        seen: &mut Seen,
+        reading: &mut Reading,
+    ) -> Result<Lens, Stop> {
+        let Decoded { mut lens, read, closed } = decoded;
+        if closed {
+            return Err(Stop::Closed);
+        }
+        let read = read.map_err(|e| {
+            Stop::failed(self.run.account.shared().redact(&e.to_string()), Some(place.to_owned()))
+        })?;
+        for note in read.notes {
+            self.run.note(note);
+        }
+        if read.empty_keys > 0 {
+            self.run.note(format!("{}: rows with a part of their key absent at the source", self.table.name));
+        }
+        self.progress.rows.fetch_add(if self.silent { 0 } else { lens.passed }, Ordering::Relaxed);
+        seen.records = read.records;
+        seen.expected_at = lens.expected_at;
+        // Beside a rejected row nothing is certain about where a page ends.
+        seen.last_key = lens.last_key.clone().filter(|_| lens.rejected == 0);
+        seen.last_value = lens.last_value.clone();
+        reading.rejected += lens.rejected;
+        reading.parents.append(&mut lens.parents);
+        if let (Some(before), Some(oldest)) = (&reading.newest, &lens.oldest) {
+            reading.in_order &= oldest.compare(before).is_none_or(|order| order.is_ge());
+        }
+        if let Some(newest) = lens.newest.clone() {
+            reading.newest = Some(match reading.newest.take() {
+                Some(before) => before.later(newest),
+                None => newest,
+            });
+        }
+        Ok(lens)
+    }
+
+    /// What a page says beside its rows.
+    fn facts(&self, page: &Fetched) -> Seen {
+        let number = |path: &Option<String>| {
+            let value = page.facts.value(path.as_deref()?)?;
+            value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+        };
+        let text = |path: &str| match page.facts.value(path) {
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(Value::Number(number)) => Some(number.to_string()),
+            _ => None,
+        };
+        let kind = &self.table.page.kind;
+        let next = match kind {
+            PageKind::Token { next, .. } | PageKind::Link { next } => match next {
+                Next::Path(path) => text(path),
+                Next::Header(name) => page.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned),
+                Next::LinkHeader => link_next(&page.headers),
+            },
+            _ => None,
+        };
+        for path in &self.run.account.definition().http.notices {
+            match page.facts.value(path) {
+                None | Some(Value::Null) => {}
+                Some(Value::Array(items)) if items.is_empty() => {}
+                Some(value) => {
+                    let notice = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    let notice: String = notice.chars().take(200).collect();
+                    self.run.note(self.run.account.shared().redact(&format!("the source says: {notice}")));
+                }
+            }
+        }
+        let page = &self.table.page;
+        Seen { total: number(&page.total), pages: number(&page.pages), next, ..Seen::default() }
+    }
+
+    /// The request for a page. `base`: what a relative link is relative to.
+    fn wanted_by(&self, scope: &Scope, ask: &Ask, base: Option<&Url>) -> Result<Wanted, Stop> {
+        let account = self.run.account.shared();
+        let failed = |reason: String| {
+            Stop::failed(account.redact(&reason), Some(format!("table {}", self.table.name)))
+        };
+        let params = match ask {
+            Ask::Link(link) => {
+                let url = base.unwrap_or(&account.base).join(link);
+                let url = url.map_err(|e| failed(format!("the next link is no URL ({e}): {link:?}")))?;
+                if !same_origin(&url, &account.base) {
+                    let origin = url.origin().ascii_serialization();
+                    return Err(failed(format!(
+                        "the next link leads to {origin}, another place than {}: refused, and our credentials stay here",
+                        account.base.origin().ascii_serialization()
+                    )));
+                }
+                return Ok(Wanted { url, method: self.table.method, body: BTreeMap::new() });
+            }
+            Ask::Params(params) => params,
+        };
+        let mut url = self.address(scope).map_err(failed)?;
+        let mut query: Vec<(String, String)> = Vec::new();
+        for (name, template) in &self.table.params {
+            if let Some(text) = account.config.fill(template, &scope.row) {
+                query.push((name.clone(), text));
+            }
+        }
+        let mut body: BTreeMap<String, Value> = BTreeMap::new();
+        for (name, template) in &self.table.body {
+            if let Some(text) = account.config.fill(template, &scope.row) {
+                body.insert(name.clone(), Value::String(text));
+            }
+        }
+        let further = scope.params.iter().chain(params).cloned();
+        match self.table.method {
+            Method::Get => query.extend(further),
+            Method::Post => body.extend(further.map(|(name, text)| {
+                let value = text.parse::<i64>().map_or(Value::String(text), Value::from);
+                (name, value)
+            })),
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(Wanted { url, method: self.table.method, body })
+    }
+
+    /// The table's URL, with the parent's values encoded so that none can lead elsewhere.
+    fn address(&self, scope: &Scope) -> Result<Url, String> {
+        let account = self.run.account.shared();
+        let row = scope.row.iter().map(|(column, value)| (column.clone(), segment(value))).collect();
+        let path = account.config.fill(&self.table.path, &row);
+        let path =
+            path.ok_or_else(|| format!("the path {} has a hole that nothing fills", self.table.path))?;
+        let url = account.base.join(path.trim_start_matches('/')).map_err(|e| format!("{path:?}: {e}"))?;
+        if same_origin(&url, &account.base) {
+            Ok(url)
+        } else {
+            Err(format!("{path:?} leads away from base_url"))
+        }
+    }
+}
+
+/// A value as one segment of a path.
+fn segment(value: &str) -> String {
+    let mut out = String::new();
+    for byte in value.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'.' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// Whether a page reached back to what is stored already.
+fn stored_already(scope: &Scope, lens: &Lens) -> bool {
+    let (Some(bound), Some(oldest)) = (&scope.stop_before, &lens.oldest) else { return false };
+    oldest.compare(bound) == Some(std::cmp::Ordering::Less)
+}

@@ -1,0 +1,389 @@
+//! How the tables of a run are read: whole, by windows of days, by a cursor, or parent by parent; and what is remembered
+//! of it when it is safe to remember.
+//!
+//! Start at [`TableRun::table`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use jiff::tz::TimeZone;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::partition::{Reading, Scope, TableRun, Unwatched, Watch};
+use super::run::Stop;
+use crate::domain::cell::Cell;
+use crate::domain::config;
+use crate::domain::connector::{Cursor, Order, Parent, Window};
+use crate::domain::cursor::{CursorState, Position};
+use crate::domain::op::{Checkpoint, Op, State, Sweep};
+use crate::domain::window::{self, Days, WindowState};
+
+/// What became of a table that was read to its end.
+#[derive(Debug, Default)]
+pub(super) struct TableEnd {
+    /// Why it is not certain to be whole.
+    pub(super) doubts: Vec<String>,
+    /// What its children need of each row.
+    pub(super) parents: Vec<Vec<Cell>>,
+}
+
+impl TableRun<'_> {
+    /// Reads the table as its definition says, going on where `state` says.
+    pub(super) async fn table(&self, state: &State, parents: Option<&[Vec<Cell>]>) -> Result<TableEnd, Stop> {
+        let mut end = match (&self.table.parent, &self.table.window, &self.table.cursor) {
+            (Some(parent), _, _) => self.children(parent, state, parents.unwrap_or_default()).await?,
+            (None, Some(window), _) => self.windows(window, state).await?,
+            (None, None, Some(cursor)) => self.by_cursor(cursor, state).await?,
+            (None, None, None) => self.whole().await?,
+        };
+        dedup(&mut end.parents);
+        Ok(end)
+    }
+
+    async fn whole(&self) -> Result<TableEnd, Stop> {
+        let reading = self.read(&Scope::default(), &Unwatched).await?;
+        self.too_wide(&reading)?;
+        let sweep =
+            self.table.snapshot.filter(|_| reading.rejected == 0).map(|max_share| Sweep { max_share });
+        let end = self.end_of(reading);
+        self.finish(&end, sweep).await?;
+        Ok(end)
+    }
+
+    async fn windows(&self, window: &Window, state: &State) -> Result<TableEnd, Stop> {
+        let zone = TimeZone::get(&window.zone).unwrap_or(TimeZone::UTC);
+        let today = self.run.started_at().to_zoned(zone.clone()).date();
+        let start = self.run.account.config().first_day(&window.start, today);
+        let start = start.ok().flatten().ok_or_else(|| self.no_start())?;
+        let known: Option<WindowState> = self.remembered(state, "");
+        let plan = window::plan(window, known.as_ref(), start, today);
+        let mut end = TableEnd::default();
+        let (mut at, mut step) = (plan.days.first, plan.step_days);
+        while let Some(days) = plan.days.window(at, step) {
+            let mut params = self.bounds(window, days, &zone)?;
+            if let (Some(since), Some(changes)) = (plan.changed_since, &window.changes) {
+                params.push((changes.from.clone(), self.written(window, since, &zone)?));
+                let until = today.tomorrow().unwrap_or(today);
+                if let Some(to) = &changes.to {
+                    params.push((to.clone(), self.written(window, until, &zone)?));
+                }
+            }
+            let reading = self.read(&Scope { params, ..Scope::default() }, &Unwatched).await?;
+            if reading.too_wide {
+                step = self.halved(window, days)?;
+                continue;
+            }
+            end.join(self.end_of(reading));
+            at = days.end;
+            if end.doubts.is_empty() && plan.changed_since.is_none() {
+                let last = days.end.yesterday().unwrap_or(today).min(today);
+                let last = WindowState {
+                    last_sync_date: Some(last),
+                    start: Some(plan.start),
+                    began: window.changes.as_ref().map(|_| plan.began),
+                    complete: None,
+                };
+                self.remember("", &last).await?;
+            }
+        }
+        if end.doubts.is_empty() && !plan.days.is_empty() {
+            let done = WindowState {
+                last_sync_date: Some(today),
+                start: Some(plan.start),
+                began: None,
+                complete: window.changes.as_ref().map(|_| plan.began),
+            };
+            self.remember("", &done).await?;
+        }
+        self.finish(&end, None).await?;
+        Ok(end)
+    }
+
+    fn bounds(&self, window: &Window, days: Days, zone: &TimeZone) -> Result<Vec<(String, String)>, Stop> {
+        let from = self.written(window, days.first, zone)?;
+        let to = self.written(window, days.written_end(window.end), zone)?;
+        Ok(vec![(window.from.clone(), from), (window.to.clone(), to)])
+    }
+
+    fn written(&self, window: &Window, day: jiff::civil::Date, zone: &TimeZone) -> Result<String, Stop> {
+        let moment = day.to_zoned(zone.clone());
+        let text = moment.and_then(|moment| jiff::fmt::strtime::format(&window.format, &moment));
+        text.map_err(|e| Stop::failed(format!("table {}: {:?}: {e}", self.table.name, window.format), None))
+    }
+
+    /// The width to go on with after the source found a window too wide.
+    fn halved(&self, window: &Window, days: Days) -> Result<u32, Stop> {
+        match window.halve_to_days {
+            Some(least) if days.len() > least => Ok((days.len() / 2).max(least)),
+            _ => Err(Stop::failed(
+                format!("the source refuses even the window {} to {}", days.first, days.end),
+                Some(format!("table {}", self.table.name)),
+            )),
+        }
+    }
+
+    async fn by_cursor(&self, cursor: &Cursor, state: &State) -> Result<TableEnd, Stop> {
+        let known: Option<CursorState> = self.remembered(state, "");
+        let reading = self.partition_by_cursor(cursor, known, Scope::default(), "").await?;
+        self.too_wide(&reading)?;
+        let end = self.end_of(reading);
+        self.finish(&end, None).await?;
+        Ok(end)
+    }
+
+    /// Reads one partition from where it was left, and remembers how far it came.
+    async fn partition_by_cursor(
+        &self,
+        cursor: &Cursor,
+        known: Option<CursorState>,
+        mut scope: Scope,
+        partition: &str,
+    ) -> Result<Reading, Stop> {
+        let start = self.cursor_start(cursor);
+        // An earlier start in the configuration means that what lies before was never read.
+        let known = known.filter(|known| match (&start, &known.start) {
+            (Some(now), Some(then)) => now.compare(then).is_none_or(|order| order.is_ge()),
+            _ => true,
+        });
+        let first_start = known.as_ref().and_then(|known| known.start.clone()).or_else(|| start.clone());
+        let at = known.and_then(|known| known.at);
+        let from = at.as_ref().map(|at| at.back(cursor.lookback, &cursor.format)).or(start);
+        match (&cursor.param, from) {
+            (Some(param), Some(from)) => scope.params.push((param.clone(), from.written(&cursor.format))),
+            (None, Some(from)) => scope.stop_before = Some(from),
+            (_, None) => {}
+        }
+        let steps =
+            Steps { run: self, partition, at: at.clone(), start: first_start.clone(), order: cursor.order };
+        let reading = self.read(&scope, &steps).await?;
+        if !reading.gone && !reading.too_wide && !reading.unsettled {
+            let at = match (at, reading.newest.clone()) {
+                (Some(at), Some(newest)) => Some(at.later(newest)),
+                (at, newest) => newest.or(at),
+            };
+            let state = CursorState { at, start: first_start, read_at: Some(self.run.started_at()) };
+            self.remember(partition, &state).await?;
+        }
+        Ok(reading)
+    }
+
+    fn cursor_start(&self, cursor: &Cursor) -> Option<Position> {
+        let config = self.run.account.config();
+        let text = cursor.start.iter().find_map(|template| config.fill(template, &BTreeMap::new()))?;
+        let today = self.run.started_at().to_zoned(TimeZone::UTC).date();
+        Some(
+            config::day(&text, today)
+                .filter(|_| text.len() <= 10)
+                .map_or_else(|| Position::read(&text), Position::Day),
+        )
+    }
+
+    async fn children(
+        &self,
+        parent: &Parent,
+        state: &State,
+        parents: &[Vec<Cell>],
+    ) -> Result<TableEnd, Stop> {
+        let mut families: Vec<Family> = parents.iter().filter_map(|row| self.family(parent, row)).collect();
+        let known = |family: &Family| self.remembered::<CursorState>(state, &family.partition);
+        // Those that waited longest come first, so that a run that is cut short does not starve the same ones each time.
+        families.sort_by_cached_key(|family| known(family).and_then(|known| known.read_at));
+        let concurrency = self.run.account.definition().http.concurrency;
+        let mut waiting: Vec<(&Family, Option<CursorState>)> =
+            families.iter().rev().map(|family| (family, known(family))).collect();
+        let mut under_way: FuturesUnordered<Child<'_>> = FuturesUnordered::new();
+        let (mut end, mut gone, mut rejected) = (TableEnd::default(), 0, 0);
+        loop {
+            while under_way.len() < concurrency
+                && let Some((family, known)) = waiting.pop()
+            {
+                under_way.push(self.child(family, known));
+            }
+            let Some(reading) = under_way.next().await else { break };
+            let reading = reading?;
+            gone += u64::from(reading.gone);
+            rejected += reading.rejected;
+            end.join(self.end_of(reading));
+        }
+        drop(under_way);
+        self.judge_gone(gone, families.len())?;
+        let siblings = self.run.account.definition();
+        let all_parents =
+            siblings.table(&parent.table).is_some_and(|of| of.cursor.is_none() && of.window.is_none());
+        if all_parents {
+            self.forget_strangers(state, &families).await?;
+        }
+        let whole = gone == 0 && rejected == 0;
+        let sweep = self.table.snapshot.filter(|_| whole).map(|max_share| Sweep { max_share });
+        self.finish(&end, sweep).await?;
+        Ok(end)
+    }
+
+    // Boxed: its type would otherwise be too deep for the compiler to see that it may change threads.
+    fn child<'a>(&'a self, family: &'a Family, known: Option<CursorState>) -> Child<'a> {
+        Box::pin(async move {
+            let scope =
+                Scope { row: family.row.clone(), inherited: family.inherited.clone(), ..Scope::default() };
+            let reading = match &self.table.cursor {
+                Some(cursor) => self.partition_by_cursor(cursor, known, scope, &family.partition).await?,
+                None => self.read(&scope, &Unwatched).await?,
+            };
+            self.too_wide(&reading)?;
+            Ok(reading)
+        })
+    }
+
+    /// What the children of one parent row are asked for by; `None` when the row has nothing to ask by.
+    fn family(&self, parent: &Parent, row: &[Cell]) -> Option<Family> {
+        let texts: Option<Vec<String>> = row.iter().map(|cell| Some(cell.to_text()?.into_owned())).collect();
+        let Some(texts) =
+            texts.filter(|texts| texts.iter().all(|text| !matches!(text.as_str(), "" | "." | "..")))
+        else {
+            self.run.note(format!("{}: a row of {} has no value to ask by", self.table.name, parent.table));
+            return None;
+        };
+        let partition = match texts.as_slice() {
+            [one] => one.clone(),
+            several => serde_json::to_string(several).unwrap_or_default(),
+        };
+        let row_texts = parent.columns.keys().cloned().zip(texts).collect();
+        Some(Family { partition, row: row_texts, inherited: row.to_vec() })
+    }
+
+    /// A few deleted parents are life; all of them at once is a wrong path.
+    fn judge_gone(&self, gone: u64, of: usize) -> Result<(), Stop> {
+        if gone == 0 {
+            return Ok(());
+        }
+        if of > 1 && gone == of as u64 {
+            let reason =
+                format!("all {of} requests for {} found nothing (404): is the path right?", self.table.name);
+            return Err(Stop::failed(reason, Some(format!("table {}", self.table.name))));
+        }
+        self.run.note(format!("{}: {gone} parents were deleted meanwhile and skipped", self.table.name));
+        Ok(())
+    }
+
+    /// Forgets the partitions of parents that are no more, so that the state does not grow for ever.
+    async fn forget_strangers(&self, state: &State, families: &[Family]) -> Result<(), Stop> {
+        let living: BTreeSet<&str> = families.iter().map(|family| family.partition.as_str()).collect();
+        let known = state.tables.get(&self.table.name).into_iter().flat_map(BTreeMap::keys);
+        let strangers = known.filter(|partition| !living.contains(partition.as_str()));
+        let entries: Vec<_> =
+            strangers.map(|partition| (self.table.name.clone(), partition.clone(), None)).collect();
+        if entries.is_empty() || self.silent || living.is_empty() {
+            return Ok(());
+        }
+        self.run.send(Op::Checkpoint(Checkpoint { entries })).await
+    }
+
+    fn end_of(&self, reading: Reading) -> TableEnd {
+        let mut doubts = Vec::new();
+        if reading.unsettled {
+            doubts.push(format!(
+                "{}: rows moved between pages in every reading, so some may be missing",
+                self.table.name
+            ));
+        }
+        TableEnd { doubts, parents: reading.parents }
+    }
+
+    /// Says that the table was read to its end, unless that is doubtful.
+    async fn finish(&self, end: &TableEnd, sweep: Option<Sweep>) -> Result<(), Stop> {
+        if self.silent || !end.doubts.is_empty() {
+            return Ok(());
+        }
+        self.run.send(Op::Finish { table: self.table.name.clone(), sweep }).await
+    }
+
+    async fn remember<T: serde::Serialize>(&self, partition: &str, state: &T) -> Result<(), Stop> {
+        if self.silent {
+            return Ok(());
+        }
+        let state = serde_json::to_value(state).unwrap_or(Value::Null);
+        let entries = vec![(self.table.name.clone(), partition.to_owned(), Some(state))];
+        self.run.send(Op::Checkpoint(Checkpoint { entries })).await
+    }
+
+    /// What an earlier run left; what cannot be read any more is as good as nothing, and everything is read again.
+    fn remembered<T: DeserializeOwned>(&self, state: &State, partition: &str) -> Option<T> {
+        let value = state.tables.get(&self.table.name)?.get(partition)?;
+        let read = serde_json::from_value(value.clone());
+        if read.is_err() {
+            self.run.note(format!(
+                "{}: the stored cursor is not understood, so all is read again",
+                self.table.name
+            ));
+        }
+        read.ok()
+    }
+
+    fn too_wide(&self, reading: &Reading) -> Result<(), Stop> {
+        if reading.too_wide {
+            let reason = "the source calls this too much, and the table has no window to halve";
+            return Err(Stop::failed(reason, Some(format!("table {}", self.table.name))));
+        }
+        Ok(())
+    }
+
+    fn no_start(&self) -> Stop {
+        let reason = format!("table {}: the configuration gives no day to start at", self.table.name);
+        Stop::failed(reason, None)
+    }
+}
+
+impl TableEnd {
+    fn join(&mut self, other: TableEnd) {
+        for doubt in other.doubts {
+            if !self.doubts.contains(&doubt) {
+                self.doubts.push(doubt);
+            }
+        }
+        self.parents.extend(other.parents);
+    }
+}
+
+/// The reading of one parent's children.
+type Child<'a> = Pin<Box<dyn Future<Output = Result<Reading, Stop>> + Send + 'a>>;
+
+/// The children of one parent row.
+struct Family {
+    partition: String,
+    row: BTreeMap<String, String>,
+    inherited: Vec<Cell>,
+}
+
+/// Remembers the place after each page, where rows come oldest first.
+struct Steps<'a> {
+    run: &'a TableRun<'a>,
+    partition: &'a str,
+    at: Option<Position>,
+    start: Option<Position>,
+    order: Order,
+}
+
+impl Watch for Steps<'_> {
+    async fn page_done(&self, newest: &Position) -> Result<(), Stop> {
+        if self.order != Order::Ascending {
+            return Ok(());
+        }
+        let at = match self.at.clone() {
+            Some(at) => at.later(newest.clone()),
+            None => newest.clone(),
+        };
+        let state = CursorState { at: Some(at), start: self.start.clone(), read_at: None };
+        self.run.remember(self.partition, &state).await
+    }
+}
+
+/// A parent that two pages held has its children read once.
+fn dedup(parents: &mut Vec<Vec<Cell>>) {
+    let mut seen = BTreeSet::new();
+    parents.retain(|row| {
+        seen.insert(
+            row.iter().map(|cell| cell.to_text().map(std::borrow::Cow::into_owned)).collect::<Vec<_>>(),
+        )
+    });
+}

@@ -1,0 +1,433 @@
+//! `[[table]]`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::{Keys, http, one_of, scalar, template_of, templates};
+use crate::domain::connector::{
+    ColumnRule, Cursor, Enabled, Key, Kind, Method, Nested, Order, Parent, Table, Window,
+};
+use crate::domain::cursor::Format;
+use crate::domain::naming;
+use crate::domain::op::Write;
+use crate::domain::paging::{Next, Page, PageKind};
+use crate::domain::template::Template;
+use crate::domain::window::{ChangeFilter, WindowEnd};
+
+/// The share of live rows that a complete pass may mark deleted, where the definition says nothing else. A source that
+/// answers with a short list by mistake is more likely than one that lost most of its rows.
+const MAX_SHARE: f64 = 0.5;
+
+/// A table and where things stand, for the checks that need the whole definition.
+pub(super) struct Placed {
+    pub(super) table: Table,
+    pub(super) at: usize,
+}
+
+pub(super) fn read(mut keys: Keys<'_, '_>, at: usize) -> Option<Placed> {
+    let name = keys.text("name");
+    match &name {
+        None => keys.wrong(at, "`name` of the table is missing"),
+        Some((name, at)) if naming::table_name(name) != *name || name.starts_with('_') => {
+            keys.wrong(
+                *at,
+                format!(
+                    "the table {name:?} must be named in lower snake case: {:?}",
+                    naming::table_name(name)
+                ),
+            );
+        }
+        Some(_) => {}
+    }
+    let path = match keys.text("path") {
+        Some((text, at)) => template_of(&mut keys, "path", &text, at),
+        None => {
+            keys.wrong(at, "`path` of the table is missing");
+            None
+        }
+    };
+    let columns = keys.table("columns").map(|(table, _)| columns(&mut keys, &table)).unwrap_or_default();
+    let writes = [("upsert", Write::Upsert), ("append", Write::Append), ("replace", Write::Replace)];
+    let write = one_of(&mut keys, "write", &writes).unwrap_or(Write::Upsert);
+    let key = key(&mut keys, at, write);
+    let parent = keys.table("parent").and_then(|(table, at)| parent(keys.inner(table), at));
+    let table = Table {
+        name: name.map(|(name, _)| name).unwrap_or_default(),
+        path: path.unwrap_or_default(),
+        method: one_of(&mut keys, "method", &[("GET", Method::Get), ("POST", Method::Post)])
+            .unwrap_or(Method::Get),
+        params: templates(&mut keys, "params"),
+        body: templates(&mut keys, "body"),
+        records: keys.texts("records").unwrap_or_else(|| vec![".".to_owned()]),
+        key,
+        page: page(&mut keys),
+        parent,
+        cursor: keys.table("cursor").and_then(|(table, at)| cursor(keys.inner(table), at, &columns)),
+        window: keys.table("window").and_then(|(table, at)| window(keys.inner(table), at)),
+        columns,
+        nested: one_of(&mut keys, "nested", &[("flatten", Nested::Flatten), ("json", Nested::Json)])
+            .unwrap_or(Nested::Flatten),
+        write,
+        snapshot: deletes(&mut keys),
+        freeze: one_of(&mut keys, "schema", &[("evolve", false), ("freeze", true)]).unwrap_or(false),
+        rules: http::table_rules(&mut keys),
+        enabled: enabled(&mut keys),
+    };
+    keys.finish();
+    Some(Placed { table, at })
+}
+
+fn key(keys: &mut Keys<'_, '_>, at: usize, write: Write) -> Vec<Key> {
+    let Some(value) = keys.value("key") else {
+        if write == Write::Upsert {
+            keys.wrong(at, "`key` is missing; a table without one needs write = \"append\" or \"replace\"");
+        }
+        return Vec::new();
+    };
+    let start = value.span().start;
+    let Some(items) = value.get_ref().as_array().filter(|items| !items.is_empty()) else {
+        keys.wrong(start, "`key` must be a list of columns such as [\"id\"]");
+        return Vec::new();
+    };
+    let mut key = Vec::new();
+    for item in items {
+        match item.get_ref() {
+            DeValue::String(name) => {
+                let column = naming::column_name(name);
+                key.push(Key { column, fallbacks: Vec::new(), show: None });
+            }
+            DeValue::Table(table) => key.extend(key_column(keys.inner(table.clone()), item.span().start)),
+            _ => keys.wrong(
+                item.span().start,
+                "a key column is a name, or { column = \"…\", or = [[\"prefix:\", \"field\"]] }",
+            ),
+        }
+    }
+    key
+}
+
+fn key_column(mut keys: Keys<'_, '_>, at: usize) -> Option<Key> {
+    let column = keys.text("column").map(|(name, _)| naming::column_name(&name));
+    if column.is_none() {
+        keys.wrong(at, "`column` is missing");
+    }
+    let fallbacks = keys.value("or").map(|value| {
+        let pairs = value.get_ref().as_array().into_iter().flatten();
+        let read: Option<Vec<_>> = pairs
+            .map(|pair| {
+                match pair.get_ref().as_array()?.iter().map(|i| i.get_ref().as_str()).collect::<Vec<_>>()[..]
+                {
+                    [Some(prefix), Some(field)] => Some((prefix.to_owned(), field.to_owned())),
+                    _ => None,
+                }
+            })
+            .collect();
+        read.unwrap_or_else(|| {
+            keys.wrong(
+                value.span().start,
+                "`or` must be a list of pairs such as [[\"phone:\", \"phone_number\"]]",
+            );
+            Vec::new()
+        })
+    });
+    let show = keys.text("show").map(|(name, _)| naming::column_name(&name));
+    keys.finish();
+    Some(Key { column: column?, fallbacks: fallbacks.unwrap_or_default(), show })
+}
+
+fn page(keys: &mut Keys<'_, '_>) -> Page {
+    let none = Page { kind: PageKind::None, size: None, total: None, pages: None, short_ends: false };
+    let Some((table, at)) = keys.table("page") else { return none };
+    let mut keys = keys.inner(table);
+    let kind = keys.text("kind").map(|(kind, _)| kind).unwrap_or_default();
+    let parameter = keys.text("at_param").map(|(name, _)| name);
+    let header = keys.text("header").map(|(name, _)| name.to_lowercase());
+    let path = keys.text("next").map(|(path, _)| path);
+    let column = keys.text("field").map(|(name, _)| naming::column_name(&name));
+    let first = keys.value("first").map(|value| {
+        let number = value.get_ref().as_integer().and_then(|n| n.as_str().parse::<u64>().ok());
+        number.unwrap_or_else(|| {
+            keys.wrong(value.span().start, "`first` must be a whole number");
+            1
+        })
+    });
+    let next = match (path, header) {
+        (Some(path), None) => Some(Next::Path(path)),
+        (None, Some(header)) if header == "link" => Some(Next::LinkHeader),
+        (None, Some(header)) => Some(Next::Header(header)),
+        _ => None,
+    };
+    let mut need = |what: &str, ok: bool| {
+        if !ok {
+            keys.wrong(at, format!("a page of kind {kind:?} needs {what}"));
+        }
+    };
+    let at_param = parameter.clone().unwrap_or_default();
+    let kind = match kind.as_str() {
+        "none" => PageKind::None,
+        "page" => {
+            need("`at_param`", parameter.is_some());
+            PageKind::Number { at: at_param, first: first.unwrap_or(1) }
+        }
+        "offset" => {
+            need("`at_param`", parameter.is_some());
+            PageKind::Offset { at: at_param }
+        }
+        "cursor" => {
+            need("`at_param` and either `next` or `header`", parameter.is_some() && next.is_some());
+            PageKind::Token { at: at_param, next: next.unwrap_or(Next::LinkHeader) }
+        }
+        "link" => {
+            need("either `next` or `header = \"link\"`", next.is_some());
+            PageKind::Link { next: next.unwrap_or(Next::LinkHeader) }
+        }
+        "keyset" => {
+            need("`at_param` and `field`", parameter.is_some() && column.is_some());
+            PageKind::Keyset { at: at_param, column: column.unwrap_or_default() }
+        }
+        other => {
+            keys.wrong(at, format!("`kind` of a page is {other:?}; it must be one of none, page, offset, cursor, link, keyset"));
+            PageKind::None
+        }
+    };
+    let size = keys.count("size").map(u64::from);
+    let size_param = keys.text("size_param").map(|(name, _)| name);
+    if size.is_some() != size_param.is_some() {
+        keys.wrong(at, "`size` and `size_param` belong together");
+    }
+    let page = Page {
+        kind,
+        size: size_param.zip(size),
+        total: keys.text("total").map(|(path, _)| path),
+        pages: keys.text("pages").map(|(path, _)| path),
+        short_ends: keys.flag("short_ends").unwrap_or(false),
+    };
+    keys.finish();
+    page
+}
+
+fn parent(mut keys: Keys<'_, '_>, at: usize) -> Option<Parent> {
+    let table = keys.text("table").map(|(name, _)| name);
+    let columns = keys.table("as").map(|(table, _)| {
+        let pairs = table.iter();
+        pairs
+            .filter_map(|(ours, theirs)| {
+                let theirs = naming::column_name(theirs.get_ref().as_str()?);
+                Some((naming::column_name(ours.get_ref()), theirs))
+            })
+            .collect::<BTreeMap<_, _>>()
+    });
+    if table.is_none() || columns.as_ref().is_none_or(BTreeMap::is_empty) {
+        keys.wrong(at, "`parent` needs `table` and `as`: { table = \"tests\", as = { test_id = \"id\" } }");
+    }
+    keys.finish();
+    Some(Parent { table: table?, columns: columns? })
+}
+
+fn cursor(mut keys: Keys<'_, '_>, at: usize, columns: &BTreeMap<String, ColumnRule>) -> Option<Cursor> {
+    let field = keys.text("field");
+    if field.is_none() {
+        keys.wrong(at, "`field` of the cursor is missing");
+    }
+    if let Some((name, at)) = &field
+        && columns.get(name) == Some(&ColumnRule::Drop)
+    {
+        keys.wrong(*at, format!("the cursor needs the column {name:?}, which `columns` drops"));
+    }
+    let format = match keys.text("format").map(|(format, _)| format).as_deref() {
+        None | Some("rfc3339") => Format::Rfc3339,
+        Some("epoch") => Format::EpochSeconds,
+        Some("epoch_ms") => Format::EpochMillis,
+        Some("date") => Format::Date,
+        Some("plain") => Format::Plain,
+        Some(letters) if letters.contains('%') => Format::Strftime(letters.to_owned()),
+        Some(other) => {
+            keys.wrong(at, format!("`format` is {other:?}; it must be rfc3339, epoch, epoch_ms, date, plain or strftime letters"));
+            Format::Plain
+        }
+    };
+    let orders = [("asc", Order::Ascending), ("desc", Order::Descending), ("unknown", Order::Unknown)];
+    let order = one_of(&mut keys, "order", &orders).unwrap_or(Order::Unknown);
+    let param = keys.text("param").map(|(name, _)| name);
+    if param.is_none() && order != Order::Descending {
+        keys.wrong(
+            at,
+            "a cursor without `param` can only stop at what is stored, which needs order = \"desc\"",
+        );
+    }
+    let cursor = Cursor {
+        column: field.map(|(name, _)| column_of(&name, columns)).unwrap_or_default(),
+        param,
+        format,
+        start: candidates(&mut keys, "start"),
+        lookback: keys.duration("lookback", Duration::ZERO).unwrap_or_default(),
+        order,
+    };
+    keys.finish();
+    Some(cursor)
+}
+
+/// The final column of a source field.
+fn column_of(source: &str, columns: &BTreeMap<String, ColumnRule>) -> String {
+    match columns.get(source) {
+        Some(ColumnRule::Keep { name: Some(name), .. }) => name.clone(),
+        _ => naming::column_name(source),
+    }
+}
+
+fn window(mut keys: Keys<'_, '_>, at: usize) -> Option<Window> {
+    let from = keys.text("from").map(|(name, _)| name);
+    let to = keys.text("to").map(|(name, _)| name);
+    let start = candidates(&mut keys, "start");
+    if from.is_none() || to.is_none() || start.is_empty() {
+        keys.wrong(at, "`window` needs `from`, `to` and `start`");
+    }
+    let ends = [("exclusive", WindowEnd::Exclusive), ("inclusive", WindowEnd::Inclusive)];
+    let zone = keys.text("tz").map_or_else(
+        || "UTC".to_owned(),
+        |(zone, at)| {
+            if jiff::tz::TimeZone::get(&zone).is_err() {
+                keys.wrong(at, format!("`tz` {zone:?} is no time zone that this machine knows"));
+            }
+            zone
+        },
+    );
+    let window = Window {
+        from: from.unwrap_or_default(),
+        to: to.unwrap_or_default(),
+        format: keys.text("format").map_or_else(|| "%Y-%m-%d".to_owned(), |(format, _)| format),
+        start,
+        step_days: days(&mut keys, "step", 1).unwrap_or(30),
+        end: one_of(&mut keys, "end", &ends).unwrap_or(WindowEnd::Exclusive),
+        lookback_days: days(&mut keys, "lookback", 0).unwrap_or(0),
+        ahead_days: days(&mut keys, "ahead", 0).unwrap_or(0),
+        halve_to_days: days(&mut keys, "halve_to", 1),
+        zone,
+        changes: keys.table("changes").and_then(|(table, at)| changes(keys.inner(table), at)),
+    };
+    keys.finish();
+    Some(window)
+}
+
+fn changes(mut keys: Keys<'_, '_>, at: usize) -> Option<ChangeFilter> {
+    let from = keys.text("from").map(|(name, _)| name);
+    if from.is_none() {
+        keys.wrong(at, "`from` is missing");
+    }
+    let filter = ChangeFilter {
+        from: from.unwrap_or_default(),
+        to: keys.text("to").map(|(name, _)| name),
+        lookback_days: days(&mut keys, "lookback", 0).unwrap_or(1),
+        step_days: days(&mut keys, "step", 1).unwrap_or(30),
+    };
+    keys.finish();
+    Some(filter)
+}
+
+/// A number of whole days, written `"30d"`.
+fn days(keys: &mut Keys<'_, '_>, key: &'static str, least: u32) -> Option<u32> {
+    let (text, at) = keys.text(key)?;
+    let days = text.strip_suffix('d').and_then(|n| n.parse().ok()).filter(|n| (least..=36_500).contains(n));
+    if days.is_none() {
+        keys.wrong(at, format!("`{key}` must be whole days such as \"30d\", at least {least}"));
+    }
+    days
+}
+
+/// One text with holes, or several of which the first that can be filled counts.
+fn candidates(keys: &mut Keys<'_, '_>, key: &'static str) -> Vec<Template> {
+    let Some(value) = keys.value(key) else { return Vec::new() };
+    let at = value.span().start;
+    let texts: Vec<Option<String>> = match value.get_ref().as_array() {
+        Some(items) => items.iter().map(|item| scalar(item.get_ref())).collect(),
+        None => vec![scalar(value.get_ref())],
+    };
+    let templates = texts.into_iter().map(|text| text.and_then(|text| template_of(keys, key, &text, at)));
+    let all: Vec<Option<Template>> = templates.collect();
+    if all.iter().any(Option::is_none) {
+        keys.wrong(at, format!("`{key}` must be a text or a list of texts"));
+    }
+    all.into_iter().flatten().collect()
+}
+
+fn columns<'a>(keys: &mut Keys<'_, 'a>, table: &DeTable<'a>) -> BTreeMap<String, ColumnRule> {
+    let mut out = BTreeMap::new();
+    for (name, value) in table {
+        let at = value.span().start;
+        let rule = match value.get_ref() {
+            DeValue::String(word) if word == "drop" => Some(ColumnRule::Drop),
+            DeValue::Table(rule) => Some(column(keys.inner(rule.clone()))),
+            _ => {
+                keys.wrong(
+                    at,
+                    format!(
+                        "the column `{}` must be \"drop\" or a table with name, type or from",
+                        name.get_ref()
+                    ),
+                );
+                None
+            }
+        };
+        out.extend(rule.map(|rule| (name.get_ref().to_string(), rule)));
+    }
+    out
+}
+
+fn column(mut keys: Keys<'_, '_>) -> ColumnRule {
+    let kinds = [
+        ("boolean", Kind::Boolean),
+        ("bigint", Kind::Bigint),
+        ("double", Kind::Double),
+        ("decimal", Kind::Decimal),
+        ("date", Kind::Date),
+        ("timestamp", Kind::Timestamp),
+        ("epoch", Kind::EpochSeconds),
+        ("epoch_ms", Kind::EpochMillis),
+        ("text", Kind::Text),
+        ("json", Kind::Json),
+    ];
+    let rule = ColumnRule::Keep {
+        name: keys.text("name").map(|(name, _)| naming::column_name(&name)),
+        kind: one_of(&mut keys, "type", &kinds),
+        from: keys.text("from").map(|(field, _)| field),
+    };
+    keys.finish();
+    rule
+}
+
+fn deletes(keys: &mut Keys<'_, '_>) -> Option<f64> {
+    let snapshot = one_of(keys, "deletes", &[("keep", false), ("snapshot", true)]).unwrap_or(false);
+    let share = keys.value("max_share").map(|value| {
+        let share = scalar(value.get_ref())
+            .and_then(|text| text.parse::<f64>().ok())
+            .filter(|s| (0.0..=1.0).contains(s));
+        share.unwrap_or_else(|| {
+            keys.wrong(value.span().start, "`max_share` must be between 0 and 1");
+            MAX_SHARE
+        })
+    });
+    snapshot.then(|| share.unwrap_or(MAX_SHARE))
+}
+
+fn enabled(keys: &mut Keys<'_, '_>) -> Enabled {
+    let Some(value) = keys.value("enabled") else { return Enabled::Fixed(true) };
+    let at = value.span().start;
+    match value.get_ref() {
+        DeValue::Boolean(yes) => Enabled::Fixed(*yes),
+        DeValue::Table(table) => {
+            let mut keys = keys.inner(table.clone());
+            let (list, has) = (keys.text("list"), keys.text("has"));
+            keys.finish();
+            match list.zip(has) {
+                Some(((list, _), (has, _))) => Enabled::Listed { list, has },
+                None => Enabled::Fixed(true),
+            }
+        }
+        _ => {
+            keys.wrong(at, "`enabled` must be true, false, or { list = \"…\", has = \"…\" }");
+            Enabled::Fixed(true)
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What a person gets to read about a definition.
+
+use super::*;
+use crate::domain::connector::{Auth, Kind};
+
+fn mistakes(text: &str) -> Vec<String> {
+    match read_one("acme.toml", text, &BTreeMap::new()) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
+    }
+}
+
+const MINIMAL: &str = r#"
+format = 1
+[connector]
+name = "acme"
+base_url = "https://api.acme.test"
+[[table]]
+name = "things"
+path = "/things"
+key = ["id"]
+"#;
+
+/// The connectors that ship, and the example beside them, hold no mistake.
+#[test]
+fn shipped_definitions_are_right() {
+    let example = include_str!("../../../connectors/example.toml").to_owned();
+    let all = read_all(&[("example.toml".into(), example)])
+        .map_err(|m| m.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let names: Vec<String> = all.unwrap().into_iter().map(|d| d.name).collect();
+    assert_eq!(names, ["acme", "people_ai", "sensource", "statuscake"]);
+}
+
+/// What a definition leaves out has a default, and the tables are named as the program's seeds name them.
+#[test]
+fn reads_tables() {
+    assert_eq!(mistakes(MINIMAL), Vec::<String>::new());
+    let built_in = read_all(&[]).unwrap();
+    let tables = |name: &str| {
+        let definition = built_in.iter().find(|d| d.name == name).unwrap();
+        let one = |table: &crate::domain::connector::Table| {
+            let shape = table.declared_shape();
+            format!("{} ({})", shape.table, shape.key.join(", "))
+        };
+        definition.tables.iter().map(one).collect::<Vec<_>>().join(" · ")
+    };
+    insta::assert_snapshot!(tables("statuscake"), @"uptime_test (id) · uptime_test_history (test_id, created_at, location) · uptime_test_period (test_id, created_at) · uptime_test_alert (test_id, triggered_at, status)");
+    insta::assert_snapshot!(tables("sensource"), @"traffic (zone_id, record_date_hour_1) · occupancy (space_id, record_date_hour_1) · location (location_id) · site (site_id) · zone (zone_id) · space (space_id) · sensor (sensor_id)");
+    insta::assert_snapshot!(tables("people_ai"), @"activity (uid) · participants (uid, email)");
+}
+
+/// Every mistake of a file comes out at once, with its place and with what would be right.
+#[test]
+fn tells_every_mistake_at_once() {
+    let text = r#"format = 1
+[connector]
+name = "Acme Inc"
+base_url = "https://api.acme.test/${config.region}"
+evry = "15m"
+[config]
+api_key = { type = "sekret" }
+[http]
+rate = "fast"
+rules = [{ status = 9000, then = "panic" }]
+[[table]]
+name = "things"
+path = "/things/{thing_id}"
+page = { kind = "ofset" }
+columns = { a = "dorp", id = { tpye = "text" } }
+[[table]]
+name = "things"
+path = "/x"
+key = ["id"]
+parent = { table = "nobody", as = { a = "b" } }
+enabled = { list = "lists", has = "x" }
+cursor = { field = "at", order = "asc" }
+"#;
+    insta::assert_snapshot!(mistakes(text).join("\n"), @r#"
+    acme.toml:3:8: `name` must be a-z, 0-9 and _, begin with a letter and have at most 40 characters; "Acme Inc" is not
+    acme.toml:4:35: ${config.region} is not in [config]; known there: api_key
+    acme.toml:5:1: unknown key `evry`; known here: name, extends, base_url, check, every, arrays
+    acme.toml:7:20: `type` is "sekret"; it must be one of secret, string, integer, boolean, date, list
+    acme.toml:9:8: `rate` must be a text such as "5/s" or "60/m", or a list of such
+    acme.toml:10:10: `status` must be an HTTP status, 100 to 599
+    acme.toml:10:34: `then` is "panic"; it must be one of empty, skip, retry, fail, halve
+    acme.toml:11:1: `key` is missing; a table without one needs write = "append" or "replace"
+    acme.toml:11:1: table things: `{thing_id}` is not among the columns that `parent.as` brings
+    acme.toml:14:8: `kind` of a page is "ofset"; it must be one of none, page, offset, cursor, link, keyset
+    acme.toml:15:17: the column `a` must be "drop" or a table with name, type or from
+    acme.toml:15:32: unknown key `tpye`; known here: name, type, from
+    acme.toml:16:1: there are two tables "things"
+    acme.toml:16:1: table things: its parent "nobody" is not a table here
+    acme.toml:16:1: table things: `enabled.list` names "lists", which is no list in [config]
+    acme.toml:22:10: a cursor without `param` can only stop at what is stored, which needs order = "desc"
+    "#);
+}
+
+/// A second account of a source takes everything over but its name.
+#[test]
+fn extends_another() {
+    let eu = "format = 1\n[connector]\nname = \"statuscake_eu\"\nextends = \"statuscake\"\n";
+    let all = read_all(&[("eu.toml".into(), eu.into())]).unwrap();
+    let find = |name: &str| all.iter().find(|d| d.name == name).unwrap();
+    assert_eq!(find("statuscake_eu").tables, find("statuscake").tables);
+    assert_eq!(find("statuscake_eu").base_url, find("statuscake").base_url);
+    let bad = "format = 1\n[connector]\nname = \"x\"\nextends = \"nobody\"\n";
+    let text = read_all(&[("x.toml".into(), bad.into())]).unwrap_err()[0].to_string();
+    assert_eq!(text, "x.toml:4:11: `extends` names \"nobody\", which is no other connector");
+}
+
+/// The name of our own database is not to be had, nor is one that is taken.
+#[test]
+fn refuses_names() {
+    let reserved = MINIMAL.replace("acme\"", "monitor\"");
+    assert_eq!(
+        mistakes(&reserved),
+        ["acme.toml:4:8: the name `monitor` is reserved for the program's own database"]
+    );
+    let twice = [("a.toml".to_owned(), MINIMAL.to_owned()), ("b.toml".to_owned(), MINIMAL.to_owned())];
+    assert_eq!(
+        read_all(&twice).unwrap_err()[0].to_string(),
+        "b.toml: the name `acme` is taken by a.toml; names must be unique"
+    );
+}
+
+/// A file of a built-in connector's name replaces it.
+#[test]
+fn replaces_by_name() {
+    let own = MINIMAL.replace("\"acme\"", "\"statuscake\"");
+    let all = read_all(&[("mine.toml".into(), own)]).unwrap();
+    let statuscake = all.iter().find(|d| d.name == "statuscake").unwrap();
+    assert_eq!((statuscake.tables.len(), statuscake.auth == Auth::None), (1, true));
+}
+
+/// Declared columns have their types before any row was seen.
+#[test]
+fn declares_shapes() {
+    let all = read_all(&[]).unwrap();
+    let people = all.iter().find(|d| d.name == "people_ai").unwrap();
+    let shape = people.table("activity").unwrap().declared_shape();
+    let column = |name: &str| shape.columns.iter().find(|c| c.name == name).map(|c| c.kind);
+    assert_eq!(column("activity_timestamp"), Some(Kind::EpochMillis.column_type()));
+    assert_eq!((column("api_subject").is_some(), column("subject")), (true, None));
+}

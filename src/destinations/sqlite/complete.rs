@@ -1,0 +1,161 @@
+//! What happens when a table was read to its end: rows that are gone are marked, or the rows of a table replaced.
+
+use rusqlite::Connection;
+
+use super::file::quoted;
+use super::rows::{differs, seen, staging};
+use super::table::{DELETED, SYNCED, list};
+use crate::domain::cell::ColumnType;
+use crate::domain::op::{Sweep, TableShape, Tally};
+
+/// Makes the temporary table for the keys of this run. Its columns have no types: values are kept as stored.
+pub(super) fn remember_keys(db: &Connection, shape: &TableShape) -> Result<(), rusqlite::Error> {
+    let (name, key) = (seen(&shape.table), list(&shape.key));
+    db.execute_batch(&format!("CREATE TABLE IF NOT EXISTS {name} ({key}, PRIMARY KEY ({key})) WITHOUT ROWID"))
+}
+
+/// Makes the temporary table for the rows that will replace a table's, or adds the columns it lacks.
+pub(super) fn stage(db: &Connection, shape: &TableShape) -> Result<(), rusqlite::Error> {
+    let name = staging(&shape.table);
+    let key =
+        if shape.key.is_empty() { String::new() } else { format!(", PRIMARY KEY ({})", list(&shape.key)) };
+    let columns = list(&columns(shape));
+    db.execute_batch(&format!("CREATE TABLE IF NOT EXISTS {name} ({columns}, {SYNCED}, {DELETED}{key})"))?;
+    let there: Vec<String> = db
+        .prepare("SELECT name FROM pragma_table_info(?, 'temp')")?
+        .query_map([format!("staging {}", shape.table)], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for column in self::columns(shape).iter().filter(|column| !there.contains(column)) {
+        db.execute_batch(&format!("ALTER TABLE {name} ADD COLUMN {}", quoted(column)))?;
+    }
+    Ok(())
+}
+
+/// Converts what the temporary tables hold, as the table itself was converted.
+pub(super) fn convert(
+    db: &Connection,
+    shape: &TableShape,
+    converted: &[(String, String)],
+    sweeping: bool,
+    staged: bool,
+) -> Result<(), rusqlite::Error> {
+    for (column, expression) in converted {
+        let set = format!("SET {} = {expression}", quoted(column));
+        if sweeping && shape.key.contains(column) {
+            db.execute_batch(&format!("UPDATE {} {set}", seen(&shape.table)))?;
+        }
+        if staged {
+            db.execute_batch(&format!("UPDATE {} {set}", staging(&shape.table)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Drops the temporary tables of a run.
+pub(super) fn forget(db: &Connection, table: &str) -> Result<(), rusqlite::Error> {
+    db.execute_batch(&format!(
+        "DROP TABLE IF EXISTS {}; DROP TABLE IF EXISTS {}",
+        seen(table),
+        staging(table)
+    ))
+}
+
+/// Marks the rows that this run did not send; `Err` says why nothing was marked.
+pub(super) fn sweep(
+    db: &Connection,
+    shape: &TableShape,
+    sweep: Sweep,
+    now: &str,
+    tally: &mut Tally,
+) -> Result<Result<(), String>, rusqlite::Error> {
+    if tally.rejected > 0 {
+        let reason = "no row was marked deleted, because rows were rejected that may be the missing ones";
+        return Ok(Err(reason.to_owned()));
+    }
+    remember_keys(db, shape)?;
+    let table = quoted(&shape.table);
+    let keys: Vec<_> = shape.key.iter().map(|key| format!("s.{0} = {table}.{0}", quoted(key))).collect();
+    let gone = format!(
+        "{DELETED} IS NULL AND NOT EXISTS (SELECT 1 FROM {} s WHERE {})",
+        seen(&shape.table),
+        keys.join(" AND ")
+    );
+    let count = |sql: String| db.query_row(&sql, [], |row| row.get::<_, i64>(0));
+    let live = count(format!("SELECT count(*) FROM {table} WHERE {DELETED} IS NULL"))?;
+    let missing = count(format!("SELECT count(*) FROM {table} WHERE {gone}"))?;
+    #[allow(clippy::cast_precision_loss)]
+    let share = missing as f64 / (live as f64).max(1.0);
+    if share > sweep.max_share {
+        return Ok(Err(format!(
+            "{missing} of {live} rows are missing at the source, more than the {} % that one run may mark deleted: none was",
+            sweep.max_share * 100.0
+        )));
+    }
+    let marked =
+        db.execute(&format!("UPDATE {table} SET {DELETED} = ?1, {SYNCED} = ?1 WHERE {gone}"), [now])?;
+    tally.deleted += marked as u64;
+    Ok(Ok(()))
+}
+
+/// Puts the staged rows in the place of the table's; rows that are the same stay as they are.
+pub(super) fn replace(db: &Connection, shape: &TableShape, tally: &mut Tally) -> Result<(), rusqlite::Error> {
+    stage(db, shape)?;
+    let (table, staged) = (quoted(&shape.table), staging(&shape.table));
+    let mut names = columns(shape);
+    names.push(SYNCED.to_owned());
+    let all = list(&names);
+    names.pop();
+    let fresh: i64 = db.query_row(&format!("SELECT count(*) FROM {staged}"), [], |row| row.get(0))?;
+    let fresh = u64::try_from(fresh).unwrap_or(0);
+    // Until now they were counted as they came in.
+    tally.inserted = tally.inserted.saturating_sub(fresh);
+    if shape.key.is_empty() {
+        tally.deleted += db.execute(&format!("DELETE FROM {table}"), [])? as u64;
+        tally.inserted +=
+            db.execute(&format!("INSERT INTO {table} ({all}) SELECT {all} FROM {staged}"), [])? as u64;
+        return Ok(());
+    }
+    let same_key = |left: &str, right: &str| {
+        let pairs = shape.key.iter().map(|key| format!("{left}.{0} = {right}.{0}", quoted(key)));
+        pairs.collect::<Vec<_>>().join(" AND ")
+    };
+    let deleted = db.execute(
+        &format!(
+            "DELETE FROM {table} WHERE NOT EXISTS (SELECT 1 FROM {staged} s WHERE {})",
+            same_key("s", &table)
+        ),
+        [],
+    )?;
+    let inserted = db.execute(
+        &format!(
+            "INSERT INTO {table} ({all}) SELECT {all} FROM {staged} WHERE true ON CONFLICT ({}) DO NOTHING",
+            list(&shape.key)
+        ),
+        [],
+    )?;
+    let set = names.iter().filter(|name| !shape.key.contains(name)).map(|name| quoted(name));
+    let sets: Vec<_> =
+        set.clone().chain([SYNCED.to_owned()]).map(|name| format!("{name} = s.{name}")).collect();
+    let pairs = set.map(|name| (format!("{table}.{name}"), format!("s.{name}")));
+    let pairs = pairs.chain([(format!("{table}.{DELETED}"), "NULL".to_owned())]);
+    let updated = db.execute(
+        &format!(
+            "UPDATE {table} SET {}, {DELETED} = NULL FROM {staged} s WHERE {} AND ({})",
+            sets.join(", "),
+            same_key("s", &table),
+            differs(pairs)
+        ),
+        [],
+    )?;
+    let (deleted, inserted, updated) = (deleted as u64, inserted as u64, updated as u64);
+    tally.deleted += deleted;
+    tally.inserted += inserted;
+    tally.updated += updated;
+    tally.unchanged += fresh.saturating_sub(inserted + updated);
+    Ok(())
+}
+
+fn columns(shape: &TableShape) -> Vec<String> {
+    let known = shape.columns.iter().filter(|column| column.kind != ColumnType::Unknown);
+    known.map(|column| column.name.clone()).collect()
+}

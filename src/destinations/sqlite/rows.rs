@@ -1,0 +1,273 @@
+//! Rows of one table into SQLite: converted to the stored types, sorted by key, and written only if they changed.
+//!
+//! Sorting a large batch by key keeps the writes to the key's tree close together, and brings rows of one key side
+//! by side, so that only the last is written. Start at [`Target::write`].
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{CachedStatement, Connection};
+
+use super::file::quoted;
+use super::table::{DELETED, SYNCED, Trouble, list, refuse};
+use crate::domain::cell::{Cell, ColumnType};
+use crate::domain::op::{Rows, TableShape, Tally, Write};
+
+/// A table to write to, with its statements in words.
+#[derive(Debug)]
+pub(super) struct Target {
+    table: String,
+    /// The stored columns in the order of the statements' parameters.
+    columns: Vec<(String, ColumnType)>,
+    /// Which of the columns are the key.
+    key: Vec<usize>,
+    insert: String,
+    update: Option<String>,
+    remember: Option<String>,
+}
+
+/// The name of the temporary table that holds the keys seen in this run.
+pub(super) fn seen(table: &str) -> String {
+    format!("temp.{}", quoted(&format!("seen {table}")))
+}
+
+/// The name of the temporary table that gathers the rows which replace a table's.
+pub(super) fn staging(table: &str) -> String {
+    format!("temp.{}", quoted(&format!("staging {table}")))
+}
+
+/// "Any of these columns differs", as SQL.
+pub(super) fn differs(pairs: impl Iterator<Item = (String, String)>) -> String {
+    pairs.map(|(stored, new)| format!("{stored} IS NOT {new}")).collect::<Vec<_>>().join(" OR ")
+}
+
+impl Target {
+    /// The statements for a table as stored. With `sweeping`, the key of every row is remembered.
+    pub(super) fn new(shape: &TableShape, sweeping: bool) -> Self {
+        let columns: Vec<_> = shape
+            .columns
+            .iter()
+            .filter(|column| column.kind != ColumnType::Unknown)
+            .map(|column| (column.name.clone(), column.kind))
+            .collect();
+        let at = |name: &String| columns.iter().position(|(column, _)| column == name);
+        let key: Vec<usize> = shape.key.iter().filter_map(at).collect();
+        let name = match shape.write {
+            Write::Replace => staging(&shape.table),
+            Write::Upsert | Write::Append => quoted(&shape.table),
+        };
+        let names: Vec<String> = columns.iter().map(|(name, _)| quoted(name)).collect();
+        let places: Vec<String> = (1..=columns.len() + 1).map(|i| format!("?{i}")).collect();
+        let mut insert =
+            format!("INSERT INTO {name} ({}, {SYNCED}) VALUES ({})", names.join(", "), places.join(", "));
+        let mut update = None;
+        if !key.is_empty() {
+            insert.push_str(&format!(" ON CONFLICT ({}) DO NOTHING", list(&shape.key)));
+            let is_key = |i: &usize| key.contains(i);
+            let set: Vec<_> = (0..columns.len()).filter(|i| !is_key(i)).collect();
+            let sets = set.iter().map(|i| format!("{} = ?{}", names[*i], i + 1));
+            let sets =
+                sets.chain([format!("{SYNCED} = ?{}", columns.len() + 1), format!("{DELETED} = NULL")]);
+            let keys: Vec<_> = key.iter().map(|i| format!("{} = ?{}", names[*i], i + 1)).collect();
+            let pairs = set.iter().map(|i| (names[*i].clone(), format!("?{}", i + 1)));
+            let pairs = pairs.chain([(DELETED.to_owned(), "NULL".to_owned())]);
+            update = Some(format!(
+                "UPDATE {name} SET {} WHERE {} AND ({})",
+                sets.collect::<Vec<_>>().join(", "),
+                keys.join(" AND "),
+                differs(pairs)
+            ));
+        }
+        let remember = (sweeping && !key.is_empty()).then(|| {
+            let places: Vec<_> = (1..=key.len()).map(|i| format!("?{i}")).collect();
+            format!("INSERT OR IGNORE INTO {} VALUES ({})", seen(&shape.table), places.join(", "))
+        });
+        Self { table: shape.table.clone(), columns, key, insert, update, remember }
+    }
+
+    /// Writes gathered rows of this table, in order; counts what became of each.
+    pub(super) fn write(
+        &self,
+        db: &Connection,
+        batches: &[&Rows],
+        synced: &str,
+        replacing: bool,
+        tally: &mut Tally,
+    ) -> Result<(), Trouble> {
+        let rows: Vec<Incoming<'_>> = batches.iter().flat_map(|rows| self.incoming(rows)).collect();
+        tally.seen += rows.len() as u64;
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        if !self.key.is_empty() {
+            order.sort_by(|&a, &b| self.by_key(&rows[a], &rows[b]));
+        }
+        let mut insert = db.prepare_cached(&self.insert)?;
+        let mut update = self.update.as_deref().map(|sql| db.prepare_cached(sql)).transpose()?;
+        let mut remember = self.remember.as_deref().map(|sql| db.prepare_cached(sql)).transpose()?;
+        for (i, &at) in order.iter().enumerate() {
+            let row = &rows[at];
+            let next = order.get(i + 1).map(|&next| &rows[next]);
+            if !self.key.is_empty() && next.is_some_and(|next| self.by_key(row, next) == Ordering::Equal) {
+                tally.duplicate += 1;
+                continue;
+            }
+            if let Some(remember) = &mut remember {
+                for (place, &column) in self.key.iter().enumerate() {
+                    remember.raw_bind_parameter(place + 1, self.value(row, column)?)?;
+                }
+                remember.raw_execute()?;
+            }
+            if self.execute(&mut insert, row, synced)? > 0 {
+                tally.inserted += 1;
+                continue;
+            }
+            let changed = match &mut update {
+                Some(update) => self.execute(update, row, synced)?,
+                None => 0,
+            };
+            match (replacing, changed) {
+                (true, _) => tally.duplicate += 1,
+                (false, 0) => tally.unchanged += 1,
+                (false, _) => tally.updated += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn execute(
+        &self,
+        statement: &mut CachedStatement<'_>,
+        row: &Incoming<'_>,
+        synced: &str,
+    ) -> Result<usize, Trouble> {
+        for column in 0..self.columns.len() {
+            statement.raw_bind_parameter(column + 1, self.value(row, column)?)?;
+        }
+        statement.raw_bind_parameter(self.columns.len() + 1, synced)?;
+        Ok(statement.raw_execute()?)
+    }
+
+    fn incoming<'r>(&self, rows: &'r Rows) -> impl Iterator<Item = Incoming<'r>> + use<'r> {
+        let places: Vec<Option<usize>> = self
+            .columns
+            .iter()
+            .map(|(name, _)| rows.shape.columns.iter().position(|column| column.name == *name))
+            .collect();
+        let places: Arc<[Option<usize>]> = places.into();
+        rows.rows.iter().map(move |cells| Incoming { cells, places: Arc::clone(&places) })
+    }
+
+    fn value<'r>(&self, row: &'r Incoming<'_>, column: usize) -> Result<ToSqlOutput<'r>, Trouble> {
+        let Some((name, kind)) = self.columns.get(column) else { return Ok(NULL) };
+        let cell = row.cell(column);
+        stored(cell, *kind).ok_or_else(|| {
+            let reason =
+                format!("a {:?} value came for column {name}, which is {kind:?}", cell.column_type());
+            refuse(&self.table, reason)
+        })
+    }
+
+    fn by_key(&self, a: &Incoming<'_>, b: &Incoming<'_>) -> Ordering {
+        self.key
+            .iter()
+            .map(|&column| {
+                let kind = self.columns.get(column).map_or(ColumnType::Text, |(_, kind)| *kind);
+                compare(a.cell(column), b.cell(column), kind)
+            })
+            .find(|order| *order != Ordering::Equal)
+            .unwrap_or(Ordering::Equal)
+    }
+}
+
+/// A row, and where its cells are.
+struct Incoming<'r> {
+    cells: &'r [Cell],
+    places: Arc<[Option<usize>]>,
+}
+
+impl Incoming<'_> {
+    /// The cell for a stored column: a column the row does not know is null.
+    fn cell(&self, column: usize) -> &Cell {
+        let place = self.places.get(column).copied().flatten();
+        place.and_then(|place| self.cells.get(place)).unwrap_or(&Cell::Null)
+    }
+}
+
+const NULL: ToSqlOutput<'static> = ToSqlOutput::Owned(Value::Null);
+
+/// A cell as it is stored in a column of a type that holds it; `None` if the type does not.
+fn stored(cell: &Cell, kind: ColumnType) -> Option<ToSqlOutput<'_>> {
+    use ColumnType as T;
+    let integer = |value: i64| Some(ToSqlOutput::Owned(Value::Integer(value)));
+    let real = |value: f64| Some(ToSqlOutput::Owned(Value::Real(value)));
+    match (kind, cell) {
+        (_, Cell::Null) => Some(NULL),
+        (T::Text, cell) => as_text(cell),
+        (T::Boolean | T::Bigint, Cell::Bool(value)) => integer((*value).into()),
+        (T::Bigint, Cell::Int(value)) => integer(*value),
+        (T::Double, Cell::Bool(value)) => real(f64::from(u8::from(*value))),
+        (T::Double, Cell::Int(value)) => double_of(*value).and_then(real),
+        (T::Double, Cell::Double(value)) => real(*value),
+        (T::Decimal, Cell::Bool(value)) => as_owned(u8::from(*value).to_string()),
+        (T::Decimal, Cell::Int(_) | Cell::Double(_) | Cell::Decimal(_)) => as_text(cell),
+        (T::Date, Cell::Date(_)) | (T::Timestamp, Cell::Timestamp(_)) | (T::Json, Cell::Json(_)) => {
+            as_text(cell)
+        }
+        (T::Timestamp, Cell::Date(day)) => as_owned(format!("{day} 00:00:00")),
+        _ => None,
+    }
+}
+
+fn as_text(cell: &Cell) -> Option<ToSqlOutput<'_>> {
+    Some(match cell.to_text()? {
+        std::borrow::Cow::Borrowed(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+        std::borrow::Cow::Owned(text) => ToSqlOutput::Owned(Value::Text(text)),
+    })
+}
+
+fn as_owned(text: String) -> Option<ToSqlOutput<'static>> {
+    Some(ToSqlOutput::Owned(Value::Text(text)))
+}
+
+/// The double that is this integer, if there is one.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+fn double_of(value: i64) -> Option<f64> {
+    let double = value as f64;
+    (value.unsigned_abs() <= 1 << 53).then_some(double)
+}
+
+/// The order of two values in a column's tree; equal exactly if they are stored alike.
+fn compare(a: &Cell, b: &Cell, kind: ColumnType) -> Ordering {
+    match kind {
+        ColumnType::Boolean | ColumnType::Bigint => integer_of(a).cmp(&integer_of(b)),
+        ColumnType::Double => real_of(a).total_cmp(&real_of(b)),
+        ColumnType::Timestamp => instant_of(a).cmp(&instant_of(b)),
+        _ => a.to_text().cmp(&b.to_text()),
+    }
+}
+
+fn integer_of(cell: &Cell) -> Option<i64> {
+    match cell {
+        Cell::Bool(value) => Some((*value).into()),
+        Cell::Int(value) => Some(*value),
+        _ => None,
+    }
+}
+
+fn real_of(cell: &Cell) -> f64 {
+    let value = match cell {
+        Cell::Double(value) => *value,
+        cell => integer_of(cell).and_then(double_of).unwrap_or(f64::NAN),
+    };
+    // SQLite has one zero.
+    value + 0.0
+}
+
+fn instant_of(cell: &Cell) -> Option<jiff::Timestamp> {
+    match cell {
+        Cell::Timestamp(value) => Some(*value),
+        Cell::Date(day) => day.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp()),
+        _ => None,
+    }
+}

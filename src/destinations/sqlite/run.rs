@@ -1,0 +1,365 @@
+//! One run under way: what it has gathered, what it has counted, and which tables it writes to.
+//!
+//! Counts follow the transactions: those of one that was rolled back are forgotten with its rows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::time::Instant;
+
+use rusqlite::Connection;
+
+use super::rows::Target;
+use super::table::{self, Trouble, refuse};
+use super::{complete, ledger};
+use crate::destinations::{Account, Begin, DestinationError, Outcome, Report};
+use crate::domain::cell::Cell;
+use crate::domain::op::{Checkpoint, End, Rejected, Rows, Sweep, TableShape, Tally, Write};
+
+/// Rows gathered for one transaction. Larger ones are faster still, but hold more memory and lose more to a crash.
+const COMMIT_ROWS: usize = 10_000;
+
+/// Rows after which a transaction no longer waits for a checkpoint: the log must not grow without end.
+const MOST_ROWS: usize = 50_000;
+
+/// Text gathered for one transaction, in bytes: the same bound for rows that are large.
+const COMMIT_BYTES: usize = 16 * 1024 * 1024;
+
+pub(super) struct Running {
+    pub(super) number: i64,
+    /// When the oldest op that is not yet committed came.
+    pub(super) waiting_since: Option<Instant>,
+    begin: Begin,
+    synced: String,
+    /// Held as long as the run.
+    _lock: File,
+    stored: BTreeMap<String, TableShape>,
+    tables: HashMap<String, Table>,
+    gathered: Vec<Rows>,
+    gathered_rows: usize,
+    gathered_bytes: usize,
+    /// Rows written in the open transaction.
+    written_rows: usize,
+    /// Appended rows came that no checkpoint covers yet.
+    pub(super) uncovered: bool,
+    rejected: Vec<Rejected>,
+    checkpoints: Vec<Checkpoint>,
+    /// Checkpoints of tables that are being replaced: nothing of them is stored before their end.
+    held: BTreeMap<String, Checkpoint>,
+    tallies: BTreeMap<String, Tally>,
+    committed: BTreeMap<String, Tally>,
+    notes: Vec<String>,
+    /// Why something is missing though nothing failed.
+    doubts: Vec<String>,
+}
+
+/// A table this run writes to.
+struct Table {
+    shape: TableShape,
+    target: Target,
+    /// A replaced table whose rows are staged and not yet in place.
+    staged: bool,
+}
+
+/// The end of a run, ready for the ledger.
+pub(super) struct Closing {
+    pub(super) report: Report,
+    outcome: Outcome,
+}
+
+impl Running {
+    pub(super) fn open(db: &Connection, begin: Begin, lock: File) -> Result<Self, Trouble> {
+        let number = ledger::open_run(db, begin.started)?;
+        for table in table::dropped(db)? {
+            ledger::forget(db, &table)?;
+            db.execute("DELETE FROM _tables WHERE name = ?", [&table])?;
+        }
+        for table in &begin.full_refresh {
+            ledger::forget(db, table)?;
+        }
+        Ok(Self {
+            number,
+            waiting_since: None,
+            synced: ledger::text_of(begin.started),
+            begin,
+            _lock: lock,
+            stored: table::all(db)?,
+            tables: HashMap::new(),
+            gathered: Vec::new(),
+            gathered_rows: 0,
+            gathered_bytes: 0,
+            written_rows: 0,
+            uncovered: false,
+            rejected: Vec::new(),
+            checkpoints: Vec::new(),
+            held: BTreeMap::new(),
+            tallies: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            notes: Vec::new(),
+            doubts: Vec::new(),
+        })
+    }
+
+    pub(super) fn gather(&mut self, rows: Rows) {
+        self.uncovered |= rows.shape.write == Write::Append;
+        self.gathered_bytes += rows.rows.iter().flatten().map(Cell::text_len).sum::<usize>();
+        self.gathered_rows += rows.rows.len();
+        self.gathered.push(rows);
+    }
+
+    /// Whether enough has gathered for a commit.
+    pub(super) fn is_full(&self) -> bool {
+        self.gathered_rows >= COMMIT_ROWS || self.gathered_bytes >= COMMIT_BYTES
+    }
+
+    /// Whether a checkpoint that came now should be committed at once.
+    pub(super) fn is_due(&self) -> bool {
+        self.uncovered || self.written_rows > 0 || self.is_full()
+    }
+
+    /// Whether the transaction has waited long enough for a checkpoint.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.written_rows >= MOST_ROWS
+    }
+
+    pub(super) fn reject(&mut self, rows: Vec<Rejected>) {
+        self.gathered_rows += rows.len();
+        self.gathered_bytes += rows.iter().map(|row| row.raw.len()).sum::<usize>();
+        for row in &rows {
+            let tally = self.tallies.entry(row.table.clone()).or_default();
+            tally.seen += 1;
+            tally.rejected += 1;
+        }
+        self.rejected.extend(rows);
+    }
+
+    /// Takes a checkpoint. What it covers may be stored from now on, and not before if it was appended: rows of a
+    /// table without a key that are read twice are stored twice.
+    pub(super) fn checkpoint(&mut self, checkpoint: Checkpoint) {
+        let (held, now): (Vec<_>, Vec<_>) = checkpoint.entries.into_iter().partition(|(table, ..)| {
+            self.stored.get(table).is_some_and(|shape| shape.write == Write::Replace)
+        });
+        for entry in held {
+            self.held.entry(entry.0.clone()).or_default().entries.push(entry);
+        }
+        self.checkpoints.push(Checkpoint { entries: now });
+    }
+
+    /// Whether rows of this shape can be written as the table is.
+    pub(super) fn fits(&self, shape: &TableShape) -> bool {
+        self.tables.get(&shape.table).is_some_and(|table| table.shape == *shape)
+    }
+
+    pub(super) fn adopt(&mut self, db: &Connection, told: &TableShape) -> Result<(), Trouble> {
+        let Some(adopted) = table::adopt(db, self.stored.get(&told.table), told)? else { return Ok(()) };
+        let shape = adopted.shape;
+        for (column, _) in &adopted.converted {
+            self.notes.push(format!(
+                "column {column} of table {} became wider: its rows were converted",
+                told.table
+            ));
+        }
+        let sweeping = self.begin.sweeping.contains(&told.table) && !shape.key.is_empty();
+        if sweeping {
+            complete::remember_keys(db, &shape)?;
+        }
+        let replaced = shape.write == Write::Replace;
+        if replaced {
+            complete::stage(db, &shape)?;
+        }
+        complete::convert(db, &shape, &adopted.converted, sweeping, replaced)?;
+        let target = Target::new(&shape, sweeping);
+        self.tables.insert(told.table.clone(), Table { shape: shape.clone(), target, staged: replaced });
+        self.stored.insert(told.table.clone(), shape);
+        Ok(())
+    }
+
+    /// Writes the gathered rows: those of one table, for as long as its shape stays, in one go.
+    pub(super) fn write_rows(&mut self, db: &Connection) -> Result<(), Trouble> {
+        let gathered = std::mem::take(&mut self.gathered);
+        for rows in &gathered {
+            if !self.tables.contains_key(&rows.shape.table) {
+                self.adopt(db, &rows.shape)?;
+            }
+        }
+        let mut by_table: BTreeMap<&str, Vec<&Rows>> = BTreeMap::new();
+        for rows in &gathered {
+            by_table.entry(&rows.shape.table).or_default().push(rows);
+        }
+        for (name, batches) in by_table {
+            let Some(table) = self.tables.get(name) else {
+                return Err(refuse(
+                    name,
+                    "rows came whose key columns hold nothing: a mistake of the connector",
+                ));
+            };
+            let tally = self.tallies.entry(name.to_owned()).or_default();
+            table.target.write(db, &batches, &self.synced, table.staged, tally)?;
+        }
+        self.written_rows += self.gathered_rows.saturating_sub(self.rejected.len());
+        self.gathered_rows = self.rejected.len();
+        self.gathered_bytes = self.rejected.iter().map(|row| row.raw.len()).sum();
+        Ok(())
+    }
+
+    /// Writes what goes with the rows: rejects, checkpoints and counts.
+    pub(super) fn write_rest(&mut self, db: &Connection) -> Result<(), Trouble> {
+        ledger::reject(db, self.number, &self.rejected)?;
+        for checkpoint in &self.checkpoints {
+            ledger::save(db, checkpoint)?;
+        }
+        let started = self.begin.started;
+        for (table, tally) in &self.tallies {
+            let staged = self.tables.get(table).is_some_and(|table| table.staged);
+            if !staged && self.committed.get(table) != Some(tally) {
+                ledger::count(db, self.number, started, table, tally)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The transaction is through.
+    pub(super) fn committed(&mut self) {
+        self.rejected.clear();
+        self.checkpoints.clear();
+        self.gathered_rows = 0;
+        self.gathered_bytes = 0;
+        self.written_rows = 0;
+        self.uncovered = false;
+        self.committed.clone_from(&self.tallies);
+        self.waiting_since = None;
+    }
+
+    /// Forgets what was taken since the last commit; its transaction is rolled back.
+    pub(super) fn discard(&mut self) {
+        self.gathered.clear();
+        self.tallies.clone_from(&self.committed);
+        self.committed();
+        self.notes.push(
+            "rows that no checkpoint covers were not appended: the next run reads them again".to_owned(),
+        );
+    }
+
+    /// The table was read to its end.
+    pub(super) fn complete(
+        &mut self,
+        db: &Connection,
+        name: &str,
+        sweep: Option<Sweep>,
+    ) -> Result<(), Trouble> {
+        let stored = self.stored.get(name).cloned();
+        if let Some(shape) = stored.as_ref().filter(|shape| shape.write == Write::Replace) {
+            if !self.tables.contains_key(name) {
+                self.adopt(db, shape)?;
+            }
+            complete::replace(db, shape, self.tallies.entry(name.to_owned()).or_default())?;
+        } else if let (Some(shape), Some(sweep)) = (&stored, sweep)
+            && !shape.key.is_empty()
+        {
+            if self.begin.sweeping.contains(name) {
+                let tally = self.tallies.entry(name.to_owned()).or_default();
+                if let Err(refused) = complete::sweep(db, shape, sweep, &self.synced, tally)? {
+                    self.doubts.push(format!("table {name}: {refused}"));
+                }
+            } else {
+                self.doubts
+                    .push(format!("table {name}: its keys were not remembered, nothing was marked deleted"));
+            }
+        }
+        complete::forget(db, name)?;
+        self.tables.remove(name);
+        if let Some(held) = self.held.remove(name) {
+            self.checkpoints.push(held);
+        }
+        Ok(())
+    }
+
+    /// What the run comes to. After a failure only what was committed counts.
+    pub(super) fn report(&mut self, mut outcome: Outcome, failure: Option<&DestinationError>) -> Closing {
+        let mut tallies = std::mem::take(&mut self.committed);
+        for (name, table) in self.tables.iter().filter(|(_, table)| table.staged) {
+            let rejected = tallies.get(name).map_or(0, |tally| tally.rejected);
+            if let Some(tally) = tallies.get_mut(name) {
+                *tally = Tally { seen: rejected, rejected, ..Tally::default() };
+            }
+            let name = &table.shape.table;
+            self.notes.push(format!("table {name} was not read to its end: its rows were not replaced"));
+        }
+        let rejected: u64 = tallies.values().map(|tally| tally.rejected).sum();
+        let mut reasons = std::mem::take(&mut self.doubts);
+        if rejected > 0 {
+            reasons.push(format!("{rejected} rows were rejected, see _rejected"));
+        }
+        if let Some(failure) = failure {
+            outcome.run.end = End::Failed;
+            outcome.run.reason = Some(failure.to_string());
+        } else if !reasons.is_empty() {
+            worsen(&mut outcome.run, &reasons.join("; "));
+        }
+        for (name, account) in &mut outcome.tables {
+            let doubt = reasons.iter().find(|reason| reason.starts_with(&format!("table {name}: ")));
+            let rejected = tallies.get(name).map_or(0, |tally| tally.rejected);
+            if failure.is_some() && account.end == End::Complete {
+                worsen(account, "the run failed");
+            } else if let Some(doubt) = doubt {
+                worsen(account, doubt);
+            } else if rejected > 0 {
+                worsen(account, &format!("{rejected} rows were rejected, see _rejected"));
+            }
+        }
+        let report = Report {
+            end: outcome.run.end,
+            reason: outcome.run.reason.clone(),
+            tallies,
+            notes: std::mem::take(&mut self.notes),
+        };
+        Closing { report, outcome }
+    }
+
+    /// Enters the end in the ledger and forgets the run's temporary tables.
+    pub(super) fn close(&self, db: &Connection, closing: &Closing) -> Result<(), Trouble> {
+        let (run, started, outcome) = (self.number, self.begin.started, &closing.outcome);
+        let tallies = &closing.report.tallies;
+        let mut whole = Tally::default();
+        for tally in tallies.values() {
+            add(&mut whole, tally);
+        }
+        ledger::count(db, run, started, ledger::WHOLE_RUN, &whole)?;
+        ledger::close(db, run, ledger::WHOLE_RUN, outcome.ended, &outcome.run)?;
+        let unasked = tallies.keys().filter(|table| !outcome.tables.contains_key(*table));
+        for table in outcome.tables.keys().chain(unasked) {
+            let account = outcome.tables.get(table).cloned().unwrap_or_else(|| Account {
+                requests: 0,
+                retries: 0,
+                waited_ms: 0,
+                ..outcome.run.clone()
+            });
+            ledger::count(db, run, started, table, &tallies.get(table).copied().unwrap_or_default())?;
+            ledger::close(db, run, table, outcome.ended, &account)?;
+        }
+        for table in self.tables.keys() {
+            complete::forget(db, table)?;
+        }
+        Ok(())
+    }
+}
+
+/// Never greener than the rows allow.
+fn worsen(account: &mut Account, reason: &str) {
+    if account.end == End::Complete {
+        account.end = End::Partial;
+    }
+    account.reason = Some(match account.reason.take() {
+        Some(first) => format!("{first}; {reason}"),
+        None => reason.to_owned(),
+    });
+}
+
+fn add(sum: &mut Tally, tally: &Tally) {
+    sum.seen += tally.seen;
+    sum.inserted += tally.inserted;
+    sum.updated += tally.updated;
+    sum.unchanged += tally.unchanged;
+    sum.duplicate += tally.duplicate;
+    sum.rejected += tally.rejected;
+    sum.deleted += tally.deleted;
+}

@@ -1,0 +1,202 @@
+//! People.ai as its definition reads it.
+
+use data_sources_monitor::domain::connector::Definition;
+use data_sources_monitor::domain::op::End;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{Bench, built_in};
+use crate::fakes::people_ai::{API_KEY, API_SECRET, LISTS, PeopleAi, TOKEN, failure};
+use crate::fakes::{Clock, Reply};
+
+const RENAMED: [(&str, &str); 1] = [("subject", "api_subject")];
+
+fn start(activities: u64, change: impl FnOnce(&mut Definition)) -> (PeopleAi, Clock, Bench) {
+    let clock = Clock::at("2026-05-02T09:10:00Z");
+    let people = PeopleAi::start(3, activities, 700, &clock);
+    let config = [
+        ("api_key", API_KEY),
+        ("api_secret", API_SECRET),
+        ("base_url", &people.base_url()),
+        ("token_url", &people.token_url()),
+    ];
+    let bench = Bench::new(built_in("people_ai", change), &config);
+    (people, clock, bench)
+}
+
+/// Pages of ten, so that few rows make many pages.
+fn small_pages(definition: &mut Definition) {
+    for table in &mut definition.tables {
+        if let Some((_, size)) = &mut table.page.size {
+            *size = 10;
+        }
+    }
+}
+
+fn assert_all_there(people: &PeopleAi, bench: &Bench) {
+    bench.assert_holds("activity", &people.source_rows("activity"), &["uid"], &RENAMED);
+    let want: Vec<Value> = people.source_rows("participants").into_iter().map(with_key).collect();
+    let rename = [RENAMED[0], ("true_email", "api_email")];
+    bench.assert_holds("participants", &want, &["uid", "email"], &rename);
+}
+
+/// What the table should hold: a key of its own where there is no e-mail, and the true value beside it.
+fn with_key(mut row: Value) -> Value {
+    row["true_email"] = row["email"].clone();
+    if row["uid"].is_null() {
+        row["uid"] = row["activity_uid"].clone();
+    }
+    if row["email"].is_null() {
+        row["email"] = match row["phone_number"].as_str() {
+            Some(phone) => json!(format!("phone:{phone}")),
+            None => json!(format!("id:{}", row["id"])),
+        };
+    }
+    row
+}
+
+/// Everything since the start date is read, not only the last 30 days; nothing but reading is attempted.
+#[tokio::test]
+async fn reads_everything() {
+    for odd in [false, true] {
+        let (people, clock, mut bench) = start(120, small_pages);
+        people.change(|org| {
+            (org.rules.bare_array, org.rules.stage_as_text, org.rules.hides_uid) = (odd, odd, odd);
+            org.rules.to_inclusive = !odd;
+        });
+        bench.complete(clock.now()).await;
+        assert_all_there(&people, &bench);
+        people.assert_well_behaved();
+        assert_eq!(people.requests_on(TOKEN).len(), 1);
+    }
+}
+
+/// A later run asks, over the whole range, for what was ingested since the last complete run.
+#[tokio::test]
+async fn later_runs_read_what_changed() {
+    let (people, clock, mut bench) = start(120, small_pages);
+    bench.complete(clock.now()).await;
+    let before = people.requests_on(LISTS).len();
+    clock.advance(SignedDuration::from_hours(50));
+    let old: Timestamp = "2024-09-01T10:00:00Z".parse().unwrap();
+    people.change(|org| {
+        org.touch(3);
+        org.add_in_front();
+        let late = org.add(old);
+        org.touch(late);
+    });
+    bench.complete(clock.now()).await;
+    assert_all_there(&people, &bench);
+    let asked = people.requests_on(LISTS).split_off(before);
+    assert!(
+        asked.iter().all(|request| request.param("ingested-from") == Some("2026-05-01")),
+        "{}",
+        people.dump()
+    );
+    assert!(asked.len() < before / 2, "{} requests after {before}", asked.len());
+    people.assert_well_behaved();
+}
+
+/// A server that caps pages below what was asked loses nothing.
+#[tokio::test]
+async fn capped_pages_lose_nothing() {
+    let (people, clock, mut bench) = start(120, small_pages);
+    people.change(|org| org.rules.page_cap = 7);
+    bench.complete(clock.now()).await;
+    assert_all_there(&people, &bench);
+}
+
+/// Rows that move while pages are read: those taken out push others up, those put in front push others down.
+#[tokio::test]
+async fn rows_that_move_are_found() {
+    let (people, clock, mut bench) = start(200, small_pages);
+    people.after(3, "/v0/public/activities ", |org| org.purge(0));
+    people.after(6, "/v0/public/activities ", |org| {
+        org.add_in_front();
+    });
+    people.after(5, "/participants", |org| org.purge(1));
+    let outcome = bench.complete(clock.now()).await;
+    let stored = bench.column("activity", "uid");
+    for row in people.source_rows("activity") {
+        assert!(stored.contains(&row["uid"].as_str().unwrap().to_owned()), "{outcome:?} lacks {row}");
+    }
+}
+
+/// A token that dies in mid-run is renewed once for all; one that is always refused fails the run.
+#[tokio::test]
+async fn tokens_are_renewed_once() {
+    let (people, clock, mut bench) = start(60, small_pages);
+    people.after(4, LISTS, |org| org.rules.token_life = SignedDuration::from_secs(3600));
+    people.next_on("/participants", Reply::status(401));
+    bench.complete(clock.now()).await;
+    assert_all_there(&people, &bench);
+    people.invalidate_tokens();
+    clock.advance(SignedDuration::from_mins(15));
+    bench.complete(clock.now()).await;
+    assert!(people.requests_on(TOKEN).len() <= 3);
+    people.always_on(LISTS, Reply::status(401));
+    let outcome = bench.run(clock.now()).await;
+    assert_eq!(outcome.end, End::Failed);
+    assert!(outcome.reason.unwrap().contains("PEOPLE_AI_API_KEY and PEOPLE_AI_API_SECRET"));
+}
+
+/// Five retries, no more; then the run fails and the cursor stays where it was.
+#[tokio::test]
+async fn five_retries_then_failure() {
+    let (people, clock, mut bench) = start(30, small_pages);
+    for _ in 0..5 {
+        people.next_on(LISTS, failure(500, "Internal error", "/v0/public/activities", clock.now()));
+    }
+    let outcome = bench.complete(clock.now()).await;
+    assert_eq!(outcome.retries, 5);
+    people.always_on("/participants", failure(503, "Unavailable", "/v0/public/activities", clock.now()));
+    let state = bench.state.clone();
+    let outcome = bench.run(clock.now()).await;
+    assert_eq!(outcome.end, End::Failed);
+    insta::assert_snapshot!(outcome.reason.unwrap(), @r#"the source answered 503: "Unavailable" (tried 6 times)"#);
+    assert_eq!(state.tables["participants"], bench.state.tables["participants"]);
+}
+
+/// A permanent refusal and an answer without a list fail the run at once; they never end it green and empty.
+#[tokio::test]
+async fn permanent_errors_fail() {
+    let (people, clock, mut bench) = start(30, small_pages);
+    people.always_on(LISTS, failure(422, "Bad range", "/v0/public/activities", clock.now()));
+    let outcome = bench.run(clock.now()).await;
+    assert_eq!((outcome.end, outcome.retries), (End::Failed, 0));
+    people.as_usual();
+    people.always_on(LISTS, Reply::json(&json!({"meta": {"total": 0}})));
+    let outcome = bench.run(clock.now()).await;
+    assert_eq!(outcome.end, End::Failed);
+    assert!(outcome.reason.clone().unwrap().contains("meta"), "{outcome:?}");
+    people.as_usual();
+    bench.complete(clock.now()).await;
+    assert_all_there(&people, &bench);
+}
+
+/// 429 without any header is waited out by doubling, however many come in a burst.
+#[tokio::test]
+async fn bursts_of_429_are_waited_out() {
+    let (people, clock, mut bench) = start(30, small_pages);
+    for _ in 0..6 {
+        people.next_on(LISTS, Reply::too_many(None));
+    }
+    let outcome = bench.complete(clock.now()).await;
+    assert_eq!(outcome.retries, 6);
+    assert_all_there(&people, &bench);
+}
+
+/// A row without its key is kept aside with its reason, and a notice of the service is passed on.
+#[tokio::test]
+async fn rows_without_key_are_kept_aside() {
+    let (people, clock, mut bench) = start(30, small_pages);
+    people.change(|org| {
+        org.set(4, "uid", None);
+        org.rules.notice = Some("this endpoint goes away".into());
+    });
+    bench.only = Some(vec!["activity".into()]);
+    let outcome = bench.run(clock.now()).await;
+    assert_eq!(bench.rejected.len(), 1, "{outcome:?}");
+    assert_eq!(bench.rows_of("activity").len(), 29);
+    assert!(outcome.notes.iter().any(|note| note.contains("this endpoint goes away")), "{:?}", outcome.notes);
+}

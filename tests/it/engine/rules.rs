@@ -1,0 +1,1 @@
+//! The rules of the engine that no built-in connector shows.

@@ -1,0 +1,220 @@
+//! SenSource as its definition reads it.
+
+use std::time::Duration;
+
+use data_sources_monitor::domain::connector::{Auth, Definition};
+use data_sources_monitor::domain::op::End;
+use jiff::{SignedDuration, civil::date};
+use serde_json::json;
+
+use super::{Bench, built_in};
+use crate::fakes::sensource::{CLIENT_ID, CLIENT_SECRET, SenSource, TOKEN, error_in_200, without_results};
+use crate::fakes::{Clock, Reply};
+
+const ALL_LISTS: &str = "location,site,zone,space,sensor";
+
+fn start(change: impl FnOnce(&mut Definition)) -> (SenSource, Clock, Bench) {
+    let clock = Clock::at("2026-05-02T09:10:00Z");
+    let vea = SenSource::start(5, 3, date(2026, 1, 10), &clock);
+    let bench = bench(&vea, "2026-01-01", change);
+    (vea, clock, bench)
+}
+
+fn bench(vea: &SenSource, start_date: &str, change: impl FnOnce(&mut Definition)) -> Bench {
+    let definition = built_in("sensource", |definition| {
+        if let Auth::OAuth2(oauth) = &mut definition.auth {
+            oauth.mint_gap = Duration::ZERO;
+            oauth.retry_same_after = Some(Duration::from_millis(1));
+        }
+        change(definition);
+    });
+    let config = [
+        ("client_id", CLIENT_ID),
+        ("client_secret", CLIENT_SECRET),
+        ("base_url", &vea.base_url()),
+        ("token_url", &vea.token_url()),
+        ("start_date", start_date),
+        ("static_endpoints", ALL_LISTS),
+    ];
+    Bench::new(definition, &config)
+}
+
+fn assert_all_there(vea: &SenSource, bench: &Bench) {
+    for (table, id) in [("traffic", "zoneId"), ("occupancy", "spaceId")] {
+        bench.assert_holds(table, &vea.source_rows(table), &[id, "recordDate_hour_1"], &[]);
+    }
+    for table in ALL_LISTS.split(',') {
+        bench.assert_holds(table, &vea.source_rows(table), &[&format!("{table}Id")], &[]);
+    }
+}
+
+/// A first run stores every hour since the start and every list; averages are numbers, and one token did it all.
+#[tokio::test]
+async fn reads_everything() {
+    for odd in [false, true] {
+        let (vea, clock, mut bench) = start(|_| {});
+        vea.change(|venue| {
+            (venue.rules.wraps_lists, venue.rules.doubles_seam, venue.rules.counts_as_text) = (odd, odd, odd);
+        });
+        bench.complete(clock.now()).await;
+        assert_all_there(&vea, &bench);
+        assert_eq!(vea.requests_on(TOKEN).len(), 1);
+        let kinds = |table: &str, column: &str| {
+            bench.shapes[table]
+                .columns
+                .iter()
+                .find(|c| c.name == column)
+                .map(|c| format!("{:?}", c.kind))
+                .unwrap()
+        };
+        assert_eq!(kinds("occupancy", "avgoccupancy"), "Double");
+        assert_eq!(kinds("traffic", "record_date_hour_1"), "Timestamp");
+    }
+}
+
+/// Windows of 30 days with an exclusive end follow one another without a gap, each with its checkpoint; the next run
+/// begins two days before the last, so late corrections and the day in progress arrive.
+#[tokio::test]
+async fn windows_follow_one_another() {
+    let (vea, clock, mut bench) = start(|_| {});
+    bench.complete(clock.now()).await;
+    let windows = |from: usize| {
+        let asked = vea.requests_on("/data/traffic").split_off(from);
+        let bound = |r: &crate::fakes::Request, name: &str| r.param(name).unwrap().to_owned();
+        asked.iter().map(|r| (bound(r, "startDate"), bound(r, "endDate"))).collect::<Vec<_>>()
+    };
+    let first = windows(0);
+    assert_eq!(first[0], ("2026-01-01".to_owned(), "2026-01-31".to_owned()));
+    assert!(first.windows(2).all(|pair| pair[0].1 == pair[1].0), "{first:?}");
+    assert_eq!(first.last().unwrap().1, "2026-05-03");
+    assert_eq!(bench.state.tables["traffic"][""]["last_sync_date"], "2026-05-02");
+    let zone = vea.source_rows("zone")[0]["zoneId"].as_str().unwrap().to_owned();
+    clock.advance(SignedDuration::from_hours(3));
+    vea.change(|venue| venue.correct(&zone, "2026-05-01T15:00:00Z".parse().unwrap(), [900, 901]));
+    bench.complete(clock.now()).await;
+    assert_all_there(&vea, &bench);
+    let mut second = windows(first.len());
+    // The token had ended meanwhile, so the first request was made again.
+    second.dedup();
+    assert_eq!(second, [("2026-04-30".to_owned(), "2026-05-03".to_owned())]);
+}
+
+/// An error in a 200 and a missing list fail the window: its checkpoint stays behind, and the next run fills the hole.
+#[tokio::test]
+async fn errors_in_200_leave_no_hole() {
+    for (reply, said) in [(error_in_200(), "Query timed out"), (without_results(), "no records at results")] {
+        let (vea, clock, mut bench) = start(|definition| definition.http.retry.tries = 1);
+        vea.next_on("/data/traffic", Reply::usual());
+        vea.next_on("/data/traffic", Reply::usual());
+        vea.next_on("/data/traffic", reply);
+        let outcome = bench.run(clock.now()).await;
+        assert_eq!(outcome.end, End::Failed);
+        assert!(outcome.reason.clone().unwrap().contains(said), "{outcome:?}");
+        assert_eq!(bench.state.tables["traffic"][""]["last_sync_date"], "2026-03-01");
+        assert!(!bench.finished.contains_key("traffic") && bench.finished.contains_key("occupancy"));
+        bench.complete(clock.now()).await;
+        assert_all_there(&vea, &bench);
+    }
+}
+
+/// A service that refuses wide windows gets narrower ones.
+#[tokio::test]
+async fn wide_windows_are_halved() {
+    let (vea, clock, mut bench) = start(|_| {});
+    vea.change(|venue| venue.rules.max_days = Some(8));
+    bench.complete(clock.now()).await;
+    assert_all_there(&vea, &bench);
+}
+
+/// The end of a token's life, its loss in mid-run and a 401 that was none: the same token once more, then another.
+#[tokio::test]
+async fn tokens_are_renewed() {
+    let (vea, clock, mut bench) = start(|_| {});
+    vea.next_on("/data/traffic", Reply::status(401));
+    bench.complete(clock.now()).await;
+    assert_eq!(vea.requests_on(TOKEN).len(), 1, "the same token was good");
+    vea.invalidate_tokens();
+    clock.advance(SignedDuration::from_hours(1));
+    bench.complete(clock.now()).await;
+    assert_eq!(vea.requests_on(TOKEN).len(), 2, "and the account keeps it from run to run");
+    assert_all_there(&vea, &bench);
+    vea.always_on("/data/traffic", Reply::status(401));
+    let outcome = bench.run(clock.now()).await;
+    assert_eq!(outcome.end, End::Failed);
+    assert!(outcome.reason.unwrap().contains("SENSOURCE_CLIENT_SECRET"));
+}
+
+/// A token is minted once however many requests find out at once that theirs is dead.
+#[tokio::test]
+async fn minting_is_single_flight() {
+    let (vea, clock, mut bench) = start(|definition| definition.http.concurrency = 8);
+    vea.change(|venue| venue.rules.token_life = SignedDuration::from_secs(1));
+    bench.complete(clock.now()).await;
+    let minted = vea.requests_on(TOKEN).len();
+    assert!((1..=8).contains(&minted), "{minted}");
+}
+
+/// Wrong credentials name their variables and are not tried again.
+#[tokio::test]
+async fn wrong_credentials_are_told() {
+    let (vea, clock, _) = start(|_| {});
+    let config = [
+        ("client_id", CLIENT_ID),
+        ("client_secret", "wrong-secret"),
+        ("base_url", &vea.base_url()),
+        ("token_url", &vea.token_url()),
+    ];
+    let bench = Bench::new(built_in("sensource", |_| {}), &config);
+    let said = data_sources_monitor::connectors::test(&bench.account, clock.now()).await.unwrap_err();
+    assert!(said.contains("SENSOURCE_CLIENT_ID and SENSOURCE_CLIENT_SECRET"), "{said}");
+    assert!(!said.contains("wrong-secret"));
+    assert_eq!(vea.requests().len(), 1);
+}
+
+/// A start that lies ahead is an empty range, not an error; an earlier start than before reads what was never read.
+#[tokio::test]
+async fn starts_ahead_and_earlier() {
+    let (vea, clock, _) = start(|_| {});
+    let mut ahead = bench(&vea, "2026-06-01", |_| {});
+    ahead.complete(clock.now()).await;
+    assert_eq!(ahead.rows_of("traffic").len(), 0);
+    let mut late = bench(&vea, "2026-04-01", |_| {});
+    late.complete(clock.now()).await;
+    let mut earlier = bench(&vea, "2026-01-01", |_| {});
+    std::mem::swap(&mut earlier.state, &mut late.state);
+    std::mem::swap(&mut earlier.tables, &mut late.tables);
+    std::mem::swap(&mut earlier.shapes, &mut late.shapes);
+    earlier.complete(clock.now()).await;
+    assert_all_there(&vea, &earlier);
+}
+
+/// `start_year` counts where `start_date` is not set, and sensors are read only when named.
+#[tokio::test]
+async fn start_year_and_lists() {
+    let (vea, clock, _) = start(|_| {});
+    let config = [
+        ("client_id", CLIENT_ID),
+        ("client_secret", CLIENT_SECRET),
+        ("base_url", &vea.base_url()),
+        ("token_url", &vea.token_url()),
+        ("start_year", "2026"),
+    ];
+    let mut bench = Bench::new(built_in("sensource", |_| {}), &config);
+    bench.complete(clock.now()).await;
+    let first = vea.requests_on("/data/traffic")[0].clone();
+    assert_eq!(first.param("startDate"), Some("2026-01-01"));
+    assert!(bench.tables.contains_key("space") && !bench.tables.contains_key("sensor"));
+}
+
+/// New fields, nested ones and absent names of a list never fail it.
+#[tokio::test]
+async fn lists_may_grow() {
+    let (vea, clock, mut bench) = start(|_| {});
+    let row = json!({"zoneId": "z-new", "sensorId": "s-1", "name": null, "extra": {"floor": 2}, "tags": ["a", "b"]});
+    vea.change(|venue| venue.add("zone", row));
+    bench.complete(clock.now()).await;
+    let stored = bench.rows_of("zone");
+    let new = stored.iter().find(|row| row["zone_id"].to_text().as_deref() == Some("z-new")).unwrap();
+    assert_eq!(new["extra_floor"].to_text().as_deref(), Some("2"));
+    assert_eq!(new["tags"].to_text().as_deref(), Some("[\"a\",\"b\"]"));
+}

@@ -1,0 +1,143 @@
+//! The interface to a tenant: what is sent, what is understood, and how each failure is told.
+
+mod failures;
+mod log;
+mod signing_in;
+
+use data_sources_monitor::domain::banner::{Banner, Kind};
+use data_sources_monitor::http::{ClientOptions, Network, Redirects};
+use data_sources_monitor::publish::{Qlik, QlikCredentials, Target};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::fakes::tenant::{API_KEY, CLIENT_ID, CLIENT_SECRET, READ, Tenant, WRITE};
+use super::fakes::{Clock, Reply};
+
+fn qlik(tenant: &Tenant, credentials: QlikCredentials) -> Qlik {
+    let options =
+        ClientOptions { network: Network::default(), redirects: Redirects::Refuse, keep_alive: false };
+    Qlik::new(options.build().unwrap(), tenant.url().parse().unwrap(), credentials)
+}
+
+fn with_key(tenant: &Tenant) -> Qlik {
+    qlik(tenant, QlikCredentials::ApiKey(API_KEY.to_owned().into()))
+}
+
+fn with_oauth(tenant: &Tenant) -> Qlik {
+    with_secret(tenant, CLIENT_SECRET)
+}
+
+fn with_secret(tenant: &Tenant, secret: &str) -> Qlik {
+    let client_secret = secret.to_owned().into();
+    qlik(tenant, QlikCredentials::OAuth { client_id: CLIENT_ID.into(), client_secret })
+}
+
+fn at(moment: &str) -> Timestamp {
+    moment.parse().unwrap()
+}
+
+fn banner() -> Banner {
+    Banner {
+        kind: Kind::Error,
+        enabled: true,
+        message: "Examplify: Partial System Outage".into(),
+        start_time: at("2026-05-02T09:15:00Z"),
+        end_time: at("2026-05-02T13:15:00Z"),
+        link_enabled: true,
+        link_url: Some("https://status.examplify.test/".into()),
+        link_label: Some("Status page".into()),
+    }
+}
+
+fn without_link() -> Banner {
+    Banner { link_enabled: false, link_url: None, link_label: None, ..banner() }
+}
+
+/// A tenant that never had a banner has none; that is no failure, and whatever form its 404 has.
+#[tokio::test]
+async fn reads_an_empty_slot() {
+    let tenant = Tenant::start();
+    let qlik = with_key(&tenant);
+    assert_eq!(qlik.read().await, Ok(None));
+    tenant.next(Reply::html().with_status(404));
+    assert_eq!(qlik.read().await, Ok(None));
+    tenant.assert_well_behaved();
+}
+
+/// What is written is exactly the documented fields, and comes back as the tenant stored it, with its time.
+#[tokio::test]
+async fn writes_and_reads_back() {
+    let clock = Clock::at("2026-05-02T09:15:01.204Z");
+    let tenant = Tenant::start_at(&clock);
+    let qlik = with_key(&tenant);
+    let answer = qlik.write(&banner()).await.unwrap().unwrap();
+    assert_eq!(answer.banner, banner());
+    assert_eq!(answer.updated_at, Some(clock.now()));
+    assert_eq!(qlik.read().await, Ok(Some(answer)));
+    assert_eq!(
+        tenant.writes()[0].body,
+        json!({"type": "error", "enabled": true, "message": "Examplify: Partial System Outage",
+            "startTime": "2026-05-02T09:15:00.000Z", "endTime": "2026-05-02T13:15:00.000Z",
+            "linkEnabled": true, "linkUrl": "https://status.examplify.test/", "linkLabel": "Status page"})
+    );
+    qlik.write(&Banner { enabled: false, ..without_link() }).await.unwrap();
+    assert_eq!(tenant.writes()[1].body.as_object().unwrap().len(), 6);
+    assert_eq!(tenant.visible(), None);
+    tenant.assert_well_behaved();
+}
+
+/// Any 2xx of a write is success.
+#[tokio::test]
+async fn takes_any_success() {
+    let tenant = Tenant::start();
+    let qlik = with_key(&tenant);
+    for status in [200, 201, 202] {
+        tenant.change(|state| state.rules.accepted = status);
+        assert_eq!(qlik.write(&banner()).await.unwrap().unwrap().banner, banner(), "{status}");
+    }
+}
+
+/// A person's banner is read whole, also with a type of later times and times in other forms.
+#[tokio::test]
+async fn reads_a_persons_banner() {
+    let tenant = Tenant::start();
+    let qlik = with_key(&tenant);
+    qlik.write(&banner()).await.unwrap();
+    let ours = tenant.banner().unwrap();
+    tenant.person_sets(crate::fakes::tenant::Banner { message: "Party at noon".into(), ..ours });
+    assert_eq!(qlik.read().await.unwrap().unwrap().banner.message, "Party at noon");
+    let object = json!({"id": 5, "type": "celebration", "enabled": true, "message": "x", "startTime":
+        "2026-05-02T11:15:00+02:00", "endTime": "2026-05-02T13:15:00Z", "linkEnabled": false, "linkUrl": null,
+        "updatedAt": "now", "unknown": {"a": []}});
+    tenant.next_on(READ, Reply::json(&object));
+    let shown = qlik.read().await.unwrap().unwrap();
+    assert_eq!(shown.banner.kind, Kind::Other("celebration".into()));
+    assert_eq!((shown.banner.start_time, shown.updated_at), (at("2026-05-02T09:15:00Z"), None));
+}
+
+/// A success whose answer cannot be understood: for a write the caller must read back, for a read it is trouble
+/// and never an empty slot.
+#[tokio::test]
+async fn understands_nothing_it_was_not_told() {
+    let tenant = Tenant::start();
+    let qlik = with_key(&tenant);
+    qlik.write(&banner()).await.unwrap();
+    for reply in [
+        Reply::html(),
+        Reply::status(204),
+        Reply::text("application/json", "null"),
+        Reply::text("application/json", "{}"),
+        Reply::text("application/json", "[]"),
+        Reply::usual().half(),
+        Reply::usual().cut_off(),
+        Reply::usual().padded_to(5 << 20),
+        Reply::usual().not_utf8(),
+    ] {
+        tenant.next_on(READ, reply.clone());
+        let error = qlik.read().await.unwrap_err();
+        assert_eq!((error.reason(), error.is_permanent()), ("trouble", false), "{error}");
+        assert!(error.to_string().contains("HTTP 20"), "{error}");
+        tenant.next_on(WRITE, reply);
+        assert_eq!(qlik.write(&banner()).await, Ok(None));
+    }
+}

@@ -1,0 +1,121 @@
+//! A process that writes is killed at any moment: rows and checkpoints never come apart, nothing is lost or doubled.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use super::*;
+use ColumnType::{Bigint, Text};
+
+/// How often the writer is killed.
+const KILLS: usize = 60;
+
+/// Batches the writer sends in all; each is small, so that commits, checkpoints and kills mix.
+const BATCHES: i64 = 400;
+
+const ROWS: i64 = 137;
+
+const FOLDER: &str = "SQLITE_CRASH_FOLDER";
+
+/// Not a test of its own: the writer that [`kills_leave_both_or_neither`] starts and kills.
+#[tokio::test]
+async fn writer_to_be_killed() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let sqlite = Sqlite::open(&PathBuf::from(folder).join("acme.db"), "acme").unwrap();
+    sqlite.begin(begin(0)).await.unwrap();
+    let state = sqlite.state().await.unwrap();
+    let cursor = |table: &str| state.tables.get(table).and_then(|t| t[""].as_i64()).unwrap_or(0);
+    let keyed = shape(&[("id", Bigint), ("v", Text)], &["id"], Write::Upsert);
+    let mut log = (*shape(&[("line", Bigint)], &[], Write::Append)).clone();
+    log.table = "log".into();
+    let log = Arc::new(log);
+    for batch in cursor("thing")..BATCHES {
+        let ids = batch * ROWS..(batch + 1) * ROWS;
+        let mut ops =
+            send(&keyed, ids.clone().map(|id| vec![Cell::Int(id), text(&format!("v{id}"))]).collect());
+        if batch % 7 == 0 {
+            ops.extend(send(&log, ids.map(|id| vec![Cell::Int(id)]).collect()));
+        }
+        let entry = ("thing".to_owned(), String::new(), Some((batch + 1).into()));
+        ops.push(Op::Checkpoint(Checkpoint { entries: vec![entry] }));
+        for op in ops {
+            sqlite.write(op).await.unwrap();
+        }
+        println!("batch {batch}");
+    }
+    sqlite.end(outcome(0, End::Complete)).await.unwrap();
+    println!("done");
+}
+
+/// A writer killed after a random number of batches leaves the rows its checkpoint promises, and the next one goes
+/// on until all is there, each row once.
+#[test]
+fn kills_leave_both_or_neither() {
+    let mut random = seed();
+    let (mut desk, mut finished) = (Desk::new(), 0);
+    for _ in 0..KILLS {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let lines = (random >> 33) % 90;
+        if !write_and_kill(desk.folder.path(), Some(lines)) {
+            check(&desk, false);
+            continue;
+        }
+        check(&desk, true);
+        finished += 1;
+        desk = Desk::new();
+    }
+    write_and_kill(desk.folder.path(), None);
+    check(&desk, true);
+    println!("{finished} of {KILLS} writers came to their end between kills");
+}
+
+fn seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seed = u64::from(now.subsec_nanos()) | 1;
+    println!("seed {seed}");
+    seed
+}
+
+/// Runs the writer and kills it after so many lines; `true` if it came to its end.
+fn write_and_kill(folder: &Path, lines: Option<u64>) -> bool {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["sqlite::crash::writer_to_be_killed", "--exact", "--nocapture", "--test-threads=1"])
+        .env(FOLDER, folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let (mut batches, mut done) = (0, false);
+    for line in said {
+        done = line.contains("done");
+        batches += u64::from(line.contains("batch"));
+        if done || lines.is_some_and(|lines| batches > lines) {
+            break;
+        }
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+    done
+}
+
+fn check(desk: &Desk, complete: bool) {
+    assert_eq!(desk.rows("PRAGMA integrity_check"), ["ok"]);
+    let tables = desk.rows("SELECT count(*) FROM sqlite_schema WHERE name IN ('thing', 'log')");
+    if tables != ["2"] {
+        assert!(!complete);
+        assert_eq!(desk.rows("SELECT count(*) FROM _state"), ["0"]);
+        return;
+    }
+    let number = |sql: &str| desk.rows(sql)[0].parse::<i64>().unwrap();
+    let promised = number("SELECT coalesce(max(CAST(cursor AS INTEGER)), 0) FROM _state") * ROWS;
+    let stored = number("SELECT count(*) FROM thing");
+    assert!(stored >= promised, "the checkpoint promises {promised} rows, {stored} are there");
+    assert_eq!(number("SELECT coalesce(max(id) + 1, 0) FROM thing"), stored, "a hole");
+    assert_eq!(number("SELECT count(*) FROM thing WHERE v <> 'v' || id"), 0);
+    let lines = |below: i64| (0..below).filter(|id| (id / ROWS) % 7 == 0).count() as i64;
+    assert_eq!(number("SELECT count(*) FROM log"), lines(promised), "appended rows without their checkpoint");
+    assert_eq!(number("SELECT count(DISTINCT line) FROM log"), lines(promised));
+    if complete {
+        assert_eq!(promised, BATCHES * ROWS);
+    }
+}
