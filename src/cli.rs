@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{connector, runs, sync};
+use crate::commands::{connector, runs, serve, sync};
 
 /// Watches the status pages of the services you depend on, keeps the banner of your Qlik Cloud tenant true, and
 /// syncs data sources into tables.
@@ -67,6 +67,9 @@ Examples:
     Connector(connector::Connector),
     /// Print the ledger: how the last runs of the connectors ended, and why
     Runs(runs::RunsArgs),
+    /// Run a connector for somebody else's pipeline
+    #[command(subcommand)]
+    Serve(serve::Serve),
     /// Ask the running daemon whether it does its work (for containers)
     Healthcheck,
     /// Print a completion script for a shell

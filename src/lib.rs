@@ -19,6 +19,7 @@ pub mod domain;
 pub mod http;
 pub mod log_file;
 pub mod poll;
+pub mod protocol;
 pub mod publish;
 pub mod runtime;
 pub mod settings;

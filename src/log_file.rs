@@ -229,15 +229,25 @@ impl RotatingFile {
         if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
             return Ok(());
         }
-        // Where the name is a link, the files beside its target rotate and the link stays.
-        let target = fs::canonicalize(&self.path)?;
-        if identity(&fs::metadata(&target)?) == self.open.identity {
-            shift_old(&target, self.rotation.keep.max(1))?;
-            fs::rename(&target, numbered(&target, 1))?;
-        }
-        self.open = Open::at(&self.path)?;
+        let rotated = self.put_aside().and_then(|()| Open::at(&self.path));
         let _ = lock.unlock();
+        self.open = rotated?;
         Ok(())
+    }
+
+    fn put_aside(&self) -> io::Result<()> {
+        // Where the name is a link, the files beside its target rotate and the link stays.
+        let found = fs::canonicalize(&self.path).and_then(|target| Ok((fs::metadata(&target)?, target)));
+        match found {
+            Ok((found, target)) if identity(&found) == self.open.identity => {
+                shift_old(&target, self.rotation.keep.max(1))?;
+                fs::rename(&target, numbered(&target, 1))
+            }
+            // It was put aside already, by somebody else, since the last look.
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

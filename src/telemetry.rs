@@ -1,4 +1,4 @@
-//! Logging: one line an event, to the console (stderr) and to `monitor.log`, as text or as JSON.
+//! Logging: one line an event, to the console (stderr; stdout for Fivetran) and to `monitor.log`, as text or as JSON.
 //!
 //! Call sites say `tracing::info!(target: "QlikClient", …)` or leave the target to the module they stand in.
 //! No event waits for a disk or a terminal: both outputs are written by threads of their own behind bounded
@@ -69,6 +69,9 @@ pub enum Format {
     Text,
     /// One JSON object a line: `timestamp` (UTC), `level`, `logger`, `message`, then the fields.
     Json,
+    /// One JSON object a line as Fivetran reads them, on stdout: `level` (INFO, WARNING, SEVERE), `message`,
+    /// `message-origin`.
+    Fivetran,
 }
 
 /// Why there is no log.
@@ -156,7 +159,12 @@ pub fn subscriber(
     };
 
     let console = style(settings.format, &zone, io::stderr().is_terminal());
-    add(console.clone(), Sink::spawn(io::stderr(), "log-console", console));
+    match settings.format {
+        Format::Fivetran => add(console.clone(), Sink::spawn(io::stdout(), "log-console", console)),
+        Format::Text | Format::Json => {
+            add(console.clone(), Sink::spawn(io::stderr(), "log-console", console))
+        }
+    }
     let mut file = None;
     if let Some(path) = &settings.file {
         let rotation = Rotation { size: settings.rotate_size, age: settings.rotate_age, keep: settings.keep };
@@ -177,5 +185,6 @@ fn style(format: Format, zone: &TimeZone, colour: bool) -> Style {
     match format {
         Format::Text => Style::Text { zone: zone.clone(), colour },
         Format::Json => Style::Json,
+        Format::Fivetran => Style::Fivetran,
     }
 }

@@ -25,11 +25,11 @@ pub(super) async fn banner(what: Banner) -> Result<ExitCode, CommandError> {
 async fn preview(settings: &Settings) -> Result<ExitCode, CommandError> {
     let rows = look_at_all(settings).await?;
     match Wish::from(&assessment(&rows), MAX_MESSAGE) {
-        Wish::Quiet => println!("No banner: no page reports an issue."),
+        Wish::Quiet => say!("No banner: no page reports an issue."),
         Wish::Raise { kind, message, link, .. } => {
-            println!("{kind}: {message}");
+            say!("{kind}: {message}");
             if let Some(link) = link {
-                println!("link: {} ({})", link.url, link.label);
+                say!("link: {} ({})", link.url, link.label);
             }
         }
     }
@@ -45,19 +45,19 @@ async fn show(settings: &Settings) -> Result<ExitCode, CommandError> {
     let (shown, memory) = look(settings).await?;
     let now = Clock::system().now();
     match shown {
-        None => println!("The tenant has no banner."),
+        None => say!("The tenant has no banner."),
         Some(shown) => {
             let whose = if memory.is_ours(&shown) { "ours" } else { "a person's" };
             let seen = if shown.banner.visible(now) { "people see it" } else { "not shown" };
-            println!("{}: {}", shown.banner.kind, shown.banner.message);
-            println!("{whose}, {seen}; from {:.0} to {:.0}", shown.banner.start_time, shown.banner.end_time);
+            say!("{}: {}", shown.banner.kind, shown.banner.message);
+            say!("{whose}, {seen}; from {:.0} to {:.0}", shown.banner.start_time, shown.banner.end_time);
             if let (true, Some(url)) = (shown.banner.link_enabled, &shown.banner.link_url) {
-                println!("link: {url} ({})", shown.banner.link_label.as_deref().unwrap_or_default());
+                say!("link: {url} ({})", shown.banner.link_label.as_deref().unwrap_or_default());
             }
         }
     }
     if let Some(theirs) = memory.borrowed.filter(|banner| banner.has_time_left(now)) {
-        println!("To be handed back after the incident: {}: {}", theirs.kind, theirs.message);
+        say!("To be handed back after the incident: {}: {}", theirs.kind, theirs.message);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -66,7 +66,7 @@ async fn clear(settings: &Settings) -> Result<ExitCode, CommandError> {
     let (shown, memory) = look(settings).await?;
     let now = Clock::system().now();
     let Some(shown) = shown.filter(|shown| shown.banner.enabled && shown.banner.has_time_left(now)) else {
-        println!("Nothing to clear: the tenant shows no banner.");
+        say!("Nothing to clear: the tenant shows no banner.");
         return Ok(ExitCode::SUCCESS);
     };
     if !memory.is_ours(&shown) {
@@ -75,7 +75,7 @@ async fn clear(settings: &Settings) -> Result<ExitCode, CommandError> {
         return Err(anyhow::anyhow!("{words} (it says: {})", shown.banner.message).into());
     }
     compose::target(settings)?.write(&cleared(now)).await.context("the banner was not cleared")?;
-    println!("Banner cleared. A running daemon leaves it so until the assessment changes.");
+    say!("Banner cleared. A running daemon leaves it so until the assessment changes.");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,10 +7,13 @@ use std::time::Duration;
 use anyhow::Context;
 use futures_util::{StreamExt, stream};
 
+use super::runs::ledger;
 use super::{CommandError, compose};
 use crate::domain::assess::{Assessment, MonitorState};
+use crate::domain::freshness;
 use crate::domain::monitor::{Monitor, Source};
 use crate::domain::observation::{Observation, Reading, Unknown};
+use crate::domain::op::End;
 use crate::domain::severity::Severity;
 use crate::poll::{Memo, look};
 use crate::runtime::clock::Clock;
@@ -18,6 +21,9 @@ use crate::settings::Settings;
 
 /// Looks at once: a person waits, and pages are many hosts.
 const CONCURRENT: usize = 64;
+
+/// How far back a complete run is looked for.
+const LEDGER_DEPTH: usize = 200;
 
 /// What one page said.
 pub(super) struct Row {
@@ -50,7 +56,11 @@ async fn look_at(client: &reqwest::Client, settings: &Settings, monitor: Monitor
             let timeout = monitor.timeout.unwrap_or(settings.poll_timeout);
             look(client, page, &monitor.remap, timeout, &mut Memo::default()).await.outcome
         }
-        Source::Sync(_) => Err(Unknown::NoRun),
+        Source::Sync(rule) => {
+            let runs = ledger(settings, &rule.connector, LEDGER_DEPTH).await.unwrap_or_default();
+            let complete = runs.iter().find(|run| run.entry.end == Some(End::Complete));
+            freshness::read(rule, complete.map(|run| run.started), Clock::system().now())
+        }
     };
     Row { monitor, outcome, took: began.elapsed() }
 }

@@ -51,7 +51,7 @@ pub(super) fn connector(what: Connector) -> Result<ExitCode, CommandError> {
     let settings = compose::settings()?;
     match what {
         Connector::Show { name } => {
-            print!("{}", connectors::find(connectors::definitions(&settings)?, &name)?.source);
+            say!("{}", connectors::find(connectors::definitions(&settings)?, &name)?.source.trim_end());
         }
         Connector::List => {
             for (definition, standing) in connectors::all(&settings)? {
@@ -63,7 +63,7 @@ pub(super) fn connector(what: Connector) -> Result<ExitCode, CommandError> {
                         format!("misconfigured: {}", errors.join("; "))
                     }
                 };
-                println!("{:<20} {:>2} tables, {stands}", definition.name, definition.tables.len());
+                say!("{:<20} {:>2} tables, {stands}", definition.name, definition.tables.len());
             }
         }
     }
@@ -76,7 +76,7 @@ pub(super) async fn test(args: TestArgs) -> Result<ExitCode, CommandError> {
     let account = connectors::account(&settings, definition, args.configuration.as_deref())?;
     match engine::test(&account, Clock::system().now()).await {
         Ok(reached) => {
-            println!("{}: fine, {reached}", args.name);
+            say!("{}: fine, {reached}", args.name);
             Ok(ExitCode::SUCCESS)
         }
         Err(reason) => Err(anyhow::anyhow!("{}: {reason}", args.name).into()),
@@ -100,7 +100,7 @@ pub(super) async fn schema(args: SchemaArgs) -> Result<ExitCode, CommandError> {
     };
     let shapes: Vec<TableShape> = definition.tables.iter().map(shape).collect();
     if args.json {
-        println!("{:#}", json!({ "connector": args.name, "tables": shapes }));
+        say!("{:#}", json!({ "connector": args.name, "tables": shapes }));
     } else {
         for shape in &shapes {
             print_shape(shape, stored.contains_key(&shape.table));
@@ -111,12 +111,12 @@ pub(super) async fn schema(args: SchemaArgs) -> Result<ExitCode, CommandError> {
 
 fn print_shape(shape: &TableShape, stored: bool) {
     let known = if stored { "" } else { ", not synced yet: only what the definition declares" };
-    println!("{} (key: {}{known})", shape.table, shape.key.join(", "));
+    say!("{} (key: {}{known})", shape.table, shape.key.join(", "));
     for column in &shape.columns {
         let kind = match column.kind {
             ColumnType::Unknown => "from the first value".to_owned(),
             kind => format!("{kind:?}").to_lowercase(),
         };
-        println!("  {:<32} {kind}", column.name);
+        say!("  {:<32} {kind}", column.name);
     }
 }

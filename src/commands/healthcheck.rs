@@ -32,7 +32,7 @@ pub(super) async fn healthcheck() -> Result<ExitCode, CommandError> {
         .await
         .map_err(|_| anyhow!("no answer from {address} within {} s", TIMEOUT.as_secs()))?
         .map_err(|_| anyhow!("nobody answers at {address}; is the daemon running?"))?;
-    print!("{}", String::from_utf8_lossy(&body));
+    say!("{}", String::from_utf8_lossy(&body).trim_end());
     Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -1,5 +1,12 @@
 //! One file per command: each puts together what it needs, does it, and says how it ended.
 
+/// Prints one line for the person at the terminal. Whoever closes the pipe early (`| head`) has read enough.
+macro_rules! say {
+    ($($words:tt)*) => {
+        crate::commands::print_line(format_args!($($words)*))
+    };
+}
+
 mod banner;
 mod check;
 mod compose;
@@ -8,10 +15,12 @@ mod connectors;
 mod healthcheck;
 mod run;
 pub mod runs;
+pub mod serve;
 pub mod sync;
 mod sync_view;
 mod validate;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -43,6 +52,13 @@ impl CommandError {
     }
 }
 
+fn print_line(line: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{line}").is_err() {
+        std::process::exit(1);
+    }
+}
+
 /// Does what was typed.
 ///
 /// # Errors
@@ -58,6 +74,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Schema(args) => compose::block_on(connector::schema(args))?,
         Command::Connector(what) => connector::connector(what),
         Command::Runs(args) => compose::block_on(runs::runs(args))?,
+        Command::Serve(what) => serve::serve(what),
         Command::Healthcheck => compose::block_on(healthcheck::healthcheck())?,
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -34,12 +34,13 @@ pub(super) async fn runs(args: RunsArgs) -> Result<ExitCode, CommandError> {
         }
     }
     if !any {
-        println!("no run yet");
+        say!("no run yet");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn ledger(settings: &Settings, name: &str, limit: usize) -> anyhow::Result<Vec<Run>> {
+/// The last runs of a connector, newest first.
+pub(super) async fn ledger(settings: &Settings, name: &str, limit: usize) -> anyhow::Result<Vec<Run>> {
     if !connectors::file(settings, name).exists() {
         return Ok(Vec::new());
     }
@@ -55,10 +56,10 @@ fn print_run(name: &str, run: &Run) {
         || "still running, or cut off".to_owned(),
         |took| format!("{:.1} s", took.as_secs_f64()),
     );
-    println!("{name} #{} {:.0} {} ({took}){}", run.number, run.started, end(&run.entry), why(&run.entry));
+    say!("{name} #{} {:.0} {} ({took}){}", run.number, run.started, end(&run.entry), why(&run.entry));
     for (table, entry) in &run.tables {
         let t = &entry.tally;
-        println!(
+        say!(
             "  {table}: {}, {} seen = {} inserted + {} updated + {} unchanged + {} duplicate + {} rejected; {} deleted; {} requests{}",
             end(entry),
             t.seen,

@@ -112,7 +112,7 @@ async fn one(
     let closed = destination.close().await;
     let end = match done {
         Ok(done) => {
-            print!("{}", summary(&name, &done, args.dry_run));
+            say!("{}", summary(&name, &done, args.dry_run).trim_end());
             done.end
         }
         Err(error) => {

@@ -25,13 +25,13 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
     match &settings {
         Ok(settings) => {
             for warning in &settings.warnings {
-                println!("warning: {warning}");
+                say!("warning: {warning}");
             }
             let mode = settings
                 .tenant
                 .as_ref()
                 .map_or("preview (no QLIK_ variable is set)".to_owned(), |t| t.url.to_string());
-            println!("tenant: {mode}");
+            say!("tenant: {mode}");
         }
         Err(problems) => mistakes.extend(problems.iter().map(ToString::to_string)),
     }
@@ -40,7 +40,7 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
             let from =
                 if origin == Origin::BuiltIn { "built in".to_owned() } else { folder.display().to_string() };
             let names: Vec<&str> = monitors.iter().map(|m| m.name.as_str()).collect();
-            println!("monitors ({from}): {}", names.join(", "));
+            say!("monitors ({from}): {}", names.join(", "));
         }
         Err(found) => mistakes.extend(found.iter().map(ToString::to_string)),
     }
@@ -48,14 +48,14 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
         match connectors::accounts_on(settings) {
             Ok((on, off)) => {
                 let on: Vec<&str> = on.iter().map(|account| account.definition().name.as_str()).collect();
-                println!("connectors: on: {}; off (not configured): {}", on.join(", "), off.join(", "));
+                say!("connectors: on: {}; off (not configured): {}", on.join(", "), off.join(", "));
             }
             Err(CommandError::Configuration(found)) => mistakes.extend(found),
             Err(error) => mistakes.push(error.to_string()),
         }
     }
     if mistakes.is_empty() {
-        println!("everything is fine");
+        say!("everything is fine");
         return Ok(ExitCode::SUCCESS);
     }
     Err(CommandError::Configuration(mistakes))

@@ -52,6 +52,9 @@ pub struct RunPlan {
     pub shapes: Vec<TableShape>,
     /// The present moment.
     pub now: Timestamp,
+    /// When the sync began of which earlier runs have read a part: what was read since then and could be read twice
+    /// (children, parent by parent) is not read again. `None` where a run is a sync.
+    pub since: Option<Timestamp>,
 }
 
 /// How a run ended, as far as reading goes. What the destination made of it is the destination's to say.
@@ -201,6 +204,7 @@ async fn read_table(
         progress: Arc::clone(progress),
         silent,
         wanted: columns.to_vec(),
+        since: plan.since,
     };
     Box::pin(table_run.table(state, parents)).await
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::{Either, select};
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
@@ -34,6 +35,8 @@ pub(super) struct TableRun<'r> {
     pub(super) silent: bool,
     /// Columns that children inherit.
     pub(super) wanted: Vec<String>,
+    /// See [`RunPlan::since`](super::RunPlan::since).
+    pub(super) since: Option<Timestamp>,
 }
 
 /// What is asked for in one partition, beside its pages.

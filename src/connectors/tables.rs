@@ -193,6 +193,13 @@ impl TableRun<'_> {
         let concurrency = self.run.account.definition().http.concurrency;
         let mut waiting: Vec<(&Family, Option<CursorState>)> =
             families.iter().rev().map(|family| (family, known(family))).collect();
+        if let Some(since) = self.since.filter(|_| self.wanted.is_empty()) {
+            // Read by an earlier run of the same sync, and nothing else asks for their rows.
+            waiting.retain(|(_, known)| {
+                known.as_ref().and_then(|known| known.read_at).is_none_or(|at| at < since)
+            });
+        }
+        let visited = waiting.len();
         let mut under_way: FuturesUnordered<Child<'_>> = FuturesUnordered::new();
         let (mut end, mut gone, mut rejected) = (TableEnd::default(), 0, 0);
         loop {
@@ -208,14 +215,14 @@ impl TableRun<'_> {
             end.join(self.end_of(reading));
         }
         drop(under_way);
-        self.judge_gone(gone, families.len())?;
+        self.judge_gone(gone, visited)?;
         let siblings = self.run.account.definition();
         let all_parents =
             siblings.table(&parent.table).is_some_and(|of| of.cursor.is_none() && of.window.is_none());
         if all_parents {
             self.forget_strangers(state, &families).await?;
         }
-        let whole = gone == 0 && rejected == 0;
+        let whole = gone == 0 && rejected == 0 && visited == families.len();
         let sweep = self.table.snapshot.filter(|_| whole).map(|max_share| Sweep { max_share });
         self.finish(&end, sweep).await?;
         Ok(end)

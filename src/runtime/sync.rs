@@ -81,6 +81,7 @@ pub async fn execute(
         state,
         shapes,
         now: started,
+        since: None,
     };
     let (ops, incoming) = mpsc::channel(CHANNEL);
     let reading = AssertUnwindSafe(connectors::run(plan, ops, progress, cancel)).catch_unwind();

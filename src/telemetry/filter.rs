@@ -9,11 +9,12 @@ const CRATE: &str = "data_sources_monitor";
 const MAIN: &str = "MainOrchestrator";
 
 /// Whose name stands in the log for which part of the program. The first match counts.
-const LOGGERS: [(&str, &str); 5] = [
+const LOGGERS: [(&str, &str); 6] = [
     ("poll", "StatusClient"),
     ("publish", "QlikClient"),
     ("connectors", "SyncRunner"),
     ("destinations", "SyncRunner"),
+    ("protocol", "SyncRunner"),
     ("web", "WebServer"),
 ];
 

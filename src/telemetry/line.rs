@@ -9,7 +9,7 @@ use std::io::Write as _;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
@@ -46,6 +46,8 @@ pub(super) enum Style {
     },
     /// One object.
     Json,
+    /// One object of Fivetran's three members.
+    Fivetran,
 }
 
 impl Style {
@@ -54,8 +56,25 @@ impl Style {
         match self {
             Self::Text { zone, colour } => text(line, zone, *colour),
             Self::Json => json(line),
+            Self::Fivetran => fivetran(line),
         }
     }
+}
+
+/// Fields follow the message as in the text: whoever reads this shows the message alone.
+fn fivetran(line: &Line<'_>) -> String {
+    let level = match line.level {
+        Level::ERROR => "SEVERE",
+        Level::WARN => "WARNING",
+        _ => "INFO",
+    };
+    let mut message = String::new();
+    push_visible(&mut message, &line.message);
+    push_fields(&mut message, &line.fields);
+    format!(
+        "{}\n",
+        serde_json::json!({ "level": level, "message": message, "message-origin": "sdk_connector" })
+    )
 }
 
 fn text(line: &Line<'_>, zone: &TimeZone, colour: bool) -> String {
@@ -68,15 +87,19 @@ fn text(line: &Line<'_>, zone: &TimeZone, colour: bool) -> String {
     }
     out.push_str(" - ");
     push_visible(&mut out, &line.message);
-    for (key, value) in &line.fields {
+    push_fields(&mut out, &line.fields);
+    out.push('\n');
+    out
+}
+
+fn push_fields(out: &mut String, fields: &[(&'static str, Value)]) {
+    for (key, value) in fields {
         out.extend([" ", key, "="]);
         match value {
-            Value::String(value) => push_value(&mut out, value),
+            Value::String(value) => push_value(out, value),
             other => out.push_str(&other.to_string()),
         }
     }
-    out.push('\n');
-    out
 }
 
 fn level(level: Level) -> (&'static str, Option<&'static str>) {
@@ -118,27 +141,38 @@ fn disturbs(c: char) -> bool {
 }
 
 fn json(line: &Line<'_>) -> String {
-    let mut object = Map::new();
-    object.insert("timestamp".into(), format!("{:.3}", line.at).into());
-    object.insert("level".into(), level(line.level).0.into());
-    object.insert("logger".into(), line.logger.into());
-    object.insert("message".into(), line.message.as_str().into());
-    for (key, value) in &line.fields {
-        let key = if object.contains_key(*key) { format!("{key}_") } else { (*key).to_owned() };
-        object.insert(key, value.clone());
+    let own = [
+        ("timestamp", format!("{:.3}", line.at).into()),
+        ("level", level(line.level).0.into()),
+        ("logger", line.logger.into()),
+        ("message", line.message.as_str().into()),
+    ];
+    let mut out = String::from("{");
+    for (key, value) in &own {
+        push_member(&mut out, key, value);
     }
-    let plain = Value::Object(object).to_string();
-    let mut out = String::with_capacity(plain.len() + 1);
-    for c in plain.chars() {
-        // Within JSON these can only stand inside strings, where the escape means the same.
+    for (key, value) in &line.fields {
+        if own.iter().any(|(taken, _)| taken == key) {
+            push_member(&mut out, &format!("{key}_"), value);
+        } else {
+            push_member(&mut out, key, value);
+        }
+    }
+    out.push_str("}\n");
+    out
+}
+
+fn push_member(out: &mut String, key: &str, value: &Value) {
+    let comma = if out.ends_with('{') { "" } else { "," };
+    out.extend([comma, &Value::from(key).to_string(), ":"]);
+    for c in value.to_string().chars() {
+        // These can only stand inside a string, where the escape means the same.
         if disturbs(c) {
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
             out.push(c);
         }
     }
-    out.push('\n');
-    out
 }
 
 /// One place where lines go.
@@ -338,7 +372,16 @@ mod tests {
         ];
         let line = line("Banner updated successfully.", fields);
         insta::assert_snapshot!(utc().render(&line), @r#"2025-12-18 12:05:03 - MainOrchestrator - INFO - Banner updated successfully. id=b-1 title="two words" said="say \"x\"" empty="" debug="already quoted" tries=3 enabled=true level=shadow"#);
-        insta::assert_snapshot!(Style::Json.render(&line), @r#"{"debug":"\"already quoted\"","empty":"","enabled":true,"id":"b-1","level":"INFO","level_":"shadow","logger":"MainOrchestrator","message":"Banner updated successfully.","said":"say \"x\"","timestamp":"2025-12-18T12:05:03.040Z","title":"two words","tries":3}"#);
+        insta::assert_snapshot!(Style::Json.render(&line), @r#"{"timestamp":"2025-12-18T12:05:03.040Z","level":"INFO","logger":"MainOrchestrator","message":"Banner updated successfully.","id":"b-1","title":"two words","said":"say \"x\"","empty":"","debug":"\"already quoted\"","tries":3,"enabled":true,"level_":"shadow"}"#);
+    }
+
+    /// Fivetran knows three levels and three members.
+    #[test]
+    fn fivetran_reads_its_own_form() {
+        let fields = || vec![("rows", 3.into())];
+        let render = |level| Style::Fivetran.render(&Line { level, ..line("update \"ended\"\n", fields()) });
+        let lines = [Level::ERROR, Level::WARN, Level::INFO, Level::TRACE].map(render).concat();
+        insta::assert_snapshot!(lines, @"");
     }
 
     /// Whatever upstream sends stays one line that reads from left to right, and JSON gives it back unchanged.

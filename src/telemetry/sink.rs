@@ -59,10 +59,9 @@ impl<W: Write> Sink<W> {
     fn admit_dropped(&mut self) -> io::Result<()> {
         let count = self.dropped.count();
         if count > self.told {
-            let message = format!(
-                "{} log lines were dropped: they came faster than they could be written",
-                count - self.told
-            );
+            let missing = count - self.told;
+            let message =
+                format!("log lines dropped: {missing}; they came faster than they could be written");
             self.writer.write_all(own_line(&self.style, message).as_bytes())?;
             self.told = count;
         }
@@ -88,7 +87,7 @@ impl<W: Write> Write for Sink<W> {
 pub(super) fn file_notice(style: &Style, notice: &Notice) -> String {
     let message = match notice {
         Notice::Lost { lines, error } => {
-            format!("{lines} log lines were lost: the log file could not be written: {error}")
+            format!("log lines lost: {lines}; the log file could not be written: {error}")
         }
         Notice::NotRotated { error } => {
             format!("the log file is due for rotation but could not be renamed: {error}")
@@ -145,10 +144,14 @@ mod tests {
         let ending = std::thread::spawn(move || drop(worker));
         let shown: Vec<String> = seen.iter().collect();
         ending.join().unwrap();
-        let notices: Vec<&String> = shown.iter().filter(|line| line.contains("were dropped")).collect();
+        let notices: Vec<&String> = shown.iter().filter(|line| line.contains("lines dropped")).collect();
         assert_eq!(shown.len() as u64, 100 - lost + notices.len() as u64, "{shown:?}");
         assert!(notices[0].contains(" - MainOrchestrator - WARNING - "), "{notices:?}");
-        let told: u64 = notices.iter().filter_map(|line| line.split(' ').nth(7)?.parse::<u64>().ok()).sum();
+        let told: u64 = notices
+            .iter()
+            .map(|line| line.split_once("dropped: ").and_then(|(_, rest)| rest.split_once(';')).unwrap().0)
+            .map(|count| count.parse::<u64>().unwrap())
+            .sum();
         assert_eq!(told, lost, "{notices:?}");
     }
 }

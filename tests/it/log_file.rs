@@ -176,6 +176,31 @@ fn an_empty_file_stays() {
     assert_eq!(folder(dir.path()), pairs(&[("monitor.log", "first\nsecond\n")]));
 }
 
+/// Where rotation is impossible the file grows, says so once a minute, and loses nothing.
+#[test]
+fn a_rotation_that_fails_is_told_and_costs_nothing() {
+    let (dir, path) = log_in_a_folder();
+    let in_the_way = dir.path().join("monitor.log.1");
+    fs::create_dir(&in_the_way).unwrap();
+    let minutes = Arc::new(AtomicI64::new(0));
+    let clock = {
+        let (start, minutes) = (Timestamp::now(), Arc::clone(&minutes));
+        move || start + SignedDuration::from_mins(minutes.load(Ordering::Relaxed))
+    };
+    let mut log = open(&path, Rotation { size: 5, keep: 1, ..NEVER }).with_clock(clock);
+    write(&mut log, "one");
+    write(&mut log, "two");
+    write(&mut log, "three");
+    minutes.store(1, Ordering::Relaxed);
+    write(&mut log, "four");
+    let told = Notice::NotRotated { error: "Is a directory (os error 21)".into() };
+    assert_eq!(read(&path), format!("one\n{told:?}\ntwo\nthree\n{told:?}\nfour\n"));
+    fs::remove_dir(&in_the_way).unwrap();
+    minutes.store(2, Ordering::Relaxed);
+    write(&mut log, "five");
+    assert_eq!((read(&path).as_str(), in_the_way.is_file()), ("five\n", true));
+}
+
 /// A moved, deleted or replaced file is opened anew by its name; a request to reopen does no harm.
 #[test]
 fn reopens_what_was_moved_or_deleted() {
@@ -273,7 +298,7 @@ fn two_writers_share_a_file() {
     lines.sort();
     let expected =
         ["a", "b"].iter().flat_map(|name| (0..1000).map(move |number| format!("{name} {number:04}")));
-    assert!(lines.into_iter().eq(expected));
+    assert_eq!(lines, expected.collect::<Vec<String>>());
 }
 
 /// A log that cannot be opened at start is an error that names the file and what to do.
@@ -376,7 +401,7 @@ fn a_full_disk_is_told_in_the_log() {
     drop(guard);
     let lines: Vec<String> = read(&path).lines().map(without_time).collect();
     insta::assert_snapshot!(lines.join("\n"), @"
-    - MainOrchestrator - WARNING - 1 log lines were lost: the log file could not be written: No space left on device (os error 28)
+    - MainOrchestrator - WARNING - log lines lost: 1; the log file could not be written: No space left on device (os error 28)
     - MainOrchestrator - INFO - written
     ");
 }

@@ -100,6 +100,7 @@ impl Bench {
             state: self.state.clone(),
             shapes: self.shapes.values().cloned().collect(),
             now,
+            since: None,
         };
         (self.finished, self.rows, self.checkpoints) = (BTreeMap::new(), 0, 0);
         let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

@@ -1,1 +1,320 @@
-//! The rules of the engine that no built-in connector shows.
+//! The rules of the engine that no built-in connector shows, against an API that a test makes up.
+
+use std::time::Duration;
+
+use data_sources_monitor::connectors::{self, Outcome};
+use data_sources_monitor::domain::op::End;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Bench, custom};
+use crate::fakes::{Fake, Reply, Request, Service};
+
+/// An API that a closure answers for.
+struct Acme(Box<dyn FnMut(&Request) -> Reply + Send>);
+
+impl Service for Acme {
+    fn answer(&mut self, request: &Request) -> Reply {
+        (self.0)(request)
+    }
+
+    fn describe(&self) -> String {
+        "made up".into()
+    }
+}
+
+fn serve(answer: impl FnMut(&Request) -> Reply + Send + 'static) -> Fake<Acme> {
+    Fake::serve(Acme(Box::new(answer)))
+}
+
+fn now() -> Timestamp {
+    "2026-05-02T09:10:00Z".parse().unwrap()
+}
+
+const HEAD: &str = "format = 1\n[connector]\nname = \"acme\"\nbase_url = \"https://acme.test\"\n";
+
+/// A definition of one table `things` and whatever else is said of it.
+fn things(more: &str) -> String {
+    format!("{HEAD}[[table]]\nname = \"things\"\npath = \"/things\"\nrecords = [\"data\"]\nkey = [\"id\"]\n{more}\n")
+}
+
+fn bench(toml: &str, acme: &Fake<Acme>) -> Bench {
+    Bench::new(custom(toml, |_| {}), &[("base_url", &acme.url())])
+}
+
+fn ids(range: std::ops::Range<u64>) -> Vec<Value> {
+    range.map(|id| json!({ "id": id })).collect()
+}
+
+fn failure(outcome: &Outcome) -> String {
+    assert_eq!(outcome.end, End::Failed, "{outcome:#?}");
+    outcome.reason.clone().unwrap()
+}
+
+/// Five rows in pages of two, found by a token in the body, a token in a header, a link in the body, the `Link` header
+/// (relative, beside another), and the last row's key: each way reads all five.
+#[tokio::test]
+async fn every_way_of_paging_reads_all() {
+    let size = "size_param = \"limit\", size = 2";
+    for page in [
+        "{ kind = \"cursor\", at_param = \"after\", next = \"meta.next\" }",
+        "{ kind = \"cursor\", at_param = \"after\", header = \"X-Next\" }",
+        "{ kind = \"link\", next = \"links.next\" }",
+        "{ kind = \"link\", header = \"link\" }",
+        &format!("{{ kind = \"keyset\", at_param = \"after\", field = \"id\", {size} }}"),
+        &format!("{{ kind = \"offset\", at_param = \"offset\", {size} }}"),
+        "{ kind = \"page\", at_param = \"page\", first = 0 }",
+    ] {
+        let acme = serve(|request| {
+            let number = |name: &str| request.param(name).and_then(|text| text.parse::<u64>().ok());
+            let from = number("after").or(number("offset")).unwrap_or(number("page").unwrap_or(0) * 2).min(5);
+            let to = (from + 2).min(5);
+            let rows: Vec<Value> = (from + 1..=to).map(|id| json!({ "id": id })).collect();
+            if to == 5 {
+                return Reply::json(&json!({ "data": rows, "links": {}, "meta": { "next": null } }));
+            }
+            let link = format!("/things?after={to}");
+            let body = json!({ "data": rows, "links": { "next": link }, "meta": { "next": to } });
+            let header = format!("</other,x>; rel=\"prev\", <{link}>; rel=\"next last\"");
+            Reply::json(&body).header("x-next", &to.to_string()).header("link", &header)
+        });
+        let mut bench = bench(&things(&format!("page = {page}")), &acme);
+        bench.complete(now()).await;
+        assert_eq!(bench.column("things", "id"), ["1", "2", "3", "4", "5"], "{page}: {}", acme.dump());
+    }
+}
+
+/// A search by POST gets its paging keys in the body, numbers as numbers.
+#[tokio::test]
+async fn posts_page_in_the_body() {
+    let acme = serve(|request| {
+        let at = request.json().unwrap()["offset"].as_u64().unwrap();
+        Reply::json(&json!({ "data": ids(at..(at + 2).min(5)), "total": 5 }))
+    });
+    let toml = things(
+        "method = \"POST\"\nbody = { query = \"all\" }\npage = { kind = \"offset\", at_param = \"offset\", total = \"total\" }",
+    );
+    let mut bench = bench(&toml, &acme);
+    bench.complete(now()).await;
+    assert_eq!(bench.column("things", "id").len(), 5);
+    assert_eq!(acme.requests()[0].json().unwrap(), json!({ "query": "all", "offset": 0 }));
+}
+
+const BY_CURSOR: &str = "page = { kind = \"cursor\", at_param = \"page\", next = \"next\" }
+cursor = { field = \"at\", param = \"since\", start = \"2026-01-01\", lookback = \"1h\", order = \"ORDER\" }
+columns = { at = { type = \"timestamp\" } }";
+
+/// Rows oldest first move the cursor page by page, so a run that breaks goes on from there, an hour back, with every
+/// digit; in an unknown order the cursor moves only when everything was read.
+#[tokio::test]
+async fn cursors_move_over_what_is_stored() {
+    for (order, kept) in [("asc", Some("2026-03-02T00:00:00.123456Z")), ("unknown", None)] {
+        let acme = serve(|request| {
+            let page: u64 = request.param("page").and_then(|page| page.parse().ok()).unwrap_or(1);
+            let row = |n: u64| json!({ "id": n, "at": format!("2026-03-{n:02}T00:00:00.123456Z") });
+            Reply::json(&json!({ "data": [row(page)], "next": if page < 3 { json!(page + 1) } else { json!(null) } }))
+        });
+        let mut bench = bench(&things(&BY_CURSOR.replace("ORDER", order)), &acme);
+        acme.next_on("", Reply::usual());
+        acme.next_on("", Reply::usual());
+        acme.next_on("", Reply::status(400));
+        failure(&bench.run(now()).await);
+        let state = bench.state.tables.get("things").map(|partitions| partitions[""]["at"]["time"].clone());
+        assert_eq!(state, kept.map(|text| json!(text)), "{order}");
+        assert_eq!(acme.requests()[0].param("since"), Some("2026-01-01T00:00:00Z"));
+        let before = acme.requests().len();
+        bench.complete(now()).await;
+        let since = acme.requests()[before].param("since").unwrap().to_owned();
+        let want = if order == "asc" { "2026-03-01T23:00:00.123456Z" } else { "2026-01-01T00:00:00Z" };
+        assert_eq!(since, want, "{order}");
+        assert_eq!(bench.state.tables["things"][""]["at"]["time"], "2026-03-03T00:00:00.123456Z");
+    }
+}
+
+/// Rows that claim to come oldest first and do not leave the cursor alone until all were read.
+#[tokio::test]
+async fn a_false_order_is_noticed() {
+    let acme = serve(|request| {
+        let page: u64 = request.param("page").and_then(|page| page.parse().ok()).unwrap_or(1);
+        let row = json!({ "id": page, "at": format!("2026-03-{:02}T00:00:00Z", 10 - page) });
+        Reply::json(&json!({ "data": [row], "next": page + 1 }))
+    });
+    acme.next_on("", Reply::usual());
+    acme.next_on("", Reply::usual());
+    acme.next_on("", Reply::status(400));
+    let mut bench = bench(&things(&BY_CURSOR.replace("ORDER", "asc")), &acme);
+    failure(&bench.run(now()).await);
+    assert_eq!(bench.checkpoints, 1, "the first page's only");
+}
+
+/// Bodies that are no page fail the run with what is wrong, after as many tries as a broken connection gets.
+#[tokio::test]
+async fn bodies_that_are_no_page() {
+    for (reply, words, tries) in [
+        (Reply::html(), "HTML", 6),
+        (Reply::text("application/json", "{\"data\": [{\"id\": 1}, {\"id\""), "cut off", 6),
+        (Reply::text("application/json", ""), "empty", 6),
+        (Reply::json(&json!({ "items": [] })), "no records at data", 1),
+        (Reply::json(&json!({ "data": "none" })), "should be", 1),
+        (Reply::json(&json!({ "data": [{ "id": 1, "userData": 1, "user.data": 2 }] })), "both become", 1),
+        (Reply::json(&json!({ "data": [] })).padded_to(3 << 20), "max_body_mb", 1),
+    ] {
+        let acme = serve(move |_| reply.clone());
+        let toml = things("").replace("[[table]]", "[http]\nmax_body_mb = 1\n[[table]]");
+        let mut bench = bench(&toml, &acme);
+        let reason = failure(&bench.run(now()).await);
+        assert!(reason.contains(words), "{words}: {reason}");
+        assert_eq!(acme.requests().len(), tries, "{words}");
+        assert!(!bench.finished.contains_key("things"));
+    }
+}
+
+/// `Retry-After` is waited for, as seconds and as a date, and a wait beyond the budget ends the run as deferred.
+#[tokio::test]
+async fn retry_after_wins() {
+    let acme = serve(|_| Reply::json(&json!({ "data": ids(0..2) })));
+    let mut bench = bench(&things(""), &acme);
+    acme.next(Reply::too_many(Some(1)));
+    let soon = now() + jiff::SignedDuration::from_secs(2);
+    let date = soon.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    acme.next(Reply::status(503).header("retry-after", &date));
+    let outcome = bench.complete(now()).await;
+    assert!((1_000..4_000).contains(&outcome.waited_ms), "{outcome:?}");
+    acme.next(Reply::too_many(Some(3600)));
+    let outcome = bench.run(now()).await;
+    assert_eq!(outcome.end, End::Deferred);
+    assert!(outcome.reason.unwrap().contains("3600 s"));
+}
+
+/// Credentials in the query reach the service and nothing else: no error, no place, no note.
+#[tokio::test]
+async fn credentials_stay_hidden() {
+    let acme = serve(|request| {
+        assert_eq!(request.param("token"), Some("s3cret/value"));
+        Reply::json(&json!({ "message": "bad s3cret/value" })).with_status(422)
+    });
+    let toml = things("").replace(
+        "[[table]]",
+        "[config]\nkey = { type = \"secret\" }\n[auth]\nkind = \"query\"\nname = \"token\"\nvalue = \"${config.key}\"\n[[table]]",
+    );
+    let config = [("base_url", acme.url()), ("key", "s3cret/value".to_owned())];
+    let config: Vec<(&str, &str)> = config.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let mut bench = Bench::new(custom(&toml, |_| {}), &config);
+    let outcome = bench.run(now()).await;
+    let shown = format!("{outcome:?} {:?}", connectors::test(&bench.account, now()).await);
+    assert!(!shown.contains("s3cret") && shown.contains("[secret]"), "{shown}");
+}
+
+const FAMILY: &str = "[[table]]\nname = \"groups\"\npath = \"/groups\"\nrecords = [\"data\"]\nkey = [\"id\"]
+[[table]]\nname = \"members\"\npath = \"/groups/{group}/members\"\nrecords = [\"data\"]\nkey = [\"group\", \"id\"]
+parent = { table = \"groups\", as = { group = \"id\" } }";
+
+/// Children are asked for by their parent's values, which lead nowhere else however they are spelled; as many at once
+/// as allowed; and a parent that nobody asked for is read without being stored.
+#[tokio::test]
+async fn children_of_every_parent() {
+    let acme = serve(|request| {
+        if request.path == "/groups" {
+            let ids = ["a/b", "x y", "..", "?q=1", "é", "a/b"];
+            let rows: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
+            return Reply::json(&json!({ "data": rows }));
+        }
+        Reply::json(&json!({ "data": [{ "id": request.path.clone() }] })).late(Duration::from_millis(30))
+    });
+    let toml = format!("{HEAD}[http]\nconcurrency = 2\n{FAMILY}");
+    let mut bench = bench(&toml, &acme);
+    bench.only = Some(vec!["members".into()]);
+    let outcome = bench.complete(now()).await;
+    assert_eq!(
+        bench.column("members", "id"),
+        ["/groups/%3Fq%3D1/members", "/groups/%C3%A9/members", "/groups/a%2Fb/members", "/groups/x%20y/members"]
+    );
+    assert_eq!(bench.column("members", "group"), ["?q=1", "a/b", "x y", "é"]);
+    assert!(!bench.tables.contains_key("groups") && !bench.shapes.contains_key("groups"));
+    assert_eq!(acme.most_in_flight(), 2);
+    assert!(outcome.notes.iter().any(|note| note.contains("no value to ask by")), "{:?}", outcome.notes);
+}
+
+/// When every child is missing the path is wrong, and the run says so instead of ending green and empty.
+#[tokio::test]
+async fn all_children_missing_is_a_wrong_path() {
+    let acme = serve(|request| match request.path.as_str() {
+        "/groups" => Reply::json(&json!({ "data": ids(1..4) })),
+        _ => Reply::status(404),
+    });
+    let mut bench = bench(&format!("{HEAD}{FAMILY}"), &acme);
+    assert!(failure(&bench.run(now()).await).contains("is the path right?"));
+}
+
+/// A table that fails does not keep the others from being read, but its children are not read without it.
+#[tokio::test]
+async fn tables_fail_alone() {
+    let acme = serve(|request| match request.path.as_str() {
+        "/groups" => Reply::status(400),
+        _ => Reply::json(&json!({ "data": ids(0..3) })),
+    });
+    let other = "[[table]]\nname = \"things\"\npath = \"/things\"\nrecords = [\"data\"]\nkey = [\"id\"]\n";
+    let mut bench = bench(&format!("{HEAD}{FAMILY}\n{other}"), &acme);
+    let outcome = bench.run(now()).await;
+    failure(&outcome);
+    assert_eq!(bench.column("things", "id").len(), 3);
+    let end = |table: &str| outcome.tables[table].end;
+    assert_eq!((end("groups"), end("members"), end("things")), (End::Failed, End::Failed, End::Complete));
+}
+
+/// A stop ends the run as deferred soon, and what was read until then is kept.
+#[tokio::test]
+async fn a_stop_is_heeded() {
+    let acme = serve(|_| Reply::hang());
+    let mut bench = bench(&things(""), &acme);
+    let cancel = bench.cancel.clone();
+    let stop = async {
+        acme.wait_for_requests(1).await;
+        cancel.cancel();
+    };
+    let (outcome, ()) = tokio::join!(bench.run(now()), stop);
+    assert_eq!(outcome.end, End::Deferred);
+}
+
+/// Rows that move in every reading leave the run partial, without the claim that the table was read to its end.
+#[tokio::test]
+async fn restless_rows_leave_the_run_partial() {
+    let mut head = 1_000_u64;
+    let acme = serve(move |request| {
+        head -= 1;
+        let at: u64 = request.param("offset").unwrap().parse().unwrap();
+        Reply::json(&json!({ "data": ids(head + at..(head + at + 10).min(1_050)) }))
+    });
+    let toml = things("page = { kind = \"offset\", at_param = \"offset\", size_param = \"limit\", size = 10 }\ndeletes = \"snapshot\"");
+    let mut bench = bench(&toml, &acme);
+    let outcome = bench.run(now()).await;
+    assert_eq!(outcome.end, End::Partial, "{outcome:?}");
+    assert!(outcome.reason.unwrap().contains("rows moved"));
+    assert!(!bench.finished.contains_key("things"), "nothing is swept");
+}
+
+/// A full refresh begins anew whatever is remembered.
+#[tokio::test]
+async fn a_full_refresh_begins_anew() {
+    let acme = serve(|_| Reply::json(&json!({ "data": [{ "id": 1, "at": "2026-04-01T00:00:00Z" }], "next": null })));
+    let mut bench = bench(&things(&BY_CURSOR.replace("ORDER", "asc")), &acme);
+    bench.complete(now()).await;
+    bench.full_refresh = true;
+    bench.complete(now()).await;
+    let since: Vec<_> = acme.requests().iter().map(|r| r.param("since").unwrap().to_owned()).collect();
+    assert_eq!(since, ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"]);
+}
+
+/// Numbers beyond 2^53 and with 17 digits arrive as they were sent.
+#[tokio::test]
+async fn digits_survive() {
+    let body = r#"{"data": [{"id": 9007199254740993, "x": 0.12345678901234567, "y": 123456789012345678901234567890}]}"#;
+    let acme = serve(move |_| Reply::text("application/json", body));
+    let mut bench = bench(&things(""), &acme);
+    bench.complete(now()).await;
+    let row = bench.rows_of("things")[0];
+    let text = |column: &str| row[column].to_text().unwrap().into_owned();
+    assert_eq!(text("id"), "9007199254740993");
+    assert_eq!(text("x").parse::<f64>(), "0.12345678901234567".parse());
+    assert_eq!(text("y"), "123456789012345678901234567890");
+}

@@ -139,13 +139,3 @@ async fn changes_happen_between_requests() {
     }
     assert_eq!(seen, [true, true, false]);
 }
-
-/// Waiting ends when what is waited for happens, also while the test's own clock stands still.
-#[tokio::test(start_paused = true)]
-async fn waiting_needs_no_passing_time() {
-    let page = StatusPage::start();
-    let url = page.url() + STATUS;
-    let asking = tokio::spawn(async move { client().get(&url).send().await.unwrap().status() });
-    page.wait_until(|page| page.answered(200) == 1).await;
-    assert_eq!(asking.await.unwrap(), 200);
-}

@@ -1,0 +1,115 @@
+//! A cell as its column's type wants it: where a column widened, so do the values that come in it.
+//!
+//! Nothing is rounded. What does not fit (a 64-bit integer in a column of doubles) stays exact as a decimal.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::domain::cell::{Cell, ColumnType};
+
+/// Integers up to here are doubles without loss.
+const EXACT_IN_DOUBLE: u64 = 1 << 53;
+
+/// A value of one type.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Fitted<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    /// A JSON number of any length.
+    Decimal(Cow<'a, str>),
+    Date(Date),
+    Timestamp(Timestamp),
+    /// JSON text.
+    Json(&'a str),
+    Text(Cow<'a, str>),
+}
+
+/// The cell as a value of its column.
+pub(super) fn fit(cell: &Cell, kind: ColumnType) -> Fitted<'_> {
+    match (cell, kind) {
+        (Cell::Null, _) => Fitted::Null,
+        (Cell::Bool(value), ColumnType::Boolean) => Fitted::Bool(*value),
+        (Cell::Bool(value), ColumnType::Bigint) => Fitted::Int((*value).into()),
+        (Cell::Bool(value), ColumnType::Double) => Fitted::Double((*value).into()),
+        (Cell::Bool(value), ColumnType::Decimal) => Fitted::Decimal(if *value { "1" } else { "0" }.into()),
+        (Cell::Int(value), ColumnType::Bigint) => Fitted::Int(*value),
+        (Cell::Int(value), ColumnType::Double) if value.unsigned_abs() <= EXACT_IN_DOUBLE => {
+            Fitted::Double(*value as f64)
+        }
+        (Cell::Int(value), ColumnType::Double | ColumnType::Decimal) => {
+            Fitted::Decimal(value.to_string().into())
+        }
+        (Cell::Double(value), ColumnType::Double) => Fitted::Double(*value),
+        (Cell::Double(value), ColumnType::Decimal) if value.is_finite() => {
+            Fitted::Decimal(value.to_string().into())
+        }
+        (Cell::Decimal(value), ColumnType::Decimal | ColumnType::Double) if is_number(value) => {
+            Fitted::Decimal(Cow::Borrowed(value))
+        }
+        (Cell::Date(value), ColumnType::Date) => Fitted::Date(*value),
+        (Cell::Date(value), ColumnType::Timestamp) => {
+            midnight(*value).map_or(Fitted::Null, Fitted::Timestamp)
+        }
+        (Cell::Timestamp(value), ColumnType::Timestamp) => Fitted::Timestamp(*value),
+        (Cell::Json(value), ColumnType::Json) => Fitted::Json(value),
+        (other, _) => other.to_text().map_or(Fitted::Null, Fitted::Text),
+    }
+}
+
+/// The instant at which a day begins, UTC. `None` beyond the year 9999.
+pub(super) fn midnight(day: Date) -> Option<Timestamp> {
+    day.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
+/// Whether a text is a number as JSON writes it.
+fn is_number(text: &str) -> bool {
+    let starts = text.strip_prefix('-').unwrap_or(text).as_bytes().first().is_some_and(u8::is_ascii_digit);
+    let ends = text.ends_with(|last: char| last.is_ascii_digit());
+    starts && ends && serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each cell in each column it can meet: widened along the lattice, never rounded.
+    #[test]
+    fn cells_widen_with_their_column() {
+        use ColumnType::{Bigint, Boolean, Decimal, Double, Json, Text, Timestamp, Unknown};
+        let day: Date = "2026-05-02".parse().unwrap();
+        let instant: jiff::Timestamp = "2026-05-02T09:00:00.5Z".parse().unwrap();
+        let huge = Cell::Decimal("123456789012345678901234567890.5".into());
+        let cases = [
+            (Cell::Null, Bigint, Fitted::Null),
+            (Cell::Bool(true), Boolean, Fitted::Bool(true)),
+            (Cell::Bool(true), Bigint, Fitted::Int(1)),
+            (Cell::Bool(false), Decimal, Fitted::Decimal("0".into())),
+            (Cell::Bool(true), Text, Fitted::Text("true".into())),
+            (Cell::Int(i64::MAX), Bigint, Fitted::Int(i64::MAX)),
+            (Cell::Int(-5), Double, Fitted::Double(-5.0)),
+            (Cell::Int(i64::MAX), Double, Fitted::Decimal("9223372036854775807".into())),
+            (Cell::Int(i64::MIN), Double, Fitted::Decimal("-9223372036854775808".into())),
+            (Cell::Double(3.7), Decimal, Fitted::Decimal("3.7".into())),
+            (Cell::Double(1e21), Decimal, Fitted::Decimal("1000000000000000000000".into())),
+            (Cell::Double(f64::NAN), Decimal, Fitted::Text("NaN".into())),
+            (huge.clone(), Decimal, Fitted::Decimal("123456789012345678901234567890.5".into())),
+            (Cell::Decimal("+1".into()), Decimal, Fitted::Text("+1".into())),
+            (Cell::Decimal("1 ".into()), Decimal, Fitted::Text("1 ".into())),
+            (huge, Text, Fitted::Text("123456789012345678901234567890.5".into())),
+            (Cell::Date(day), ColumnType::Date, Fitted::Date(day)),
+            (Cell::Date(day), Timestamp, Fitted::Timestamp("2026-05-02T00:00:00Z".parse().unwrap())),
+            (Cell::Timestamp(instant), Text, Fitted::Text("2026-05-02 09:00:00.5".into())),
+            (Cell::Json("[1]".into()), Json, Fitted::Json("[1]")),
+            (Cell::Json("[1]".into()), Text, Fitted::Text("[1]".into())),
+            (Cell::Int(5), Unknown, Fitted::Text("5".into())),
+        ];
+        for (cell, kind, want) in cases {
+            assert_eq!(fit(&cell, kind), want, "{cell:?} in {kind:?}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The four calls.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, stream};
+use secrecy::SecretString;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status};
+
+use super::choice::Choice;
+use super::form::{CONNECTION_TEST, form};
+use super::generated::source_connector_server::SourceConnector;
+use super::generated::{
+    ConfigurationFormRequest, ConfigurationFormResponse, SchemaRequest, SchemaResponse, TestRequest,
+    TestResponse, UpdateRequest, UpdateResponse, schema_response, test_response,
+};
+use super::schema;
+use super::update::{Feed, MAX_RECORDS, task, warning};
+use crate::domain::config::ConfigValues;
+use crate::domain::op::{End, Op};
+use crate::protocol::given;
+use crate::protocol::saved::Saved;
+use crate::protocol::source::{Ended, Source, Wanted};
+
+/// Ops under way between the connector and a stream: a few pages.
+const OPS: usize = 4;
+/// Messages that wait for a client, of about 100 KiB each.
+const MESSAGES: usize = 8;
+
+/// One connector as a service.
+pub(super) struct Service {
+    source: Arc<dyn Source>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+type Message = Result<UpdateResponse, Status>;
+
+/// What a reading hands to its stream.
+enum Part {
+    Message(Message),
+    /// It came to its end. Without this, the stream must not look as if it had.
+    End,
+}
+
+impl Service {
+    pub(super) fn new(source: Arc<dyn Source>, tasks: TaskTracker, stop: CancellationToken) -> Service {
+        Service { source, tasks, stop }
+    }
+
+    fn config(&self, given: BTreeMap<String, String>) -> Result<ConfigValues, String> {
+        let given = given.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect();
+        given::resolve(self.source.definition(), &given, "configuration")
+    }
+
+    /// What a stream is made of; or the message that it consists of, because a person must mend something.
+    #[allow(clippy::result_large_err)] // tonic's own type
+    fn prepare(&self, request: UpdateRequest) -> Result<Result<(Feed, Wanted, Vec<String>), String>, Status> {
+        let definition = self.source.definition();
+        let config = match self.config(request.configuration) {
+            Ok(config) => config,
+            Err(message) => return Ok(Err(message)),
+        };
+        let saved =
+            match Saved::read_text(request.state_json.as_deref().unwrap_or_default(), &definition.name) {
+                Ok(saved) => saved,
+                Err(e) => return Ok(Err(format!("{e}. In Fivetran: re-sync the connection"))),
+            };
+        let mut choice = Choice::of(definition, &config, request.selection)
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let notes = std::mem::take(&mut choice.notes);
+        let wanted = Wanted {
+            config,
+            tables: Some(choice.tables.clone()),
+            state: saved.state(),
+            shapes: saved.shapes(definition),
+            since: None,
+        };
+        Ok(Ok((Feed::new(definition, choice, saved), wanted, notes)))
+    }
+}
+
+#[tonic::async_trait]
+impl SourceConnector for Service {
+    type UpdateStream = Pin<Box<dyn Stream<Item = Message> + Send>>;
+
+    async fn configuration_form(
+        &self,
+        _: Request<ConfigurationFormRequest>,
+    ) -> Result<Response<ConfigurationFormResponse>, Status> {
+        Ok(Response::new(form(self.source.definition())))
+    }
+
+    async fn test(&self, request: Request<TestRequest>) -> Result<Response<TestResponse>, Status> {
+        let TestRequest { name, configuration } = request.into_inner();
+        let tested = match self.config(configuration) {
+            _ if name != CONNECTION_TEST => {
+                Err(format!("there is no test {name:?}; there is {CONNECTION_TEST:?}"))
+            }
+            Err(message) => Err(message),
+            Ok(config) => self.source.test(config).await,
+        };
+        let response = match tested {
+            Ok(()) => test_response::Response::Success(true),
+            Err(message) => {
+                tracing::warn!("the test failed: {message}");
+                test_response::Response::Failure(message)
+            }
+        };
+        Ok(Response::new(TestResponse { response: Some(response) }))
+    }
+
+    async fn schema(&self, request: Request<SchemaRequest>) -> Result<Response<SchemaResponse>, Status> {
+        let config = self.config(request.into_inner().configuration).map_err(Status::invalid_argument)?;
+        let tables = schema::tables(self.source.definition(), &config);
+        let response = Some(schema_response::Response::WithoutSchema(tables));
+        Ok(Response::new(SchemaResponse { response, selection_not_supported: None }))
+    }
+
+    async fn update(&self, request: Request<UpdateRequest>) -> Result<Response<Self::UpdateStream>, Status> {
+        let (feed, wanted, notes) = match self.prepare(request.into_inner())? {
+            Ok(prepared) => prepared,
+            Err(message) => {
+                tracing::warn!("{message}");
+                return Ok(Response::new(Box::pin(stream::iter([Ok(task(message))]))));
+            }
+        };
+        let (messages, inbox) = mpsc::channel(MESSAGES);
+        let update = Update { feed, messages, out: Vec::new() };
+        let (source, cancel) = (Arc::clone(&self.source), self.stop.child_token());
+        self.tasks.spawn(async move { update.stream(source.as_ref(), wanted, notes, cancel).await });
+        let stream = stream::unfold(Some(inbox), async |inbox| {
+            let mut inbox: mpsc::Receiver<Part> = inbox?;
+            match inbox.recv().await {
+                Some(Part::Message(message)) => Some((message, Some(inbox))),
+                Some(Part::End) => None,
+                None => Some((Err(Status::internal("reading broke off; see the log")), None)),
+            }
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+/// One stream while it goes on.
+struct Update {
+    feed: Feed,
+    messages: mpsc::Sender<Part>,
+    out: Vec<UpdateResponse>,
+}
+
+/// The client does not listen any more.
+struct Gone;
+
+impl Update {
+    async fn stream(
+        mut self,
+        source: &dyn Source,
+        wanted: Wanted,
+        notes: Vec<String>,
+        cancel: CancellationToken,
+    ) {
+        let tables = wanted.tables.as_ref().map_or(0, Vec::len);
+        tracing::info!(tables, "update started");
+        self.out.extend(notes.into_iter().map(warning));
+        let read = if tables == 0 { Ok(nothing_selected()) } else { self.read(source, wanted, cancel).await };
+        let finished = match read {
+            Ok(ended) => self.finish(&ended).await.map(|()| ended.end),
+            Err(Gone) => Err(Gone),
+        };
+        let rows = self.feed.sent;
+        match finished {
+            Err(Gone) => tracing::warn!(rows, "the client went away, and reading has ended"),
+            Ok(end) => tracing::info!(rows, end = ?end, "update ended"),
+        }
+    }
+
+    async fn read(
+        &mut self,
+        source: &dyn Source,
+        wanted: Wanted,
+        cancel: CancellationToken,
+    ) -> Result<Ended, Gone> {
+        let (ops, mut inbox) = mpsc::channel(OPS);
+        let forward = async {
+            let forwarded = self.forward(&mut inbox).await;
+            if forwarded.is_err() {
+                cancel.cancel();
+            }
+            // The connector may be waiting for room.
+            inbox.close();
+            while inbox.recv().await.is_some() {}
+            forwarded
+        };
+        let (ended, forwarded) = tokio::join!(source.run(wanted, ops, cancel.clone()), forward);
+        forwarded.map(|()| ended)
+    }
+
+    async fn forward(&mut self, inbox: &mut mpsc::Receiver<Op>) -> Result<(), Gone> {
+        self.send().await?;
+        loop {
+            let op = tokio::select! {
+                // Between two pages the client may go, with nothing to send that would show it.
+                () = self.messages.closed() => return Err(Gone),
+                op = inbox.recv() => op,
+            };
+            match op {
+                None => return Ok(()),
+                Some(Op::Rows(rows)) => {
+                    self.feed.begin(&rows, &mut self.out);
+                    for part in rows.rows.chunks(MAX_RECORDS) {
+                        self.feed.rows(&rows.shape, part, &mut self.out);
+                        self.send().await?;
+                    }
+                }
+                Some(op) => {
+                    self.feed.take(op, &mut self.out);
+                    self.send().await?;
+                }
+            }
+        }
+    }
+
+    async fn finish(&mut self, ended: &Ended) -> Result<(), Gone> {
+        for note in &ended.notes {
+            tracing::warn!("{note}");
+        }
+        let status = self.feed.end(ended, &mut self.out);
+        self.send().await?;
+        if ended.end != End::Complete {
+            tracing::error!("{}", ended.reason());
+        }
+        match status {
+            Ok(()) => self.send_part(Part::End).await,
+            Err(status) => self.send_part(Part::Message(Err(status))).await,
+        }
+    }
+
+    async fn send(&mut self) -> Result<(), Gone> {
+        for message in self.out.drain(..) {
+            self.messages.send(Part::Message(Ok(message))).await.map_err(|_| Gone)?;
+        }
+        Ok(())
+    }
+
+    async fn send_part(&mut self, part: Part) -> Result<(), Gone> {
+        self.messages.send(part).await.map_err(|_| Gone)
+    }
+}
+
+fn nothing_selected() -> Ended {
+    let notes = vec!["no table is selected: nothing was read".to_owned()];
+    Ended { end: End::Complete, reason: None, mend: false, notes }
+}

@@ -1,0 +1,291 @@
+//! Ops → the messages of one `Update` stream, in order and within bounds.
+//!
+//! - Records go in batches of at most 100 records and about 100 KiB; a larger row goes alone, and one that no message
+//!   can hold is told as a warning.
+//! - A table whose rows are sent for the first time is emptied before, and so is a table that is replaced as a whole, in
+//!   each run: what Fivetran has of it from before is not there any more. Rows that vanish later are told where the
+//!   table's keys are few enough to be remembered in the state (see `sweep`).
+//! - A checkpoint follows the rows it speaks for. A large state is not sent again for every few rows.
+//!
+//! Start at [`Feed::take`] and [`Feed::end`]. Nothing here waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use prost::Message;
+use tonic::Status;
+
+use super::choice::Choice;
+use super::generated::{
+    Checkpoint, Record, RecordType, Records, SchemaChange, TableList, Task, UpdateResponse, Warning,
+    schema_change, update_response::Operation,
+};
+use super::{schema, values};
+use crate::domain::cell::{Cell, ColumnType};
+use crate::domain::connector::Definition;
+use crate::domain::op::{End, Op, Rows, Sweep, TableShape, Write};
+use crate::protocol::saved::Saved;
+use crate::protocol::source::Ended;
+use crate::protocol::sweep::{Passes, key_places};
+
+/// Fivetran refuses larger batches.
+pub(super) const MAX_RECORDS: usize = 100;
+/// What a batch weighs at most, unless one record alone weighs more.
+const MAX_BATCH_BYTES: usize = 100 << 10;
+/// gRPC clients refuse messages above 4 MiB unless told otherwise; the rest is for what is around the record.
+const MAX_RECORD_BYTES: usize = (4 << 20) - (64 << 10);
+/// A state of this size is sent whenever it changes; a larger one after as many bytes of rows.
+const SMALL_STATE_BYTES: usize = 64 << 10;
+
+/// Makes the messages of one stream.
+pub(super) struct Feed {
+    choice: Choice,
+    saved: Saved,
+    passes: Passes,
+    lenses: BTreeMap<String, Lens>,
+    batch: Vec<Record>,
+    batch_bytes: usize,
+    /// Tables emptied in this run.
+    emptied: BTreeSet<String>,
+    rejected: BTreeMap<String, u64>,
+    unsaved: Unsaved,
+    /// Records sent.
+    pub(super) sent: u64,
+}
+
+/// What happened since the last checkpoint that was sent.
+#[derive(Default)]
+struct Unsaved {
+    changed: bool,
+    bytes: usize,
+    /// Bytes of the last state.
+    state: usize,
+}
+
+/// The wanted columns of a shape.
+struct Lens {
+    shape: Arc<TableShape>,
+    columns: Vec<(usize, String, ColumnType)>,
+}
+
+impl Feed {
+    /// A stream that goes on from what the caller kept.
+    pub(super) fn new(definition: &Definition, choice: Choice, saved: Saved) -> Feed {
+        let vanishing = definition.tables.iter().filter(|table| table.snapshot.is_some());
+        Feed {
+            choice,
+            saved,
+            passes: Passes::new(vanishing.map(|table| table.name.clone())),
+            lenses: BTreeMap::new(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            emptied: BTreeSet::new(),
+            rejected: BTreeMap::new(),
+            unsaved: Unsaved::default(),
+            sent: 0,
+        }
+    }
+
+    /// The messages for an op. Rows come through [`Feed::begin`] and [`Feed::rows`], a batch at a time.
+    pub(super) fn take(&mut self, op: Op, out: &mut Vec<UpdateResponse>) {
+        match op {
+            Op::Shape(shape) if self.wants(&shape.table) => self.shape(&shape, out),
+            Op::Rows(rows) if self.wants(&rows.shape.table) => {
+                self.begin(&rows, out);
+                self.rows(&rows.shape, &rows.rows, out);
+            }
+            Op::Rejected(rows) => rows.iter().for_each(|row| self.reject(&row.table, &row.reason, out)),
+            Op::Checkpoint(checkpoint) => {
+                self.saved.apply(checkpoint);
+                self.unsaved.changed = true;
+                if self.unsaved.state <= SMALL_STATE_BYTES || self.unsaved.bytes >= self.unsaved.state {
+                    self.checkpoint(out);
+                }
+            }
+            Op::Finish { table, sweep } if self.wants(&table) => self.finish(&table, sweep, out),
+            Op::Shape(_) | Op::Rows(_) | Op::Finish { .. } => {}
+        }
+    }
+
+    /// What precedes rows.
+    pub(super) fn begin(&mut self, rows: &Rows, out: &mut Vec<UpdateResponse>) {
+        if !self.wants(&rows.shape.table) {
+            return;
+        }
+        self.empty(&rows.shape.table, rows.shape.write, out);
+        self.passes.rows(rows, &mut self.saved);
+    }
+
+    /// Rows, or a part of them.
+    pub(super) fn rows(
+        &mut self,
+        shape: &Arc<TableShape>,
+        rows: &[Box<[Cell]>],
+        out: &mut Vec<UpdateResponse>,
+    ) {
+        if !self.wants(&shape.table) {
+            return;
+        }
+        for row in rows {
+            let columns = &self.lens(shape).columns;
+            let data = columns
+                .iter()
+                .filter_map(|(at, name, kind)| Some((name.clone(), values::value(row.get(*at)?, *kind))));
+            let data = data.collect();
+            self.add(Record { data, ..record(&shape.table, RecordType::Upsert) }, out);
+        }
+    }
+
+    /// The end of the stream: what is left over, and how it ended.
+    pub(super) fn end(&mut self, ended: &Ended, out: &mut Vec<UpdateResponse>) -> Result<(), Status> {
+        self.flush(out);
+        for (table, count) in std::mem::take(&mut self.rejected).into_iter().filter(|(_, count)| *count > 1) {
+            out.push(warning(format!("{table}: {count} rows could not be taken in all")));
+        }
+        if self.unsaved.changed {
+            self.checkpoint(out);
+        }
+        match ended.end {
+            End::Complete => Ok(()),
+            End::Partial => {
+                out.push(warning(ended.reason().to_owned()));
+                Ok(())
+            }
+            End::Deferred => Err(Status::unavailable(ended.reason())),
+            End::Failed if ended.mend => {
+                out.push(task(ended.reason().to_owned()));
+                Ok(())
+            }
+            End::Failed => Err(Status::internal(ended.reason())),
+        }
+    }
+
+    fn wants(&self, table: &str) -> bool {
+        self.choice.tables.iter().any(|wanted| wanted == table)
+    }
+
+    fn shape(&mut self, shape: &Arc<TableShape>, out: &mut Vec<UpdateResponse>) {
+        self.lens(shape);
+        if !self.saved.learn(shape) {
+            return;
+        }
+        self.unsaved.changed = true;
+        self.flush(out);
+        let columns = shape.columns.iter();
+        let known =
+            columns.filter(|column| column.kind != ColumnType::Unknown || shape.key.contains(&column.name));
+        let known = TableShape { columns: known.cloned().collect(), ..(**shape).clone() };
+        let table = schema::table(&known, |column| self.choice.wants(shape, column));
+        let change = schema_change::Change::WithoutSchema(TableList { tables: vec![table] });
+        out.push(message(Operation::SchemaChange(SchemaChange { change: Some(change) })));
+    }
+
+    fn lens(&mut self, shape: &Arc<TableShape>) -> &Lens {
+        let make = |choice: &Choice| {
+            let columns =
+                shape.columns.iter().enumerate().filter(|(_, column)| choice.wants(shape, &column.name));
+            // Of a column of nulls nothing is known, not even that it exists.
+            let columns = columns
+                .filter(|(_, column)| column.kind != ColumnType::Unknown || shape.key.contains(&column.name));
+            let columns = columns.map(|(at, column)| (at, column.name.clone(), column.kind)).collect();
+            Lens { shape: Arc::clone(shape), columns }
+        };
+        let lens = self.lenses.entry(shape.table.clone()).or_insert_with(|| make(&self.choice));
+        if !Arc::ptr_eq(&lens.shape, shape) {
+            *lens = make(&self.choice);
+        }
+        lens
+    }
+
+    /// Empties a table that is met for the first time, or replaced.
+    fn empty(&mut self, table: &str, write: Write, out: &mut Vec<UpdateResponse>) {
+        let first = self.saved.meet(table);
+        let replaced = write == Write::Replace && !self.emptied.contains(table);
+        if first || replaced {
+            self.emptied.insert(table.to_owned());
+            self.unsaved.changed |= first;
+            self.flush(out);
+            out.push(message(Operation::Record(record(table, RecordType::Truncate))));
+        }
+    }
+
+    fn add(&mut self, record: Record, out: &mut Vec<UpdateResponse>) {
+        // With its length and its tag.
+        let bytes = record.encoded_len() + 6;
+        if bytes > MAX_RECORD_BYTES {
+            let reason = format!("a row of {bytes} bytes is more than a message may hold");
+            return self.reject(&record.table_name.clone(), &reason, out);
+        }
+        if self.batch.len() == MAX_RECORDS
+            || (self.batch_bytes + bytes > MAX_BATCH_BYTES && !self.batch.is_empty())
+        {
+            self.flush(out);
+        }
+        self.batch.push(record);
+        self.batch_bytes += bytes;
+        self.unsaved.bytes += bytes;
+    }
+
+    fn flush(&mut self, out: &mut Vec<UpdateResponse>) {
+        if !self.batch.is_empty() {
+            self.sent += self.batch.len() as u64;
+            self.batch_bytes = 0;
+            let records = std::mem::take(&mut self.batch);
+            out.push(message(Operation::Records(Records { records })));
+        }
+    }
+
+    /// The first of each table is told at once, the number at the end.
+    fn reject(&mut self, table: &str, reason: &str, out: &mut Vec<UpdateResponse>) {
+        let count = self.rejected.entry(table.to_owned()).or_default();
+        *count += 1;
+        if *count == 1 {
+            out.push(warning(format!("{table}: a row could not be taken: {reason}")));
+        }
+    }
+
+    fn checkpoint(&mut self, out: &mut Vec<UpdateResponse>) {
+        self.flush(out);
+        let state_json = self.saved.to_json();
+        self.unsaved = Unsaved { state: state_json.len(), ..Unsaved::default() };
+        out.push(message(Operation::Checkpoint(Checkpoint { state_json })));
+    }
+
+    fn finish(&mut self, table: &str, sweep: Option<Sweep>, out: &mut Vec<UpdateResponse>) {
+        if let Some(shape) = self.lenses.get(table).map(|lens| Arc::clone(&lens.shape)) {
+            self.empty(table, shape.write, out);
+            let gone = self.passes.finish(&shape, sweep, &mut self.saved);
+            self.unsaved.changed |= !gone.keys.is_empty();
+            let places = key_places(&shape);
+            for key in gone.keys {
+                let named = key.iter().zip(&places).map(|(cell, &at)| {
+                    let column = &shape.columns[at];
+                    (column.name.clone(), values::value(cell, column.kind))
+                });
+                self.add(Record { data: named.collect(), ..record(table, RecordType::Delete) }, out);
+            }
+            out.extend(gone.note.map(warning));
+        }
+        if self.unsaved.changed || self.unsaved.bytes > 0 {
+            self.checkpoint(out);
+        }
+    }
+}
+
+fn record(table: &str, kind: RecordType) -> Record {
+    Record { schema_name: None, table_name: table.to_owned(), r#type: kind.into(), data: BTreeMap::new() }
+}
+
+fn message(operation: Operation) -> UpdateResponse {
+    UpdateResponse { operation: Some(operation) }
+}
+
+/// Shown to the user; the sync goes on.
+pub(super) fn warning(message: String) -> UpdateResponse {
+    self::message(Operation::Warning(Warning { message }))
+}
+
+/// Shown to the user, who has to mend something; the sync is over.
+pub(super) fn task(message: String) -> UpdateResponse {
+    self::message(Operation::Task(Task { message }))
+}

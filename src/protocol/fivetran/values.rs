@@ -1,0 +1,87 @@
+//! Cells as Fivetran's values.
+
+use jiff::Timestamp;
+
+use super::generated::{ValueType, value_type::Inner};
+use crate::domain::cell::{Cell, ColumnType};
+use crate::protocol::fitted::{Fitted, fit, midnight};
+
+/// Digits that a decimal may have, and how many of them after the point.
+const MAX_PRECISION: usize = 38;
+const MAX_SCALE: usize = 37;
+
+/// The value of a cell in a column of this type.
+pub(super) fn value(cell: &Cell, kind: ColumnType) -> ValueType {
+    let inner = match fit(cell, kind) {
+        Fitted::Null => Inner::Null(true),
+        Fitted::Bool(value) => Inner::Bool(value),
+        Fitted::Int(value) => Inner::Long(value),
+        Fitted::Double(value) => Inner::Double(value),
+        Fitted::Decimal(digits) if fits_decimal(&digits) => Inner::Decimal(digits.into_owned()),
+        Fitted::Decimal(digits) => Inner::String(digits.into_owned()),
+        Fitted::Date(day) => midnight(day).map_or(Inner::Null(true), |at| Inner::NaiveDate(timestamp(at))),
+        Fitted::Timestamp(at) => Inner::UtcDatetime(timestamp(at)),
+        Fitted::Json(text) => Inner::Json(text.to_owned()),
+        Fitted::Text(text) => Inner::String(text.into_owned()),
+    };
+    ValueType { inner: Some(inner) }
+}
+
+/// Nanoseconds count forwards from the second before, also before 1970.
+fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    let (mut seconds, mut nanos) = (at.as_second(), at.subsec_nanosecond());
+    if nanos < 0 {
+        seconds -= 1;
+        nanos += 1_000_000_000;
+    }
+    prost_types::Timestamp { seconds, nanos }
+}
+
+/// Whether a number has no more digits than Fivetran's decimals; a longer one goes as text, digit by digit.
+fn fits_decimal(number: &str) -> bool {
+    if number.contains(['e', 'E']) {
+        return false;
+    }
+    let (whole, fraction) = number.trim_start_matches('-').split_once('.').unwrap_or((number, ""));
+    let whole = whole.trim_start_matches(['-', '0']).len();
+    fraction.len() <= MAX_SCALE && whole + fraction.len() <= MAX_PRECISION
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each type has its member of the wire format, and what a decimal cannot hold travels as text.
+    #[test]
+    fn values_have_their_types() {
+        let at = |seconds, nanos| prost_types::Timestamp { seconds, nanos };
+        let long = "1".repeat(39);
+        let exact = format!("{}.{}", "9".repeat(30), "9".repeat(8));
+        let cases = [
+            (Cell::Null, ColumnType::Bigint, Inner::Null(true)),
+            (Cell::Bool(false), ColumnType::Boolean, Inner::Bool(false)),
+            (Cell::Int(-1), ColumnType::Bigint, Inner::Long(-1)),
+            (Cell::Int(3), ColumnType::Double, Inner::Double(3.0)),
+            (Cell::Int(3), ColumnType::Decimal, Inner::Decimal("3".into())),
+            (Cell::Decimal(exact.as_str().into()), ColumnType::Decimal, Inner::Decimal(exact.clone())),
+            (Cell::Decimal(long.as_str().into()), ColumnType::Decimal, Inner::String(long.clone())),
+            (Cell::Decimal("1e400".into()), ColumnType::Decimal, Inner::String("1e400".into())),
+            (Cell::Date("1969-12-31".parse().unwrap()), ColumnType::Date, Inner::NaiveDate(at(-86400, 0))),
+            (
+                Cell::Timestamp("2026-05-02T09:00:00.5Z".parse().unwrap()),
+                ColumnType::Timestamp,
+                Inner::UtcDatetime(at(1_777_712_400, 500_000_000)),
+            ),
+            (
+                Cell::Timestamp("1969-12-31T23:59:59.25Z".parse().unwrap()),
+                ColumnType::Timestamp,
+                Inner::UtcDatetime(at(-1, 250_000_000)),
+            ),
+            (Cell::Json("{}".into()), ColumnType::Json, Inner::Json("{}".into())),
+            (Cell::Text("x".into()), ColumnType::Text, Inner::String("x".into())),
+        ];
+        for (cell, kind, want) in cases {
+            assert_eq!(value(&cell, kind).inner, Some(want), "{cell:?}");
+        }
+    }
+}

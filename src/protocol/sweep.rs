@@ -1,0 +1,210 @@
+//! Rows that are gone at the source, told to callers that keep the rows where we cannot compare.
+//!
+//! For tables from which rows can vanish the keys are remembered in the caller's state, if they are few. After a
+//! complete pass, what was known and did not come is gone. A large table's rows stay where they are: its keys would
+//! make a state that nobody wants to carry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use super::saved::Saved;
+use crate::domain::cell::{Cell, ColumnType};
+use crate::domain::op::{Rows, Sweep, TableShape};
+
+/// Keys of one table that are remembered: some hundred kilobytes of state.
+const MAX_KEYS: usize = 10_000;
+
+/// What came of tables from which rows can vanish, in this run.
+pub(super) struct Passes {
+    seen: BTreeMap<String, Pass>,
+}
+
+#[derive(Default)]
+struct Pass {
+    keys: BTreeSet<String>,
+    /// Too many to remember.
+    overflown: bool,
+}
+
+/// What a complete pass found.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Gone {
+    /// Keys of rows that are gone: the cells of the key's columns.
+    pub(super) keys: Vec<Box<[Cell]>>,
+    /// What a person should know.
+    pub(super) note: Option<String>,
+}
+
+impl Passes {
+    /// Watches these tables.
+    pub(super) fn new(tables: impl IntoIterator<Item = String>) -> Passes {
+        Passes { seen: tables.into_iter().map(|table| (table, Pass::default())).collect() }
+    }
+
+    /// Remembers the keys of rows.
+    pub(super) fn rows(&mut self, rows: &Rows, saved: &mut Saved) {
+        let shape = &rows.shape;
+        let Some(pass) = self.seen.get_mut(&shape.table).filter(|pass| !pass.overflown) else { return };
+        let places = key_places(shape);
+        for row in &rows.rows {
+            let key = key_text(&places, row);
+            saved.keys(&shape.table).insert(key.clone());
+            pass.keys.insert(key);
+        }
+        if saved.keys(&shape.table).len() > MAX_KEYS {
+            saved.forget_keys(&shape.table);
+            *pass = Pass { keys: BTreeSet::new(), overflown: true };
+        }
+    }
+
+    /// A table was read to its end. `sweep` is missing when something was not seen.
+    pub(super) fn finish(&mut self, shape: &TableShape, sweep: Option<Sweep>, saved: &mut Saved) -> Gone {
+        let table = &shape.table;
+        let (Some(pass), Some(sweep)) = (self.seen.remove(table), sweep) else { return Gone::default() };
+        if pass.overflown {
+            let note = format!(
+                "{table}: more than {MAX_KEYS} rows; rows deleted at the source stay until a full re-sync"
+            );
+            return Gone { keys: Vec::new(), note: Some(note) };
+        }
+        let known = saved.keys(table);
+        let gone: Vec<String> = known.difference(&pass.keys).cloned().collect();
+        if share(gone.len(), known.len()) > sweep.max_share {
+            let note = format!(
+                "{table}: {} of {} rows did not come; that is too large a share to mark them deleted",
+                gone.len(),
+                known.len()
+            );
+            return Gone { keys: Vec::new(), note: Some(note) };
+        }
+        *known = pass.keys;
+        if known.is_empty() {
+            saved.forget_keys(table);
+        }
+        let places = key_places(shape);
+        let keys = gone.iter().filter_map(|key| key_cells(key, &places, shape)).collect();
+        Gone { keys, note: None }
+    }
+}
+
+/// Where the key's columns are in a row, in the key's order.
+pub(super) fn key_places(shape: &TableShape) -> Vec<usize> {
+    shape.key.iter().filter_map(|name| shape.columns.iter().position(|column| column.name == *name)).collect()
+}
+
+fn share(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// As text, so that a key stays the same when its column widens.
+fn key_text(places: &[usize], row: &[Cell]) -> String {
+    let parts: Vec<_> = places.iter().map(|&at| row.get(at).and_then(Cell::to_text)).collect();
+    serde_json::to_string(&parts).unwrap_or_default()
+}
+
+fn key_cells(text: &str, places: &[usize], shape: &TableShape) -> Option<Box<[Cell]>> {
+    let parts: Vec<Option<String>> = serde_json::from_str(text).ok()?;
+    // A key of other columns than today's is nobody's key any more.
+    (parts.len() == places.len()).then(|| {
+        let cell = |(part, &at): (Option<String>, &usize)| {
+            part.map_or(Cell::Null, |text| cell(text, shape.columns[at].kind))
+        };
+        parts.into_iter().zip(places).map(cell).collect()
+    })
+}
+
+/// The cell that has this text, in a column of this type.
+fn cell(text: String, kind: ColumnType) -> Cell {
+    let read = match kind {
+        ColumnType::Boolean => text.parse().ok().map(Cell::Bool),
+        ColumnType::Bigint => text.parse().ok().map(Cell::Int),
+        ColumnType::Double => text.parse().ok().map(Cell::Double),
+        ColumnType::Decimal => Some(Cell::Decimal(text.clone().into())),
+        ColumnType::Date => text.parse().ok().map(Cell::Date),
+        ColumnType::Timestamp => instant(&text).map(Cell::Timestamp),
+        ColumnType::Json => Some(Cell::Json(text.clone().into())),
+        ColumnType::Text | ColumnType::Unknown => None,
+    };
+    read.unwrap_or_else(|| Cell::Text(text.into()))
+}
+
+fn instant(text: &str) -> Option<jiff::Timestamp> {
+    let civil: DateTime = text.parse().ok()?;
+    civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::op::{Column, Write};
+
+    fn shape(kind: ColumnType) -> Arc<TableShape> {
+        let column = |name: &str, kind| Column { name: name.into(), kind };
+        Arc::new(TableShape {
+            table: "t".into(),
+            columns: vec![column("name", ColumnType::Text), column("id", kind)],
+            key: vec!["id".into()],
+            write: Write::Upsert,
+        })
+    }
+
+    fn rows(kind: ColumnType, ids: impl IntoIterator<Item = Cell>) -> Rows {
+        let rows = ids.into_iter().map(|id| [Cell::Text("x".into()), id].into()).collect();
+        Rows { shape: shape(kind), rows }
+    }
+
+    fn ints(ids: std::ops::Range<i64>) -> Rows {
+        rows(ColumnType::Bigint, ids.map(Cell::Int))
+    }
+
+    const HALF: Option<Sweep> = Some(Sweep { max_share: 0.5 });
+
+    /// What was known and did not come in a complete pass is gone, once; an incomplete pass says nothing.
+    #[test]
+    fn what_does_not_come_is_gone() {
+        let mut saved = Saved::new("acme");
+        let mut pass = |of: &Rows, sweep| {
+            let mut passes = Passes::new(["t".to_owned()]);
+            passes.rows(of, &mut saved);
+            passes.finish(&of.shape, sweep, &mut saved)
+        };
+        assert_eq!(pass(&ints(0..4), HALF), Gone::default());
+        assert_eq!(pass(&ints(2..4), None), Gone::default());
+        let want: Vec<Box<[Cell]>> = vec![[Cell::Int(0)].into(), [Cell::Int(1)].into()];
+        assert_eq!(pass(&ints(2..4), HALF), Gone { keys: want, note: None });
+        assert_eq!(pass(&ints(2..4), HALF), Gone::default());
+        // The column has become text meanwhile: the same keys.
+        let texts = rows(ColumnType::Text, [Cell::Text("2".into()), Cell::Text("3".into())]);
+        assert_eq!(pass(&texts, HALF), Gone::default());
+    }
+
+    /// A pass that would delete too much deletes nothing and says so; and what it did not see is still known.
+    #[test]
+    fn a_mass_deletion_is_refused() {
+        let mut saved = Saved::new("acme");
+        for (of, gone, noted) in [(0..4, 0, false), (0..1, 0, true), (0..3, 1, false)] {
+            let mut passes = Passes::new(["t".to_owned()]);
+            let of = ints(of);
+            passes.rows(&of, &mut saved);
+            let found = passes.finish(&of.shape, HALF, &mut saved);
+            assert_eq!((found.keys.len(), found.note.is_some()), (gone, noted), "{found:?}");
+        }
+    }
+
+    /// The keys of a large table are not carried, and nothing is said to be gone from it.
+    #[test]
+    fn large_tables_are_left_alone() {
+        let mut saved = Saved::new("acme");
+        let mut passes = Passes::new(["t".to_owned()]);
+        for page in 0..11 {
+            passes.rows(&ints(page * 1000..(page + 1) * 1000), &mut saved);
+        }
+        let found = passes.finish(&shape(ColumnType::Bigint), HALF, &mut saved);
+        assert!(found.keys.is_empty() && found.note.is_some_and(|note| note.contains("10000 rows")));
+        assert_eq!(saved, Saved::new("acme"));
+    }
+}
