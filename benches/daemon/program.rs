@@ -45,6 +45,8 @@ impl Program {
             .env("QLIK_API_KEY", "fake-api-key")
             .env("POLL_INTERVAL", format!("{}s", plan.interval.as_secs()))
             .env("POLL_TIMEOUT", format!("{}ms", plan.timeout.as_millis()))
+            // Changes of words alone wait for this on purpose; here the way of a change is measured, not the wait.
+            .env("BANNER_SPACING", "0s")
             .env("LISTEN", "127.0.0.1:0")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
