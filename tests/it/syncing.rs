@@ -39,6 +39,16 @@ fn count(folder: &Path, connector: &str, table: &str) -> u64 {
     count.unsigned_abs()
 }
 
+/// Runs the query that README shows in a connector's section on that connector's file; it must find rows.
+fn readme_query_works(folder: &Path, connector: &str, heading: &str) {
+    let readme = include_str!("../../README.md");
+    let section = readme.split(heading).nth(1).unwrap();
+    let sql = section.split("```sql").nth(1).unwrap().split("```").next().unwrap();
+    let db = Connection::open(folder.join("data").join(format!("{connector}.db"))).unwrap();
+    let mut query = db.prepare(sql).unwrap_or_else(|e| panic!("{heading}: {e}\n{sql}"));
+    assert!(query.exists([]).unwrap(), "{heading} finds nothing: {sql}");
+}
+
 /// A first sync stores every row of the source, a second one changes nothing, and the ledger tells both.
 #[test]
 fn by_hand_twice() {
@@ -57,6 +67,7 @@ fn by_hand_twice() {
     let line = out.lines().find(|line| line.starts_with("uptime_test ")).unwrap();
     let counts: Vec<&str> = line.split_whitespace().skip(1).collect();
     assert_eq!(counts, ["3", "0", "0", "3", "0", "0", "0"], "{out}");
+    readme_query_works(folder.path(), "statuscake", "### StatusCake");
     let (code, out, _) = run(folder.path(), &["runs", "statuscake"], &[]);
     assert_eq!(code, 0);
     assert!(out.starts_with("statuscake #2") && out.contains("statuscake #1"), "{out}");
@@ -92,6 +103,8 @@ fn from_configuration_files() {
     assert_eq!(count(folder.path(), "people_ai", "activity"), 50);
     let participants = people.source_rows("participants").len() as u64;
     assert_eq!(count(folder.path(), "people_ai", "participants"), participants);
+    readme_query_works(folder.path(), "sensource", "### SenSource");
+    readme_query_works(folder.path(), "people_ai", "### People.ai");
 }
 
 /// How a run ended is its exit code: 78 without or with half of the configuration, 1 with wrong credentials, 75 when
