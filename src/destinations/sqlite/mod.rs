@@ -1,7 +1,7 @@
 //! SQLite: one file per connector, its tables under the names the definition gives them.
 //!
 //! One thread owns the connection and does all the writing; the rest of the program talks to it through a short
-//! channel, which is what slows a fast source down. Rows are gathered and committed about 10,000 at a time, with the
+//! channel, which is what slows a fast source down. Rows are gathered and committed many at a time, with the
 //! checkpoints that cover them. Beside the tables the file holds `_state`, `_runs`, `_rejected` and `_tables`.
 //! Start at [`Sqlite`]; the thread's work is in `writer`, the tables in `table` and `rows`.
 

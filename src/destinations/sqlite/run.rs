@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -15,14 +15,20 @@ use crate::destinations::{Account, Begin, DestinationError, Outcome, Report};
 use crate::domain::cell::Cell;
 use crate::domain::op::{Checkpoint, End, Rejected, Rows, Sweep, TableShape, Tally, Write};
 
-/// Rows gathered for one transaction. Larger ones are faster still, but hold more memory and lose more to a crash.
-const COMMIT_ROWS: usize = 10_000;
+/// Rows sorted and written in one go: enough that neighbours in the key's tree meet, few enough for memory.
+const GATHERED_ROWS: usize = 10_000;
+
+/// Text gathered, in bytes: the same bound for rows that are large.
+const GATHERED_BYTES: usize = 16 * 1024 * 1024;
+
+/// Rows after which a checkpoint ends the transaction: a commit waits for the disk, so there should be few.
+const COMMIT_ROWS: usize = 50_000;
+
+/// How long anything waits for its commit, so that a slow source's rows and progress are soon there.
+pub(super) const COMMIT_AFTER: Duration = Duration::from_secs(2);
 
 /// Rows after which a transaction no longer waits for a checkpoint: the log must not grow without end.
-const MOST_ROWS: usize = 50_000;
-
-/// Text gathered for one transaction, in bytes: the same bound for rows that are large.
-const COMMIT_BYTES: usize = 16 * 1024 * 1024;
+const MOST_ROWS: usize = 100_000;
 
 pub(super) struct Running {
     pub(super) number: i64,
@@ -106,14 +112,15 @@ impl Running {
         self.gathered.push(rows);
     }
 
-    /// Whether enough has gathered for a commit.
+    /// Whether enough has gathered to be written.
     pub(super) fn is_full(&self) -> bool {
-        self.gathered_rows >= COMMIT_ROWS || self.gathered_bytes >= COMMIT_BYTES
+        self.gathered_rows >= GATHERED_ROWS || self.gathered_bytes >= GATHERED_BYTES
     }
 
     /// Whether a checkpoint that came now should be committed at once.
     pub(super) fn is_due(&self) -> bool {
-        self.uncovered || self.written_rows > 0 || self.is_full()
+        let waited = self.waiting_since.is_some_and(|since| since.elapsed() >= COMMIT_AFTER);
+        self.uncovered || waited || self.written_rows + self.gathered_rows >= COMMIT_ROWS
     }
 
     /// Whether the transaction has waited long enough for a checkpoint.

@@ -1,26 +1,23 @@
 //! The thread that owns the connection: it gathers ops and commits them.
 //!
-//! Rows wait outside any transaction until about 10,000 are there, so that the file is locked only while it is
-//! really written. A transaction ends with a checkpoint wherever one comes soon enough, and always holds the next
+//! Rows wait until about 10,000 are there and are then written sorted; about 50,000, or those of two seconds, are
+//! committed together. A transaction ends with a checkpoint wherever one comes soon enough, and always holds the next
 //! stretch of the stream of ops: that is why a checkpoint is never there without its rows. Start at [`Writer::run`], then [`Writer::take`] and
 //! [`Writer::commit`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
 use super::file::Place;
-use super::run::Running;
+use super::run::{COMMIT_AFTER, Running};
 use super::table::{self, Trouble};
 use super::{Ask, Failure, ledger};
 use crate::destinations::{Begin, DestinationError, Outcome, Report};
 use crate::domain::op::{End, Op, State, TableShape};
-
-/// How long anything waits for its commit, so that a slow source's rows and progress are soon there.
-const COMMIT_AFTER: Duration = Duration::from_secs(2);
 
 pub(super) struct Writer {
     place: Place,
