@@ -120,7 +120,7 @@ fn bare(rows: u64, path: &Path, synchronous: &str) -> f64 {
             })
             .unwrap();
         let done = (i + 1) * PAGE;
-        if done % BARE_SORTED != 0 && done != rows {
+        if !done.is_multiple_of(BARE_SORTED) && done != rows {
             continue;
         }
         let mut sorted: Vec<_> = waiting.iter().flat_map(|rows| &rows.rows).collect();
@@ -160,7 +160,7 @@ fn bare(rows: u64, path: &Path, synchronous: &str) -> f64 {
             statement.raw_execute().unwrap();
         }
         drop(statement);
-        if done % BARE_COMMIT == 0 || done == rows {
+        if done.is_multiple_of(BARE_COMMIT) || done == rows {
             db.execute_batch("COMMIT").unwrap();
         }
         seconds += begun.elapsed().as_secs_f64();
@@ -182,7 +182,7 @@ async fn destination(rows: u64, path: &Path) -> f64 {
         reader.read(page(i * PAGE, PAGE).as_bytes(), &[], &mut |op| ops.push(op)).unwrap();
         ops.push(checkpoint(i));
         let done = (i + 1) * PAGE;
-        if done % BARE_SORTED != 0 && done != rows {
+        if !done.is_multiple_of(BARE_SORTED) && done != rows {
             continue;
         }
         let begun = Instant::now();

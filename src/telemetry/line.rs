@@ -381,7 +381,12 @@ mod tests {
         let fields = || vec![("rows", 3.into())];
         let render = |level| Style::Fivetran.render(&Line { level, ..line("update \"ended\"\n", fields()) });
         let lines = [Level::ERROR, Level::WARN, Level::INFO, Level::TRACE].map(render).concat();
-        insta::assert_snapshot!(lines, @"");
+        insta::assert_snapshot!(lines, @r#"
+        {"level":"SEVERE","message":"update \"ended\"\\n rows=3","message-origin":"sdk_connector"}
+        {"level":"WARNING","message":"update \"ended\"\\n rows=3","message-origin":"sdk_connector"}
+        {"level":"INFO","message":"update \"ended\"\\n rows=3","message-origin":"sdk_connector"}
+        {"level":"INFO","message":"update \"ended\"\\n rows=3","message-origin":"sdk_connector"}
+        "#);
     }
 
     /// Whatever upstream sends stays one line that reads from left to right, and JSON gives it back unchanged.

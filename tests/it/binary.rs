@@ -33,7 +33,7 @@ pub(crate) fn output(folder: &Path, args: &[&str], vars: &[(&str, &str)]) -> (i3
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }
 
-fn watching(pages: &[(&str, &StatusPage)]) -> TempDir {
+pub(crate) fn watching(pages: &[(&str, &StatusPage)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("monitors")).unwrap();
     for (name, page) in pages {

@@ -22,4 +22,6 @@ mod statuspage;
 #[cfg(test)]
 mod syncing;
 #[cfg(test)]
+mod systemd;
+#[cfg(test)]
 mod tidy;

@@ -57,9 +57,8 @@ impl Service {
         given::resolve(self.source.definition(), &given, "configuration")
     }
 
-    /// What a stream is made of; or the message that it consists of, because a person must mend something.
     #[allow(clippy::result_large_err)] // tonic's own type
-    fn prepare(&self, request: UpdateRequest) -> Result<Result<(Feed, Wanted, Vec<String>), String>, Status> {
+    fn prepare(&self, request: UpdateRequest) -> Result<Prepared, Status> {
         let definition = self.source.definition();
         let config = match self.config(request.configuration) {
             Ok(config) => config,
@@ -83,6 +82,9 @@ impl Service {
         Ok(Ok((Feed::new(definition, choice, saved), wanted, notes)))
     }
 }
+
+/// What a stream is made of; or the message that it consists of, because a person must mend something.
+type Prepared = Result<(Feed, Wanted, Vec<String>), String>;
 
 #[tonic::async_trait]
 impl SourceConnector for Service {

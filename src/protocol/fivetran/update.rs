@@ -214,7 +214,7 @@ impl Feed {
         let bytes = record.encoded_len() + 6;
         if bytes > MAX_RECORD_BYTES {
             let reason = format!("a row of {bytes} bytes is more than a message may hold");
-            return self.reject(&record.table_name.clone(), &reason, out);
+            return self.reject(&record.table_name, &reason, out);
         }
         if self.batch.len() == MAX_RECORDS
             || (self.batch_bytes + bytes > MAX_BATCH_BYTES && !self.batch.is_empty())
