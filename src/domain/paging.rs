@@ -236,6 +236,13 @@ impl Pager {
     fn next_offset(&mut self, seen: &Seen) -> Step {
         self.total = seen.total.or(self.total);
         if seen.records == 0 {
+            // Nothing here although a row we know should be: the list has shrunk, and what slipped over the seam is
+            // further back.
+            if self.expected.is_some() && self.at > 0 {
+                self.stepped_back = true;
+                self.at = self.at.saturating_sub(self.step());
+                return Step::Next(self.ask());
+            }
             return self.end(0);
         }
         match (&self.expected, seen.expected_at) {
