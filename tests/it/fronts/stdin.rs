@@ -1,12 +1,19 @@
 //! The stdin protocol, told by documents.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
 use data_sources_monitor::domain::op::{End, Op, Rejected, Sweep};
+use data_sources_monitor::http::Network;
+use data_sources_monitor::protocol::source::Engine;
 use data_sources_monitor::protocol::stdin::answer;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+
+use crate::engine::built_in;
+use crate::fakes::Clock;
+use crate::fakes::statuscake::{API_KEY, Sizes, StatusCake};
 
 use super::{Scripted, checkpoint, ended, finish, rows, shape};
 
@@ -131,6 +138,37 @@ async fn whole_tables_are_one_answer() {
     state["done"] = json!(["accounts", "contacts"]);
     let answer = sync(Scripted::new(vec![finish("contacts")]), state).await;
     assert_eq!((answer["hasMore"].as_bool(), &answer["insert"]), (Some(false), &json!({})));
+}
+
+/// A sync over many children ends, although each call would fill its answer by reading the first ones again.
+#[tokio::test]
+async fn children_are_read_once_a_sync() {
+    // A page of 100 rows for each child: more than one answer, and all of it would come again in each call.
+    let sizes = Sizes { tests: 130, history: 100, periods: 1, alerts: 1 };
+    let cake = StatusCake::start(7, sizes, &Clock::system());
+    let engine = Engine::new(built_in("statuscake", |_| {}), Network::default());
+    let secrets = json!({ "api_key": API_KEY, "base_url": cake.base_url() });
+    let (mut state, mut came, mut calls) = (json!({}), BTreeSet::new(), 0);
+    loop {
+        let document = json!({ "secrets": secrets, "state": state }).to_string();
+        let answer = answer(&engine, document.as_bytes(), &CancellationToken::new()).await;
+        let answered: Value = serde_json::from_slice(&answer.document).unwrap();
+        assert!(answer.ok, "{answered}");
+        let rows = answered["insert"]["uptime_test_history"].as_array();
+        came.extend(
+            rows.into_iter()
+                .flatten()
+                .map(|row| format!("{}{}{}", row["test_id"], row["created_at"], row["location"])),
+        );
+        state = answered["state"].clone();
+        calls += 1;
+        assert!(calls < 10, "it never ends");
+        if answered["hasMore"] == false {
+            break;
+        }
+    }
+    assert_eq!(came.len(), cake.source_rows("uptime_test_history").len());
+    assert!(calls > 1, "one answer held it all");
 }
 
 /// Rows that are gone are told by their keys, after a complete pass only.
