@@ -1,7 +1,7 @@
 //! Fivetran's source service (Partner SDK v2) over gRPC, in plain text as its clients expect it.
 //!
 //! A call brings its configuration, its selection and the state of the last sync; rows, checkpoints and what a person
-//! should know go back as one stream. Order and bounds of that stream are [`update`]'s business, types [`values`]'s.
+//! should know go back as one stream. Order and bounds of that stream are `update`'s business, types `values`'s.
 //! A client that reads slowly slows the reading of the source down, and one that goes away ends it.
 //!
 //! Start at [`serve`], then `service`.

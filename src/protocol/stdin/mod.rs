@@ -1,7 +1,7 @@
 //! One JSON document in, one JSON document out: the protocol of Fivetran's Functions, which the first connectors of
 //! this kind spoke over stdin and stdout.
 //!
-//! An answer to a sync holds about [5 MB or 10,000 rows](page) at most; `hasMore` says that the next call, with the
+//! An answer to a sync holds about 5 MB or 10,000 rows (`page`) at most; `hasMore` says that the next call, with the
 //! returned state, goes on. An answer ends where the connector says that reading can go on from (a checkpoint, the end
 //! of a table); what came after that place is read again by the next call. A table that can only be read whole makes
 //! one answer, however large. Tables read to their end are not read again within one sync: the state remembers them
