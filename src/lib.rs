@@ -8,6 +8,7 @@
 //!                                                            └─► board ─► web: metrics, health; log
 //!
 //! connectors/*.toml ─► definitions ─► connectors ─► Op, Op, Checkpoint, Op … ─► destinations (SQLite)
+//!                                                                          └─► protocol (stdin, Fivetran)
 //! ```
 
 pub mod cli;

@@ -295,7 +295,10 @@ mod tests {
             key: vec!["id".into()],
             write: crate::domain::op::Write::Upsert,
         });
-        insta::assert_snapshot!(saved.to_json(), @r#"{"format":1,"connector":"acme","tables":{"t":{"a":1,"b":{"x":[2]}}},"shapes":{"t":[["id","bigint"]]},"met":["t"],"done":["u"],"keys":{"t":["[\"1\"]"]}}"#);
+        insta::assert_snapshot!(
+            saved.to_json(),
+            @r#"{"format":1,"connector":"acme","tables":{"t":{"a":1,"b":{"x":[2]}}},"shapes":{"t":[["id","bigint"]]},"met":["t"],"done":["u"],"keys":{"t":["[\"1\"]"]}}"#
+        );
         assert_eq!(Saved::read_text(&saved.to_json(), "acme"), Ok(saved.clone()));
         saved.apply(Checkpoint { entries: vec![set("a", None), set("b", None), set("c", None)] });
         assert_eq!(saved.state().tables, BTreeMap::new());

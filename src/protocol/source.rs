@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::connectors::{self, Account, Outcome, Progress, RunPlan};
-use crate::domain::config::ConfigValues;
+use crate::domain::config::{ConfigValues, variable};
 use crate::domain::connector::Definition;
 use crate::domain::op::{End, Op, State, TableShape};
 use crate::http::Network;
@@ -75,6 +75,12 @@ impl Engine {
     fn account(&self, config: ConfigValues) -> Result<Account, String> {
         Account::new(Arc::clone(&self.definition), config, self.network.clone()).map_err(|e| e.to_string())
     }
+
+    /// Whoever calls a front has never heard of variables: they gave keys.
+    fn in_keys(&self, words: String) -> String {
+        let keys = self.definition.config.keys();
+        keys.fold(words, |words, key| words.replace(&variable(&self.definition.name, key), key))
+    }
 }
 
 #[async_trait]
@@ -88,7 +94,8 @@ impl Source for Engine {
     }
 
     async fn test(&self, config: ConfigValues) -> Result<(), String> {
-        connectors::test(&self.account(config)?, self.now()).await.map(drop)
+        let tested = connectors::test(&self.account(config)?, self.now()).await;
+        tested.map(drop).map_err(|reason| self.in_keys(reason))
     }
 
     async fn run(&self, wanted: Wanted, ops: mpsc::Sender<Op>, cancel: CancellationToken) -> Ended {
@@ -102,7 +109,10 @@ impl Source for Engine {
         let run = connectors::run(plan, ops, Progress::new(&self.definition), cancel);
         // A mistake in the program ends this run, and not the service with all its other callers.
         match AssertUnwindSafe(run).catch_unwind().await {
-            Ok(outcome) => Ended::from(outcome),
+            Ok(outcome) => {
+                let ended = Ended::from(outcome);
+                Ended { reason: ended.reason.map(|reason| self.in_keys(reason)), ..ended }
+            }
             Err(_) => Ended::failed("the connector broke off; see the log".into(), false),
         }
     }

@@ -12,7 +12,11 @@ mod fakes;
 #[cfg(test)]
 mod fakes_check;
 #[cfg(test)]
+mod fronts;
+#[cfg(test)]
 mod log_file;
+#[cfg(test)]
+mod proto;
 #[cfg(test)]
 mod qlik;
 #[cfg(test)]

@@ -130,7 +130,8 @@ fn domain_is_pure() {
 fn files_are_short() {
     let mut long = Vec::new();
     for folder in ["src", "tests", "benches"] {
-        for path in sources(&root().join(folder)) {
+        // What a generator wrote nobody reads.
+        for path in sources(&root().join(folder)).into_iter().filter(|path| !path.ends_with("generated.rs")) {
             let lines = std::fs::read_to_string(&path).unwrap().lines().count();
             // Nobody reads or edits what a generator wrote.
             if lines > MAX_LINES && !path.ends_with("generated.rs") {

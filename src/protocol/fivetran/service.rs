@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
-use super::choice::Choice;
+use super::choice::{Choice, HasNoSchemas};
 use super::form::{CONNECTION_TEST, form};
 use super::generated::source_connector_server::SourceConnector;
 use super::generated::{
@@ -19,7 +19,7 @@ use super::generated::{
     TestResponse, UpdateRequest, UpdateResponse, schema_response, test_response,
 };
 use super::schema;
-use super::update::{Feed, MAX_RECORDS, task, warning};
+use super::update::{Feed, MAX_RECORDS, task};
 use crate::domain::config::ConfigValues;
 use crate::domain::op::{End, Op};
 use crate::protocol::given;
@@ -57,21 +57,13 @@ impl Service {
         given::resolve(self.source.definition(), &given, "configuration")
     }
 
-    #[allow(clippy::result_large_err)] // tonic's own type
-    fn prepare(&self, request: UpdateRequest) -> Result<Prepared, Status> {
+    /// What a stream is made of.
+    fn prepare(&self, request: UpdateRequest) -> Result<(Feed, Wanted), Refusal> {
         let definition = self.source.definition();
-        let config = match self.config(request.configuration) {
-            Ok(config) => config,
-            Err(message) => return Ok(Err(message)),
-        };
-        let saved =
-            match Saved::read_text(request.state_json.as_deref().unwrap_or_default(), &definition.name) {
-                Ok(saved) => saved,
-                Err(e) => return Ok(Err(format!("{e}. In Fivetran: re-sync the connection"))),
-            };
-        let mut choice = Choice::of(definition, &config, request.selection)
-            .map_err(|e| Status::invalid_argument(e.to_string()))?;
-        let notes = std::mem::take(&mut choice.notes);
+        let config = self.config(request.configuration).map_err(Refusal::Mend)?;
+        let saved = Saved::read_text(request.state_json.as_deref().unwrap_or_default(), &definition.name)
+            .map_err(|e| Refusal::Mend(format!("{e}. In Fivetran: re-sync the connection")))?;
+        let choice = Choice::of(definition, &config, request.selection).map_err(Refusal::Wrong)?;
         let wanted = Wanted {
             config,
             tables: Some(choice.tables.clone()),
@@ -79,12 +71,17 @@ impl Service {
             shapes: saved.shapes(definition),
             since: None,
         };
-        Ok(Ok((Feed::new(definition, choice, saved), wanted, notes)))
+        Ok((Feed::new(definition, choice, saved), wanted))
     }
 }
 
-/// What a stream is made of; or the message that it consists of, because a person must mend something.
-type Prepared = Result<(Feed, Wanted, Vec<String>), String>;
+/// Why there is nothing to stream.
+enum Refusal {
+    /// A person must mend something.
+    Mend(String),
+    /// The client asks for what it cannot ask for.
+    Wrong(HasNoSchemas),
+}
 
 #[tonic::async_trait]
 impl SourceConnector for Service {
@@ -124,9 +121,10 @@ impl SourceConnector for Service {
     }
 
     async fn update(&self, request: Request<UpdateRequest>) -> Result<Response<Self::UpdateStream>, Status> {
-        let (feed, wanted, notes) = match self.prepare(request.into_inner())? {
+        let (feed, wanted) = match self.prepare(request.into_inner()) {
             Ok(prepared) => prepared,
-            Err(message) => {
+            Err(Refusal::Wrong(e)) => return Err(Status::invalid_argument(e.to_string())),
+            Err(Refusal::Mend(message)) => {
                 tracing::warn!("{message}");
                 return Ok(Response::new(Box::pin(stream::iter([Ok(task(message))]))));
             }
@@ -134,7 +132,7 @@ impl SourceConnector for Service {
         let (messages, inbox) = mpsc::channel(MESSAGES);
         let update = Update { feed, messages, out: Vec::new() };
         let (source, cancel) = (Arc::clone(&self.source), self.stop.child_token());
-        self.tasks.spawn(async move { update.stream(source.as_ref(), wanted, notes, cancel).await });
+        self.tasks.spawn(async move { update.stream(source.as_ref(), wanted, cancel).await });
         let stream = stream::unfold(Some(inbox), async |inbox| {
             let mut inbox: mpsc::Receiver<Part> = inbox?;
             match inbox.recv().await {
@@ -158,16 +156,10 @@ struct Update {
 struct Gone;
 
 impl Update {
-    async fn stream(
-        mut self,
-        source: &dyn Source,
-        wanted: Wanted,
-        notes: Vec<String>,
-        cancel: CancellationToken,
-    ) {
+    async fn stream(mut self, source: &dyn Source, wanted: Wanted, cancel: CancellationToken) {
         let tables = wanted.tables.as_ref().map_or(0, Vec::len);
         tracing::info!(tables, "update started");
-        self.out.extend(notes.into_iter().map(warning));
+        self.feed.start(&mut self.out);
         let read = if tables == 0 { Ok(nothing_selected()) } else { self.read(source, wanted, cancel).await };
         let finished = match read {
             Ok(ended) => self.finish(&ended).await.map(|()| ended.end),

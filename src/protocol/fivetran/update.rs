@@ -86,6 +86,11 @@ impl Feed {
         }
     }
 
+    /// What is to be known before anything else.
+    pub(super) fn start(&mut self, out: &mut Vec<UpdateResponse>) {
+        out.extend(self.choice.notes.drain(..).map(warning));
+    }
+
     /// The messages for an op. Rows come through [`Feed::begin`] and [`Feed::rows`], a batch at a time.
     pub(super) fn take(&mut self, op: Op, out: &mut Vec<UpdateResponse>) {
         match op {
@@ -281,7 +286,7 @@ fn message(operation: Operation) -> UpdateResponse {
 }
 
 /// Shown to the user; the sync goes on.
-pub(super) fn warning(message: String) -> UpdateResponse {
+fn warning(message: String) -> UpdateResponse {
     self::message(Operation::Warning(Warning { message }))
 }
 

@@ -108,6 +108,9 @@ mod tests {
         ];
         let mut out = Vec::new();
         Members::of(&shape).write(&row, &mut out);
-        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"{"id":9223372036854775807,"ratio":0.1,"amount":12345678901234567890.123456789,"day":"2026-05-02","at":"2026-05-02T09:00:00.25Z","tags":{"a":[1,null]},"na\"me":"line\n\"two\" é","on":null}"#);
+        insta::assert_snapshot!(
+            String::from_utf8(out).unwrap(),
+            @r#"{"id":9223372036854775807,"ratio":0.1,"amount":12345678901234567890.123456789,"day":"2026-05-02","at":"2026-05-02T09:00:00.25Z","tags":{"a":[1,null]},"na\"me":"line\n\"two\" é","on":null}"#
+        );
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Bench {
 }
 
 /// A built-in connector whose waits are short and whose rate is unlimited; a test may change more.
-pub(super) fn built_in(name: &str, change: impl FnOnce(&mut Definition)) -> Definition {
+pub(crate) fn built_in(name: &str, change: impl FnOnce(&mut Definition)) -> Definition {
     quick(read_all(&[]).unwrap().into_iter().find(|definition| definition.name == name).unwrap(), change)
 }
 

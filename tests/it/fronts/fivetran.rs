@@ -1,0 +1,444 @@
+//! The gRPC service, told by bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use data_sources_monitor::domain::cell::{Cell, ColumnType};
+use data_sources_monitor::domain::op::{End, Op, Rejected, Sweep, TableShape, Write};
+use data_sources_monitor::protocol::fivetran::serve;
+use data_sources_monitor::protocol::source::Ended;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::grpc::{Client, Status};
+use super::proto::{Fields, Value, field, map, small};
+use super::{Heard, Scripted, checkpoint, ended, finish, rows, shape};
+
+/// A service on a free port; it stops when this is dropped.
+struct Served {
+    client: Client,
+    heard: Arc<Heard>,
+    stop: CancellationToken,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn served(source: Scripted) -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (heard, stop) = (Arc::clone(&source.heard), CancellationToken::new());
+    tokio::spawn(serve(listener, Arc::new(source), stop.clone()));
+    Served { client: Client::connect(address).await, heard, stop }
+}
+
+const CONFIG: [(&str, &str); 1] = [("api_key", "right")];
+
+fn update(state: &str) -> Vec<u8> {
+    [map(1, &CONFIG), field(3, state.as_bytes())].concat()
+}
+
+async fn updates(source: Scripted, request: &[u8]) -> (Vec<Fields>, Status) {
+    let (messages, status) = served(source).await.client.all("Update", request).await;
+    (messages.iter().map(|message| Fields::read(message)).collect(), status)
+}
+
+/// What a message of an update is: `records 100`, `checkpoint`, `warning …`.
+fn word(message: &Fields) -> String {
+    let (number, _) = message.0[0];
+    let inner = message.message(number).unwrap();
+    match number {
+        1 => format!("record {} {}", inner.number(3), inner.text(2).unwrap()),
+        2 => "schema_change".into(),
+        3 => "checkpoint".into(),
+        4 => format!("warning {}", inner.text(1).unwrap()),
+        5 => format!("task {}", inner.text(1).unwrap()),
+        6 => format!("records {}", inner.all(1).len()),
+        other => panic!("operation {other}"),
+    }
+}
+
+fn words(messages: &[Fields]) -> Vec<String> {
+    messages.iter().map(word).collect()
+}
+
+/// Each message is, byte by byte, what the field numbers of the SDK make it.
+#[tokio::test]
+async fn messages_are_right_to_the_byte() {
+    let day: jiff::civil::Date = "1970-01-02".parse().unwrap();
+    let instant = jiff::Timestamp::new(1, 500_000_000).unwrap();
+    let of = shape(
+        "contacts",
+        &[
+            ("b", ColumnType::Boolean),
+            ("d", ColumnType::Double),
+            ("e", ColumnType::Decimal),
+            ("j", ColumnType::Json),
+            ("n", ColumnType::Text),
+            ("s", ColumnType::Text),
+            ("t", ColumnType::Timestamp),
+            ("y", ColumnType::Date),
+        ],
+    );
+    let others = [
+        Cell::Bool(false),
+        Cell::Double(1.5),
+        Cell::Decimal("1.10".into()),
+        Cell::Json("{}".into()),
+        Cell::Null,
+        Cell::Text("x".into()),
+        Cell::Timestamp(instant),
+        Cell::Date(day),
+    ];
+    let only_id = shape("accounts", &[]);
+    let ops = vec![
+        Op::Shape(Arc::clone(&only_id)),
+        Op::Shape(Arc::clone(&of)),
+        rows(&of, -1..0, &others),
+        checkpoint("contacts", 7),
+    ];
+    let (messages, status) = served(Scripted::new(ops)).await.client.all("Update", &map(1, &CONFIG)).await;
+    assert_eq!(status, (0, String::new()));
+    // schema_change 2 { without_schema 2 { tables 1 { name 1, columns 2 { name 1, type 2 LONG, primary_key 3 } } } }
+    let mut want = b"\x12\x18\x12\x16\x0a\x14\x0a\x08accounts\x12\x08\x0a\x02id\x10\x04\x18\x01".to_vec();
+    assert_eq!(messages[0], want);
+    let columns: Vec<(u64, u64)> = Fields::read(&messages[1])
+        .message(2)
+        .unwrap()
+        .message(2)
+        .unwrap()
+        .message(1)
+        .unwrap()
+        .all(2)
+        .iter()
+        .map(|column| (column.number(2), column.number(3)))
+        .collect();
+    assert_eq!(columns, [(4, 1), (1, 0), (7, 0), (5, 0), (14, 0), (13, 0), (13, 0), (10, 0), (8, 0)]);
+    // record 1 { table_name 2, type 3 TRUNCATE }
+    assert_eq!(messages[2], b"\x0a\x0c\x12\x08contacts\x18\x03");
+    want = b"\x12\x08contacts".to_vec();
+    for (name, value) in [
+        ("b", &b"\x10\x00"[..]),                                 // bool 2
+        ("d", b"\x39\x00\x00\x00\x00\x00\x00\xf8\x3f"),          // double 7
+        ("e", b"\x5a\x041.10"),                                  // decimal 11
+        ("id", b"\x28\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), // long 5
+        ("j", b"\x72\x02{}"),                                    // json 14
+        ("n", b"\x08\x01"),                                      // null 1
+        ("s", b"\x6a\x01x"),                                     // string 13
+        ("t", b"\x52\x08\x08\x01\x10\x80\xca\xb5\xee\x01"),      // utc_datetime 10 { seconds 1, nanos 2 }
+        ("y", b"\x42\x04\x08\x80\xa3\x05"),                      // naive_date 8 { seconds 1 }
+    ] {
+        want.extend(field(4, &[field(1, name.as_bytes()), field(2, value)].concat()));
+    }
+    // records 6 { records 1 { table_name 2, data 4 } }
+    assert_eq!(messages[3], field(6, &field(1, &want)));
+    let state = r#"{"format":1,"connector":"acme","tables":{"contacts":{"":7}},"shapes":{"accounts":[["id","bigint"]],"contacts":[["id","bigint"],["b","boolean"],["d","double"],["e","decimal"],["j","json"],["n","text"],["s","text"],["t","timestamp"],["y","date"]]},"met":["contacts"]}"#;
+    // checkpoint 3 { state_json 1 }
+    assert_eq!(messages[4], field(3, &field(1, state.as_bytes())));
+    assert_eq!(messages.len(), 5);
+}
+
+/// The form asks for what is required first, hides secrets, and names the test.
+#[tokio::test]
+async fn the_form_comes_from_the_definition() {
+    let served = served(Scripted::new(Vec::new())).await;
+    let form = Fields::read(&served.client.one("ConfigurationForm", b"").await);
+    assert_eq!((form.number(1), form.number(2)), (0, 1));
+    let line = |field: &Fields| {
+        let kind = match field.0.iter().find(|(n, _)| (5..=7).contains(n)) {
+            Some((5, Value::Number(1))) => "password",
+            Some((5, Value::Number(0))) => "text",
+            Some((7, _)) => "toggle",
+            other => panic!("{other:?}"),
+        };
+        let text = |n| field.text(n).unwrap_or_default();
+        format!(
+            "{} | {} | {} | {kind} | {} | {} | {}",
+            text(1),
+            text(2),
+            field.number(3),
+            text(4),
+            text(8),
+            text(9)
+        )
+    };
+    let mut lines: Vec<String> = form.all(3).iter().map(line).collect();
+    lines.extend(
+        form.all(4).iter().map(|test| format!("{} | {}", test.text(1).unwrap(), test.text(2).unwrap())),
+    );
+    insta::assert_snapshot!(lines.join("\n"), @"
+    api_key | API key | 1 | password | Made under Settings, API |  | 
+    deep | Deep | 0 | toggle |  | false | 
+    lists | Lists | 0 | text |  | contacts,accounts | comma-separated
+    start | Start | 0 | text |  | 2026-01-01 | YYYY-MM-DD, or -730d for so many days ago
+    base_url | Base URL | 0 | text | Where the service is, if not at its usual address |  | https://acme.test/v1
+    connection | Address and credentials
+    ");
+}
+
+/// A test says what is wrong: with the credentials, with what is missing, with its own name.
+#[tokio::test]
+async fn tests_say_what_is_wrong() {
+    let served = served(Scripted::new(Vec::new())).await;
+    let test = async |name: &str, config: &[(&str, &str)]| {
+        served.client.one("Test", &[field(1, name.as_bytes()), map(2, config)].concat()).await
+    };
+    assert_eq!(test("connection", &CONFIG).await, small(1, 1));
+    let failure =
+        async |name: &str, config: &[(&str, &str)]| Fields::read(&test(name, config).await).text(2).unwrap();
+    assert_eq!(failure("connection", &[("api_key", "wrong")]).await, "the key is refused (401)");
+    assert_eq!(failure("connection", &[]).await, "api_key is missing: give it in `configuration`");
+    assert!(
+        failure("connection", &[("api_key", "right"), ("start", "soon")])
+            .await
+            .contains("start in `configuration`")
+    );
+    assert!(failure("speed", &CONFIG).await.contains("there is no test \"speed\"; there is \"connection\""));
+}
+
+/// The schema has the tables that the configuration switches on, with those types that are declared.
+#[tokio::test]
+async fn the_schema_is_typed() {
+    let served = served(Scripted::new(Vec::new())).await;
+    let config = map(1, &[("api_key", "right"), ("lists", "contacts")]);
+    let schema = Fields::read(&served.client.one("Schema", &config).await);
+    let tables = schema.message(3).unwrap().all(1);
+    let column = |column: Fields| (column.text(1).unwrap(), column.number(2), column.number(3));
+    let tables: Vec<_> = tables
+        .into_iter()
+        .map(|table| (table.text(1).unwrap(), table.all(2).into_iter().map(column).collect::<Vec<_>>()))
+        .collect();
+    let want = [("id", 4, 1), ("amount", 5, 0), ("at", 10, 0), ("api_subject", 0, 0)]
+        .map(|(name, kind, key)| (name.to_owned(), kind, key));
+    assert_eq!(tables, [("contacts".to_owned(), want.to_vec())]);
+    let (_, status) = served.client.all("Schema", b"").await;
+    assert!(status.0 == 3 && status.1.contains("api_key is missing"), "{status:?}");
+}
+
+/// Batches hold at most 100 records and about 100 KiB; a larger row goes alone, and one that no message can hold is
+/// told.
+#[tokio::test]
+async fn batches_are_bounded() {
+    let of = shape("contacts", &[("s", ColumnType::Text)]);
+    let text = |length| [Cell::Text("x".repeat(length).into())];
+    let ops = vec![
+        Op::Shape(Arc::clone(&of)),
+        rows(&of, 0..250, &text(10)),
+        finish("contacts"),
+        rows(&of, 0..10, &text(30_000)),
+        rows(&of, 0..2, &text(200_000)),
+        rows(&of, 0..1, &text(5_000_000)),
+        rows(&of, 0..1, &text(10)),
+    ];
+    let (messages, status) = updates(Scripted::new(ops), &update("{}")).await;
+    assert_eq!(status.0, 0);
+    let mut told = words(&messages);
+    told.retain(|word| word != "schema_change");
+    let want = [
+        "record 3 contacts",
+        "records 100",
+        "records 100",
+        "records 50",
+        "checkpoint",
+        "records 3",
+        "records 3",
+        "records 3",
+        "records 1",
+        "records 1",
+    ];
+    assert_eq!(told[..9], want[..9]);
+    assert!(
+        told.iter().any(|word| word.starts_with("warning contacts: a row could not be taken: a row of 5000")),
+        "{told:?}"
+    );
+    assert_eq!(told.iter().filter(|word| *word == "records 1").count(), 4);
+}
+
+/// A checkpoint never comes before the rows it speaks for, nor after rows it does not; a table that grows is told.
+#[tokio::test]
+async fn the_order_is_that_of_the_ops() {
+    let (narrow, wide) = (shape("contacts", &[]), shape("contacts", &[("s", ColumnType::Text)]));
+    let rejected =
+        |reason: &str| Rejected { table: "contacts".into(), raw: "{}".into(), reason: reason.into() };
+    let ops = vec![
+        Op::Shape(Arc::clone(&narrow)),
+        rows(&narrow, 0..2, &[]),
+        checkpoint("contacts", 1),
+        Op::Rejected(vec![rejected("it has no id"), rejected("it has no id")]),
+        rows(&narrow, 2..3, &[]),
+        Op::Shape(Arc::clone(&wide)),
+        rows(&wide, 3..4, &[Cell::Null]),
+        checkpoint("contacts", 2),
+        finish("contacts"),
+    ];
+    let (messages, status) = updates(Scripted::new(ops), &update("")).await;
+    assert_eq!(status.0, 0);
+    let want = [
+        "schema_change",
+        "record 3 contacts",
+        "records 2",
+        "checkpoint",
+        "warning contacts: a row could not be taken: it has no id",
+        "records 1",
+        "schema_change",
+        "records 1",
+        "checkpoint",
+        "warning contacts: 2 rows could not be taken in all",
+    ];
+    assert_eq!(words(&messages), want);
+}
+
+/// The next sync goes on from the last checkpoint: tables are not emptied again, types do not narrow, and rows that are
+/// gone are deleted.
+#[tokio::test]
+async fn the_next_sync_goes_on() {
+    let of = shape("accounts", &[("n", ColumnType::Double)]);
+    let sweep = Op::Finish { table: "accounts".into(), sweep: Some(Sweep { max_share: 0.5 }) };
+    let first = vec![Op::Shape(Arc::clone(&of)), rows(&of, 0..4, &[Cell::Double(0.5)]), sweep.clone()];
+    let (messages, _) = updates(Scripted::new(first), &update("{}")).await;
+    let state = messages.last().unwrap().message(3).unwrap().text(1).unwrap();
+    let second = vec![Op::Shape(Arc::clone(&of)), rows(&of, 2..4, &[Cell::Int(1)]), sweep];
+    let source = Scripted::new(second);
+    let heard = Arc::clone(&source.heard);
+    let (messages, status) = updates(source, &update(&state)).await;
+    assert_eq!(status.0, 0);
+    assert_eq!(words(&messages), ["records 4", "checkpoint"]);
+    let records = messages[0].message(6).unwrap().all(1);
+    let told: Vec<(u64, usize)> =
+        records.iter().map(|record| (record.number(3), record.all(4).len())).collect();
+    assert_eq!(told, [(0, 2), (0, 2), (2, 1), (2, 1)], "two upserts of all columns, two deletes by key");
+    let wanted = heard.wanted.lock().unwrap();
+    assert_eq!(wanted[0].shapes[0].columns[1].kind, ColumnType::Double);
+}
+
+/// A table that is replaced as a whole is emptied in each run, also when nothing comes any more.
+#[tokio::test]
+async fn replaced_tables_are_emptied() {
+    let of = Arc::new(TableShape { write: Write::Replace, ..(*shape("contacts", &[])).clone() });
+    for ids in [0..2, 0..0] {
+        let ops = vec![Op::Shape(Arc::clone(&of)), rows(&of, ids, &[]), finish("contacts")];
+        let state = r#"{"format":1,"connector":"acme","met":["contacts"]}"#;
+        let (messages, _) = updates(Scripted::new(ops), &update(state)).await;
+        assert!(words(&messages).contains(&"record 3 contacts".to_owned()), "{messages:?}");
+    }
+}
+
+/// What a person must mend is a task and the stream ends well; what may pass by itself is a status; what is doubtful is
+/// a warning. Checkpoints that were reached are sent all the same.
+#[tokio::test]
+async fn ends_are_told_apart() {
+    let of = shape("contacts", &[]);
+    let ops = || vec![Op::Shape(Arc::clone(&of)), rows(&of, 0..1, &[]), checkpoint("contacts", 1)];
+    let mend = Ended { mend: true, ..ended(End::Failed, "401: the key was revoked") };
+    let cases = [
+        (mend, 0, Some("task 401: the key was revoked")),
+        (ended(End::Failed, "the service answers 500"), 13, None),
+        (ended(End::Deferred, "the quota is used up"), 14, None),
+        (ended(End::Partial, "rows moved"), 0, Some("warning rows moved")),
+        (ended(End::Complete, ""), 0, None),
+    ];
+    for (how, code, last) in cases {
+        let reason = how.reason.clone().unwrap_or_default();
+        let (messages, status) = updates(Scripted::new(ops()).ending(how), &update("{}")).await;
+        assert_eq!(status.0, code, "{reason}");
+        assert!(code == 0 || status.1 == reason, "{status:?}");
+        let told = words(&messages);
+        assert!(told.contains(&"checkpoint".to_owned()));
+        assert_eq!(told.last().map(String::as_str), last.or(Some("checkpoint")));
+    }
+}
+
+/// A state of a newer program or of another connector, and a configuration with a hole, are tasks that say what to do.
+#[tokio::test]
+async fn what_cannot_be_gone_on_from_is_a_task() {
+    for (request, want) in [
+        (update(r#"{"format":2,"connector":"acme"}"#), "update the program"),
+        (update(r#"{"format":1,"connector":"beta"}"#), "belongs to the connector \"beta\""),
+        (update("[]"), "re-sync the connection"),
+        (field(3, b"{}"), "api_key is missing: give it in `configuration`"),
+    ] {
+        let (messages, status) = updates(Scripted::new(Vec::new()), &request).await;
+        let told = words(&messages);
+        assert!(
+            status.0 == 0 && told.len() == 1 && told[0].starts_with("task ") && told[0].contains(want),
+            "{told:?}"
+        );
+    }
+    let schemas = [map(1, &CONFIG), field(2, &field(2, b""))].concat();
+    let (_, status) = updates(Scripted::new(Vec::new()), &schemas).await;
+    assert_eq!(status.0, 3, "{status:?}");
+}
+
+/// Tables and columns that are not selected are not asked for and not sent; the key always is; strangers are told.
+#[tokio::test]
+async fn the_selection_is_honoured() {
+    let of = shape("contacts", &[("a", ColumnType::Text), ("b", ColumnType::Text), ("c", ColumnType::Text)]);
+    let text = Cell::Text("x".into());
+    let ops = vec![Op::Shape(Arc::clone(&of)), rows(&of, 0..1, &[text.clone(), text.clone(), text])];
+    let column = |name: &str, on| field(3, &[field(1, name.as_bytes()), small(2, on)].concat());
+    let contacts =
+        [small(1, 1), field(2, b"contacts"), column("a", 1), column("b", 0), column("id", 0)].concat();
+    let stranger = [small(1, 1), field(2, b"invoices")].concat();
+    let selection = field(2, &field(1, &[field(1, &contacts), field(1, &stranger)].concat()));
+    let source = Scripted::new(ops);
+    let heard = Arc::clone(&source.heard);
+    let (messages, status) = updates(source, &[map(1, &CONFIG), selection].concat()).await;
+    assert_eq!(status.0, 0);
+    assert_eq!(heard.wanted.lock().unwrap()[0].tables, Some(vec!["contacts".to_owned()]));
+    assert!(
+        word(&messages[0])
+            .contains("invoices is selected, and acme has no such table (it has accounts, contacts)")
+    );
+    let record = messages.iter().find_map(|message| message.message(6)).unwrap().message(1).unwrap();
+    let sent: Vec<String> = record.all(4).iter().map(|entry| entry.text(1).unwrap()).collect();
+    assert_eq!(sent, ["a", "id"]);
+    // Nothing of what is there is selected: nothing is read.
+    let nothing = field(2, &field(1, &field(1, &[small(1, 0), field(2, b"contacts")].concat())));
+    let source = Scripted::new(vec![rows(&of, 0..1, &[])]);
+    let heard = Arc::clone(&source.heard);
+    let (messages, status) = updates(source, &[map(1, &CONFIG), nothing].concat()).await;
+    assert!(status.0 == 0 && messages.is_empty() && heard.wanted.lock().unwrap().is_empty());
+}
+
+/// A client that does not read holds the connector up; when it goes away, the connector is stopped.
+#[tokio::test]
+async fn slow_clients_hold_up_and_gone_clients_stop() {
+    let of = shape("contacts", &[("s", ColumnType::Text)]);
+    let page = rows(&of, 0..100, &[Cell::Text("x".repeat(1000).into())]);
+    let served = served(Scripted::new(vec![Op::Shape(Arc::clone(&of)), page]).rounds(100_000)).await;
+    let mut call = served.client.call("Update", &update("{}")).await;
+    call.next().await.unwrap();
+    // It fills what is bounded, and then stands still for want of room.
+    let mut before = 0;
+    let stalled = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let sent = served.heard.sent.load(Ordering::Relaxed);
+            if sent == before && sent > 0 {
+                break sent;
+            }
+            before = sent;
+        }
+    };
+    let sent = tokio::time::timeout(Duration::from_secs(30), stalled).await.unwrap();
+    assert!(sent < 100, "{sent} ops were taken although nobody reads");
+    call.cancel();
+    tokio::time::timeout(Duration::from_secs(30), served.heard.over.cancelled()).await.unwrap();
+}
+
+/// A stop ends the streams with a status that says to come again.
+#[tokio::test]
+async fn a_stop_ends_streams() {
+    let of = shape("contacts", &[]);
+    let source = Scripted::new(vec![Op::Shape(Arc::clone(&of)), rows(&of, 0..100, &[])]).rounds(usize::MAX);
+    let served = served(source).await;
+    let mut call = served.client.call("Update", &update("{}")).await;
+    call.next().await.unwrap();
+    served.stop.cancel();
+    while call.next().await.is_some() {}
+    assert_eq!(call.status().await, (14, "stopped".to_owned()));
+}

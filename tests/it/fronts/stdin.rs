@@ -1,0 +1,255 @@
+//! The stdin protocol, told by documents.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use data_sources_monitor::domain::cell::{Cell, ColumnType};
+use data_sources_monitor::domain::op::{End, Op, Rejected, Sweep};
+use data_sources_monitor::http::Network;
+use data_sources_monitor::protocol::source::Engine;
+use data_sources_monitor::protocol::stdin::answer;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::built_in;
+use crate::fakes::Clock;
+use crate::fakes::statuscake::{API_KEY, Sizes, StatusCake};
+
+use super::{Scripted, checkpoint, ended, finish, rows, shape};
+
+async fn ask(source: Scripted, document: &Value) -> (bool, Value) {
+    let text = document.to_string();
+    let answer = answer(&source, text.as_bytes(), &CancellationToken::new()).await;
+    (answer.ok, serde_json::from_slice(&answer.document).unwrap())
+}
+
+async fn sync(source: Scripted, state: Value) -> Value {
+    let (ok, answer) = ask(source, &json!({ "secrets": { "api_key": "right" }, "state": state })).await;
+    assert!(ok, "{answer}");
+    answer
+}
+
+fn ids(answer: &Value, table: &str) -> Vec<i64> {
+    answer["insert"][table].as_array().into_iter().flatten().map(|row| row["id"].as_i64().unwrap()).collect()
+}
+
+/// A schema needs nothing; a test says what is wrong and is an answer all the same.
+#[tokio::test]
+async fn schema_and_test() {
+    let (ok, schema) = ask(Scripted::new(Vec::new()), &json!({ "selection": { "action": "schema" } })).await;
+    assert!(ok);
+    let contacts = json!({ "primary_key": ["id"], "columns": { "id": "LONG", "amount": "DECIMAL", "at": "UTC_DATETIME" } });
+    assert_eq!(
+        schema,
+        json!({ "schema": { "accounts": { "primary_key": ["id"], "columns": { "id": "LONG" } }, "contacts": contacts } })
+    );
+    for (secrets, want) in [
+        (json!({ "api_key": "right", "base_url": "https://acme.test" }), json!({ "success": true })),
+        (json!({ "api_key": "wrong" }), json!({ "success": false, "message": "the key is refused (401)" })),
+        (json!({}), json!({ "success": false, "message": "api_key is missing: give it in `secrets`" })),
+    ] {
+        let document = json!({ "secrets": secrets, "setup_test": true });
+        assert_eq!(ask(Scripted::new(Vec::new()), &document).await, (true, want));
+    }
+}
+
+/// An answer holds rows, keys and the state to go on from; the next call is given that state and what was learnt.
+#[tokio::test]
+async fn one_sync() {
+    let of = shape("contacts", &[("n", ColumnType::Double)]);
+    let ops = || {
+        vec![
+            Op::Shape(Arc::clone(&of)),
+            rows(&of, 1..3, &[Cell::Double(0.5)]),
+            checkpoint("contacts", 2),
+            finish("contacts"),
+        ]
+    };
+    let answer = sync(Scripted::new(ops()), Value::Null).await;
+    let want = json!({
+        "state": { "format": 1, "connector": "acme", "tables": { "contacts": { "": 2 } }, "shapes": { "contacts": [["id", "bigint"], ["n", "double"]] } },
+        "insert": { "contacts": [{ "id": 1, "n": 0.5 }, { "id": 2, "n": 0.5 }] },
+        "delete": {},
+        "schema": { "contacts": { "primary_key": ["id"] } },
+        "hasMore": false,
+    });
+    assert_eq!(answer, want);
+    let source = Scripted::new(ops());
+    let heard = Arc::clone(&source.heard);
+    assert_eq!(sync(source, answer["state"].clone()).await, want, "the same state, the same rows");
+    let wanted = heard.wanted.lock().unwrap();
+    assert_eq!((wanted[0].state.tables["contacts"][""].clone(), wanted[0].shapes.len()), (json!(2), 1));
+}
+
+/// A large sync goes over several answers, each cut where reading can go on, and none is empty.
+#[tokio::test]
+async fn answers_are_bounded() {
+    let of = shape("contacts", &[("s", ColumnType::Text)]);
+    let other = shape("accounts", &[]);
+    // By rows: the fourth page would be too many.
+    let page = |n: i64, text: &str| {
+        [rows(&of, n * 3000..(n + 1) * 3000, &[Cell::Text(text.into())]), checkpoint("contacts", n)]
+    };
+    let paged = |text: &str| {
+        let mut ops = vec![
+            Op::Shape(Arc::clone(&other)),
+            rows(&other, 0..1, &[]),
+            finish("accounts"),
+            Op::Shape(Arc::clone(&of)),
+        ];
+        ops.extend((0..5).flat_map(|n| page(n, text)));
+        ops
+    };
+    let answer = sync(Scripted::new(paged("x")), json!({})).await;
+    assert_eq!((answer["hasMore"].as_bool(), ids(&answer, "contacts").len()), (Some(true), 9000));
+    assert_eq!(answer["state"]["tables"]["contacts"][""], 2);
+    // What was read to its end is not read again by the next call of this sync.
+    let source = Scripted::new(paged("x")[10..].to_vec());
+    let heard = Arc::clone(&source.heard);
+    let answer = sync(source, answer["state"].clone()).await;
+    {
+        let wanted = heard.wanted.lock().unwrap();
+        assert_eq!(wanted[0].tables, Some(vec!["contacts".to_owned()]));
+        assert_eq!(wanted[0].since.map(|at| at.to_string()), Some("2026-05-02T09:00:00Z".to_owned()));
+    }
+    assert_eq!((answer["hasMore"].as_bool(), ids(&answer, "contacts").len()), (Some(false), 6000));
+    assert!(answer["state"].get("done").is_none() && answer["state"].get("since").is_none());
+    // By bytes: 3,000 rows of 1 KB are 3 MB.
+    let answer = sync(Scripted::new(paged(&"x".repeat(1000))), json!({})).await;
+    assert_eq!((answer["hasMore"].as_bool(), ids(&answer, "contacts").len()), (Some(true), 3000));
+}
+
+/// A table without any place to go on from is one answer, and the next call goes on behind it.
+#[tokio::test]
+async fn whole_tables_are_one_answer() {
+    let (of, other) = (shape("accounts", &[]), shape("contacts", &[]));
+    let ops = vec![
+        Op::Shape(Arc::clone(&of)),
+        rows(&of, 0..8000, &[]),
+        rows(&of, 8000..16_000, &[]),
+        finish("accounts"),
+        Op::Shape(other),
+    ];
+    let answer = sync(Scripted::new(ops), json!({})).await;
+    assert_eq!((answer["hasMore"].as_bool(), ids(&answer, "accounts").len()), (Some(true), 16_000));
+    assert_eq!(answer["state"]["done"], json!(["accounts"]));
+    // Nothing is left of a sync whose tables are all done.
+    let mut state = answer["state"].clone();
+    state["done"] = json!(["accounts", "contacts"]);
+    let answer = sync(Scripted::new(vec![finish("contacts")]), state).await;
+    assert_eq!((answer["hasMore"].as_bool(), &answer["insert"]), (Some(false), &json!({})));
+}
+
+/// A sync over many children ends, although each call would fill its answer by reading the first ones again.
+#[tokio::test]
+async fn children_are_read_once_a_sync() {
+    // A page of 100 rows for each child: more than one answer, and all of it would come again in each call.
+    let sizes = Sizes { tests: 130, history: 100, periods: 1, alerts: 1 };
+    let cake = StatusCake::start(7, sizes, &Clock::system());
+    let engine = Engine::new(built_in("statuscake", |_| {}), Network::default());
+    let secrets = json!({ "api_key": API_KEY, "base_url": cake.base_url() });
+    let (mut state, mut came, mut calls) = (json!({}), BTreeSet::new(), 0);
+    loop {
+        let document = json!({ "secrets": secrets, "state": state }).to_string();
+        let answer = answer(&engine, document.as_bytes(), &CancellationToken::new()).await;
+        let answered: Value = serde_json::from_slice(&answer.document).unwrap();
+        assert!(answer.ok, "{answered}");
+        let rows = answered["insert"]["uptime_test_history"].as_array();
+        came.extend(
+            rows.into_iter()
+                .flatten()
+                .map(|row| format!("{}{}{}", row["test_id"], row["created_at"], row["location"])),
+        );
+        state = answered["state"].clone();
+        calls += 1;
+        assert!(calls < 10, "it never ends");
+        if answered["hasMore"] == false {
+            break;
+        }
+    }
+    assert_eq!(came.len(), cake.source_rows("uptime_test_history").len());
+    assert!(calls > 1, "one answer held it all");
+}
+
+/// Rows that are gone are told by their keys, after a complete pass only.
+#[tokio::test]
+async fn deletions_are_told() {
+    let of = shape("accounts", &[("s", ColumnType::Text)]);
+    let pass = |ids, sweep| {
+        let finish = Op::Finish { table: "accounts".into(), sweep };
+        Scripted::new(vec![Op::Shape(Arc::clone(&of)), rows(&of, ids, &[Cell::Null]), finish])
+    };
+    let sweep = Some(Sweep { max_share: 0.5 });
+    let first = sync(pass(0..4, sweep), json!({})).await;
+    assert_eq!(first["delete"], json!({}));
+    let unsure = sync(pass(2..4, None), first["state"].clone()).await;
+    assert_eq!(unsure["delete"], json!({}));
+    let second = sync(pass(2..4, sweep), unsure["state"].clone()).await;
+    assert_eq!(second["delete"], json!({ "accounts": [{ "id": 0 }, { "id": 1 }] }));
+    assert_eq!(second["softDelete"], json!(["accounts"]));
+    let all = sync(pass(0..0, sweep), second["state"].clone()).await;
+    assert_eq!(all["delete"], json!({}));
+    assert!(all["warnings"][0].as_str().unwrap().contains("2 of 2 rows did not come"), "{all}");
+}
+
+/// What went wrong is an error and nothing else; a rate limit gives what was read, and then an error; what is doubtful
+/// is told beside the rows.
+#[tokio::test]
+async fn ends_are_told_apart() {
+    let of = shape("contacts", &[]);
+    let read = || {
+        vec![
+            Op::Shape(Arc::clone(&of)),
+            rows(&of, 0..2, &[]),
+            checkpoint("contacts", 1),
+            rows(&of, 2..4, &[]),
+        ]
+    };
+    let document = json!({ "secrets": { "api_key": "right" }, "state": {} });
+    let (ok, answer) =
+        ask(Scripted::new(read()).ending(ended(End::Failed, "the service answers 500")), &document).await;
+    assert_eq!((ok, answer), (false, json!({ "error": "the service answers 500" })));
+    let limited = || ended(End::Deferred, "the quota is used up");
+    let answer = sync(Scripted::new(read()).ending(limited()), json!({})).await;
+    assert_eq!((answer["hasMore"].as_bool(), ids(&answer, "contacts")), (Some(true), vec![0, 1]));
+    let again = json!({ "secrets": { "api_key": "right" }, "state": answer["state"] });
+    for nothing_new in [Vec::new(), read()] {
+        let (ok, answer) = ask(Scripted::new(nothing_new).ending(limited()), &again).await;
+        assert!(
+            !ok && answer["error"].as_str().unwrap().contains("the quota is used up; call again later"),
+            "{answer}"
+        );
+    }
+    let rejected = Rejected { table: "contacts".into(), raw: "{}".into(), reason: "it has no id".into() };
+    let mut ops = read();
+    ops.push(Op::Rejected(vec![rejected.clone(), rejected]));
+    let answer = sync(Scripted::new(ops).ending(ended(End::Partial, "rows moved")), json!({})).await;
+    assert_eq!(answer["hasMore"], false);
+    assert_eq!(
+        answer["warnings"],
+        json!(["rows moved", "contacts: 2 rows could not be taken; the first: it has no id"])
+    );
+}
+
+/// Documents that cannot be answered: one error each that says what to do, and never a secret.
+#[tokio::test]
+async fn wrong_documents_are_errors() {
+    let good = json!({ "api_key": "right" });
+    for (document, want) in [
+        (json!([]), "must be a JSON object"),
+        (json!({ "selection": { "action": "erase" } }), "known are schema, test and sync"),
+        (json!({ "secrets": { "api_key": { "hush": 1 } } }), "`secrets.api_key` must be a text"),
+        (json!({ "state": {} }), "api_key is missing: give it in `secrets`"),
+        (json!({ "secrets": { "api_key": "hush", "start": "soon" } }), "start in `secrets`"),
+        (json!({ "secrets": good, "state": { "format": 9, "connector": "acme" } }), "update the program"),
+        (
+            json!({ "secrets": good, "state": { "format": 1, "connector": "beta" } }),
+            "belongs to the connector \"beta\"",
+        ),
+        (json!({ "secrets": good, "state": "x" }), "not a JSON object"),
+    ] {
+        let (ok, answer) = ask(Scripted::new(Vec::new()), &document).await;
+        let said = answer["error"].as_str().unwrap();
+        assert!(!ok && said.contains(want) && !said.contains("hush"), "{want} not in {answer}");
+    }
+}
