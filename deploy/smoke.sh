@@ -1,46 +1,73 @@
 #!/usr/bin/env bash
-# Runs the static binary alone in an empty, read-only root as a user without rights, as the image does: help, preview,
-# readiness, a clean stop. Where images can't be built this stands for one.
-#   smoke.sh path/to/static/data-sources-monitor
+# Runs the static binary alone in an empty root as a user without rights, as the image does: help, a page that has
+# broken, the banner it would set, readiness, a clean stop. Where images can't be built this stands for one.
+#   smoke.sh path/to/static/data-sources-monitor      (as root, for chroot; needs python3 for the page)
 set -euo pipefail
 binary=$1
-root=$(mktemp -d)
-pid=
+work=$(mktemp -d)
+root=$work/root
+page=
+daemon=
 finish() {
-    if [ -n "$pid" ]; then kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; fi
-    rm -rf "$root"
+    for pid in $daemon $page; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    rm -rf "$work"
 }
 trap finish EXIT
-
-if ldd "$binary" 2>/dev/null | grep -q '=>'; then
-    echo "$binary is not static"
+fail() {
+    cat "$work"/*.out 2>/dev/null || true
+    echo "smoke: $*"
     exit 1
-fi
-mkdir -p "$root/etc/ssl/certs" "$root/data"
+}
+# Runs a command until it succeeds, for 30 s.
+until_true() {
+    for _ in $(seq 150); do
+        if "$@" >/dev/null 2>&1; then return; fi
+        sleep 0.2
+    done
+    fail "in vain: $*"
+}
+
+if ldd "$binary" 2>/dev/null | grep -q '=>'; then fail "$binary is not static"; fi
+
+# A page that has broken, as a status page says it.
+mkdir -p "$work/page/api/v2"
+echo '{"status": {"indicator": "major", "description": "Partial System Outage"}}' > "$work/page/api/v2/status.json"
+python3 -u -m http.server --bind 127.0.0.1 --directory "$work/page" 0 > "$work/page.out" 2>&1 &
+page=$!
+until_true grep -q 'port [0-9]' "$work/page.out"
+address=http://localhost:$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$work/page.out")
+
+# What the image holds, and nothing else; only /data may be written.
+mkdir -p "$root/etc/ssl/certs" "$root/data" "$root/monitors"
 cp "$binary" "$root/data-sources-monitor"
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
-chown -R 65532:65532 "$root/data"
-chmod 755 "$root"
+echo '127.0.0.1 localhost' > "$root/etc/hosts"
+printf 'name = "Smoke"\nurl = "%s"\n' "$address" > "$root/monitors/smoke.toml"
+chmod -R a+rX "$work"
+chown 65532:65532 "$root/data"
 
-port=$((20000 + $$ % 20000))
-inside() {
-    chroot --userspec=65532:65532 "$root" /data-sources-monitor "$@"
-}
-export DATA_DIR=/data LOG_FILE=off LISTEN=127.0.0.1:$port SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
-inside --version
-inside validate
-chroot --userspec=65532:65532 "$root" /data-sources-monitor run 2> "$root.log" &
-pid=$!
-ready=no
-for _ in $(seq 60); do
-    if inside healthcheck >/dev/null 2>&1; then ready=yes; break; fi
-    sleep 0.5
-done
-cat "$root.log"
-rm -f "$root.log"
-[ "$ready" = yes ] || { echo "never became ready"; exit 1; }
-kill -TERM "$pid"
-wait "$pid"
-pid=
-ls -l "$binary" | awk '{ printf "static binary: %.1f MB\n", $5 / 1e6 }'
-echo "smoke: fine"
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+# Nothing of this machine's settings: the image starts with none either.
+inside=(
+    env -i DATA_DIR=/data LOG_FILE=off MONITORS_DIR=/monitors CONNECTORS_DIR=/connectors "LISTEN=0.0.0.0:$port"
+    "$(PATH=$PATH:/usr/sbin command -v chroot)" --userspec=65532:65532 "$root" /data-sources-monitor
+)
+"${inside[@]}" --help > /dev/null
+"${inside[@]}" --version
+"${inside[@]}" validate
+"${inside[@]}" run 2> "$work/log.out" &
+daemon=$!
+until_true "${inside[@]}" healthcheck
+until_true grep -q 'WARNING - Issues detected: Smoke: Partial System Outage (Severity: major)' "$work/log.out"
+until_true grep -q 'Preview: would set banner: error "Smoke: Partial System Outage"' "$work/log.out"
+kill -TERM "$daemon"
+wait "$daemon" || fail "stopped with $?"
+daemon=
+grep -q ' - Stopped\.$' "$work/log.out" || fail "not a word at the end"
+strangers=$(find "$root" -user 65532 -not -path "$root/data" -not -path "$root/data/*")
+[ -z "$strangers" ] || fail "written outside /data: $strangers"
+cat "$work/log.out"
+du -h --apparent-size "$binary" | awk '{ print "smoke: fine; the static binary has " $1 "B" }'
