@@ -48,7 +48,8 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
         match connectors::accounts_on(settings) {
             Ok((on, off)) => {
                 let on: Vec<&str> = on.iter().map(|account| account.definition().name.as_str()).collect();
-                say!("connectors: on: {}; off (not configured): {}", on.join(", "), off.join(", "));
+
+                say!("connectors: on: {}; off (not configured): {}", names(&on), names(&off));
             }
             Err(CommandError::Configuration(found)) => mistakes.extend(found),
             Err(error) => mistakes.push(error.to_string()),
@@ -59,6 +60,11 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
         return Ok(ExitCode::SUCCESS);
     }
     Err(CommandError::Configuration(mistakes))
+}
+
+fn names(list: &[impl AsRef<str>]) -> String {
+    let names: Vec<&str> = list.iter().map(AsRef::as_ref).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 fn default_folder() -> String {

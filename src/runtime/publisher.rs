@@ -236,7 +236,10 @@ impl Publisher {
             Why::Renew => "Banner renewed.",
             Why::Raise | Why::Update | Why::Resolve => "Banner updated successfully.",
         };
-        tracing::info!(target: "QlikClient", "{words}");
+        // In preview the target has said what it would have done.
+        if self.tenant.is_some() {
+            tracing::info!(target: "QlikClient", "{words}");
+        }
         let now = self.clock.now();
         self.board.update(|board| {
             board.banner.wrote(why, changed_at.map(|at| at.elapsed()));
