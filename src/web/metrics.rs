@@ -257,7 +257,7 @@ impl Out<'_, '_> {
     fn histogram(&mut self, name: &str, help: &str, of: &Histogram) -> fmt::Result {
         let kind = prometheus_client::metrics::MetricType::Histogram;
         let mut encoder = self.encoder.encode_descriptor(name, help, Some(&Unit::Seconds), kind)?;
-        let bounds = Histogram::BOUNDS.into_iter().chain([f64::MAX]);
+        let bounds = Histogram::BOUNDS.into_iter().chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(of.counts).collect();
         let count = of.counts.iter().sum();
         encoder.encode_histogram::<[(&str, &str); 0]>(of.sum, count, &buckets, None)
