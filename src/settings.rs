@@ -3,10 +3,11 @@
 //! Start at [`VARIABLES`], the list of everything that can be set, and [`Settings::from_vars`]. Connectors' own
 //! variables are not settings: they are looked up by name through [`lookup`]. Nothing here opens a connection.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod source;
+mod variables;
+
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -15,185 +16,9 @@ use url::Url;
 use crate::domain::plan::{Foreign, Policy};
 use crate::domain::schedule::parse_duration;
 
-/// A variable, its default and its meaning: the content of `.env.example` and of `--help`.
-pub struct Variable {
-    /// Its name.
-    pub name: &'static str,
-    /// What holds when it is not set; empty: nothing.
-    pub default: &'static str,
-    /// One line.
-    pub meaning: &'static str,
-}
-
-const fn var(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
-    Variable { name, default, meaning }
-}
-
-/// Everything that can be set.
-pub const VARIABLES: &[Variable] = &[
-    var(
-        "QLIK_TENANT_URL",
-        "",
-        "The tenant, e.g. https://acme.eu.qlikcloud.com. Without any QLIK_ variable: preview",
-    ),
-    var("QLIK_API_KEY", "", "API key of a user with the role TenantAdmin; or the two below"),
-    var("QLIK_CLIENT_ID", "", "OAuth machine-to-machine client"),
-    var("QLIK_CLIENT_SECRET", "", "Its secret"),
-    var("POLL_INTERVAL", "60s", "Time between two looks at a page, 1 s at least"),
-    var("POLL_TIMEOUT", "10s", "Longest time one look may take in all"),
-    var(
-        "MONITORS_DIR",
-        "monitors",
-        "Folder of monitor definitions; the built-in four are used where it does not exist",
-    ),
-    var("CONNECTORS_DIR", "connectors", "Folder of connector definitions that add to the built-in ones"),
-    var("DATA_DIR", "data", "Folder of the program's memory and of the synced tables"),
-    var("LOG_FILE", "monitor.log", "Log file, or off"),
-    var("LOG_FORMAT", "text", "text | json"),
-    var("LOG_LEVEL", "info", "error | warn | info | debug | trace, or a filter such as info,reqwest=debug"),
-    var("LOG_ROTATE_SIZE", "20MB", "The log file is renamed to monitor.log.1 above this size"),
-    var("LOG_ROTATE_AGE", "30d", "... and when it is older than this"),
-    var("LOG_KEEP", "5", "How many renamed log files are kept"),
-    var("LISTEN", "127.0.0.1:8080", "Address of /healthz, /readyz and /metrics, or off"),
-    var(
-        "BANNER_LEASE",
-        "4h",
-        "The banner ends by itself this long after the last renewal; renewed at half of it",
-    ),
-    var("BANNER_RESOLVED_FOR", "0s", "How long a green 'Resolved' follows an incident; 0s: none"),
-    var(
-        "BANNER_FOREIGN",
-        "borrow",
-        "A person's banner at the begin of an incident: borrow its slot and hand it back | respect it and wait",
-    ),
-    var("BANNER_SPACING", "10s", "Least time between two writes of the banner while only its words change"),
-    var("BANNER_RECHECK", "5m", "How often the tenant is read although nothing changed"),
-    var("BANNER_ON_STOP", "keep", "At a stop: keep the banner until its lease ends | clear it"),
-    var("EXTRA_CA_FILE", "", "PEM file of further certificate authorities to trust"),
-    var("HTTPS_PROXY", "", "Proxy for https addresses"),
-    var("HTTP_PROXY", "", "Proxy for http addresses"),
-    var("NO_PROXY", "", "Hosts reached without a proxy"),
-];
-
-/// Where variables come from: the process and its files, or a map in tests.
-pub trait Vars: Send + Sync {
-    /// The value as given, if any.
-    fn get(&self, name: &str) -> Option<String>;
-    /// A file's content, for `NAME_FILE` and credentials.
-    fn read(&self, path: &Path) -> std::io::Result<String> {
-        std::fs::read_to_string(path)
-    }
-}
-
-impl Vars for BTreeMap<String, String> {
-    fn get(&self, name: &str) -> Option<String> {
-        BTreeMap::get(self, name).cloned()
-    }
-}
-
-/// The process environment, and below it a `.env` file.
-pub struct ProcessVars {
-    file: BTreeMap<String, String>,
-}
-
-impl ProcessVars {
-    /// Reads `.env` in the working directory if there is one.
-    ///
-    /// # Errors
-    /// When a line of it cannot be read: half a file would be worse than none. The line is not shown.
-    pub fn load(path: &Path) -> Result<ProcessVars, Problem> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(ProcessVars { file: BTreeMap::new() });
-            }
-            Err(e) => return Err(Problem::new(path.display(), format!("cannot be read: {e}"))),
-        };
-        let mut file = BTreeMap::new();
-        for entry in dotenvy::from_read_iter(text.trim_start_matches('\u{feff}').as_bytes()) {
-            let (name, value) = entry.map_err(|e| env_file_problem(path, &text, &e))?;
-            file.insert(name, value);
-        }
-        Ok(ProcessVars { file })
-    }
-}
-
-fn env_file_problem(path: &Path, text: &str, error: &dotenvy::Error) -> Problem {
-    let place = match error {
-        dotenvy::Error::LineParse(bad, _) => text.lines().position(|line| line.contains(bad.trim())),
-        _ => None,
-    };
-    let line = place.map_or(String::new(), |at| format!(":{}", at + 1));
-    Problem::new(
-        format!("{}{line}", path.display()),
-        "cannot be understood; put a value with spaces, `$` or `#` in single quotes: NAME='value'",
-    )
-}
-
-impl Vars for ProcessVars {
-    fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok().or_else(|| self.file.get(name).cloned())
-    }
-}
-
-/// One mistake in the configuration: where, and what to do about it. Holds no secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// A variable, or a file with line and column.
-    pub place: String,
-    /// What is wrong and what would be right.
-    pub message: String,
-}
-
-impl Problem {
-    /// A problem at a place.
-    pub fn new(place: impl fmt::Display, message: impl Into<String>) -> Problem {
-        Problem { place: place.to_string(), message: message.into() }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
-    }
-}
-
-/// Looks a variable up as `NAME`, as the file named by `NAME_FILE`, and in systemd's credentials. An empty
-/// value counts as not set; white space at the end of a file does not count.
-///
-/// # Errors
-/// When it is set in two ways, or its file cannot be read.
-pub fn lookup(vars: &dyn Vars, name: &str) -> Result<Option<String>, Problem> {
-    let filled = |value: Option<String>| value.filter(|v| !v.trim().is_empty());
-    let plain = filled(vars.get(name)).map(|value| (name.to_owned(), value));
-    let by_file = filled(vars.get(&format!("{name}_FILE"))).map(|path| (format!("{name}_FILE"), path));
-    let by_file = match by_file {
-        None => None,
-        Some((place, path)) => match vars.read(Path::new(&path)) {
-            Ok(value) => Some((place, value.trim_end().to_owned())),
-            // The path is not shown: a person may have put the secret itself there.
-            Err(e) => return Err(Problem::new(place, format!("the file it names cannot be read: {e}"))),
-        },
-    };
-    let credential = match filled(vars.get("CREDENTIALS_DIRECTORY")) {
-        None => None,
-        Some(folder) => match vars.read(&Path::new(&folder).join(name)) {
-            Ok(value) => Some((format!("the credential {name}"), value.trim_end().to_owned())),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(e) => {
-                return Err(Problem::new(format!("the credential {name}"), format!("cannot be read: {e}")));
-            }
-        },
-    };
-    let mut found = [plain, by_file, credential].into_iter().flatten();
-    match (found.next(), found.next()) {
-        (None, _) => Ok(None),
-        (Some((_, value)), None) => Ok(Some(value).filter(|v| !v.is_empty())),
-        (Some((a, _)), Some((b, _))) => {
-            Err(Problem::new(name, format!("both {a} and {b} are set; keep one")))
-        }
-    }
-}
+pub use source::{Problem, ProcessVars, Vars, lookup};
+use variables::default_of;
+pub use variables::{VARIABLES, Variable};
 
 /// Everything, checked.
 #[derive(Debug, Clone)]
@@ -469,10 +294,6 @@ impl Reader<'_> {
         self.problems.push(Problem::new(name, message));
         None
     }
-}
-
-fn default_of(name: &str) -> &'static str {
-    VARIABLES.iter().find(|v| v.name == name).map_or("", |v| v.default)
 }
 
 #[cfg(test)]

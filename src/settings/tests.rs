@@ -1,6 +1,9 @@
 //! What settings make of what people write.
 
 use super::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use secrecy::ExposeSecret;
 
 fn vars(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

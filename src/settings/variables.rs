@@ -1,0 +1,66 @@
+//! The list of everything that can be set.
+
+/// A variable, its default and its meaning: the content of `.env.example` and of `--help`.
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds when it is not set; empty: nothing.
+    pub default: &'static str,
+    /// One line.
+    pub meaning: &'static str,
+}
+
+const fn var(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, default, meaning }
+}
+
+/// Everything that can be set.
+pub const VARIABLES: &[Variable] = &[
+    var(
+        "QLIK_TENANT_URL",
+        "",
+        "The tenant, e.g. https://acme.eu.qlikcloud.com. Without any QLIK_ variable: preview",
+    ),
+    var("QLIK_API_KEY", "", "API key of a user with the role TenantAdmin; or the two below"),
+    var("QLIK_CLIENT_ID", "", "OAuth machine-to-machine client"),
+    var("QLIK_CLIENT_SECRET", "", "Its secret"),
+    var("POLL_INTERVAL", "60s", "Time between two looks at a page, 1 s at least"),
+    var("POLL_TIMEOUT", "10s", "Longest time one look may take in all"),
+    var(
+        "MONITORS_DIR",
+        "monitors",
+        "Folder of monitor definitions; the built-in four are used where it does not exist",
+    ),
+    var("CONNECTORS_DIR", "connectors", "Folder of connector definitions that add to the built-in ones"),
+    var("DATA_DIR", "data", "Folder of the program's memory and of the synced tables"),
+    var("LOG_FILE", "monitor.log", "Log file, or off"),
+    var("LOG_FORMAT", "text", "text | json"),
+    var("LOG_LEVEL", "info", "error | warn | info | debug | trace, or a filter such as info,reqwest=debug"),
+    var("LOG_ROTATE_SIZE", "20MB", "The log file is renamed to monitor.log.1 above this size"),
+    var("LOG_ROTATE_AGE", "30d", "... and when it is older than this"),
+    var("LOG_KEEP", "5", "How many renamed log files are kept"),
+    var("LISTEN", "127.0.0.1:8080", "Address of /healthz, /readyz and /metrics, or off"),
+    var(
+        "BANNER_LEASE",
+        "4h",
+        "The banner ends by itself this long after the last renewal; renewed at half of it",
+    ),
+    var("BANNER_RESOLVED_FOR", "0s", "How long a green 'Resolved' follows an incident; 0s: none"),
+    var(
+        "BANNER_FOREIGN",
+        "borrow",
+        "A person's banner at the begin of an incident: borrow its slot and hand it back | respect it and wait",
+    ),
+    var("BANNER_SPACING", "10s", "Least time between two writes of the banner while only its words change"),
+    var("BANNER_RECHECK", "5m", "How often the tenant is read although nothing changed"),
+    var("BANNER_ON_STOP", "keep", "At a stop: keep the banner until its lease ends | clear it"),
+    var("EXTRA_CA_FILE", "", "PEM file of further certificate authorities to trust"),
+    var("HTTPS_PROXY", "", "Proxy for https addresses"),
+    var("HTTP_PROXY", "", "Proxy for http addresses"),
+    var("NO_PROXY", "", "Hosts reached without a proxy"),
+];
+
+/// What holds when it is not set.
+pub(super) fn default_of(name: &str) -> &'static str {
+    VARIABLES.iter().find(|v| v.name == name).map_or("", |v| v.default)
+}
