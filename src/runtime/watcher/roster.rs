@@ -2,15 +2,16 @@
 //! in it changes nothing.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
 use super::{Watched, Watcher};
 use crate::definitions::{self, monitor::Origin};
 use crate::domain::assess::MonitorState;
+use crate::domain::history::Counted;
 use crate::domain::monitor::{Monitor, Source};
 use crate::domain::schedule;
+use crate::store::Batch;
 
 impl Watcher {
     pub(super) fn reread_if_changed(&mut self) {
@@ -81,9 +82,9 @@ impl Watcher {
         let mut forgotten: Vec<String> = std::mem::take(&mut self.kept).into_keys().collect();
         forgotten.extend(gone.into_keys());
         if !forgotten.is_empty() {
-            self.dirty.retain(|name, _| !forgotten.contains(name));
+            self.unkept.states.retain(|name, _| !forgotten.contains(name));
             let store = self.store.clone();
-            self.saving.spawn(async move { (BTreeMap::new(), Vec::new(), store.forget(forgotten).await) });
+            self.saving.spawn(async move { (Batch::default(), store.forget(forgotten).await) });
         }
         let known = &self.watched;
         self.due.retain(|due| known.contains_key(&due.0.1) && !fresh.contains(&due.0.1));
@@ -122,6 +123,7 @@ impl Watcher {
             cycle: 0,
             not_before: None,
             notes: Vec::new(),
+            counted: Counted::default(),
         }
     }
 
@@ -140,6 +142,7 @@ impl Watcher {
             cycle: 0,
             not_before: old.not_before.filter(|_| same_source),
             notes: Vec::new(),
+            counted: Counted::default(),
         }
     }
 }
