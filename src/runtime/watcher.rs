@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::BoardHandle;
 use super::clock::Clock;
-use crate::definitions::monitor::Origin;
+use super::folder::Folder;
+use crate::definitions::monitor::{self, Origin};
 use crate::domain::assess::{Assessment, MonitorState, Transition};
 use crate::domain::history::{Counted, Days};
 use crate::domain::monitor::{Monitor, Source};
@@ -98,7 +99,7 @@ pub struct Watcher {
     due: BinaryHeap<std::cmp::Reverse<(Instant, String)>>,
     looks: Looks,
     cycle: Cycle,
-    stamp: Option<crate::definitions::Stamp>,
+    folder: Folder<roster::Loaded>,
     /// What is not kept yet.
     unkept: Batch,
     /// Time watched, kept now and then.
@@ -120,6 +121,7 @@ impl Watcher {
         wanted: watch::Sender<Option<Wanted>>,
     ) -> Watcher {
         let looks = Looks::new(options.client.clone(), Arc::new(Semaphore::new(CONCURRENT_LOOKS)));
+        let folder = Folder::new(options.folder.clone(), Arc::new(monitor::load));
         Watcher {
             options,
             clock,
@@ -134,7 +136,7 @@ impl Watcher {
             due: BinaryHeap::new(),
             looks,
             cycle: Cycle::default(),
-            stamp: None,
+            folder,
             unkept: Batch::default(),
             days: Days::new(),
             saving: JoinSet::new(),
@@ -154,7 +156,11 @@ impl Watcher {
 
     /// Runs until stopped; then keeps what is not kept yet.
     pub async fn run(mut self, reload: Arc<Notify>, stop: CancellationToken) {
-        self.reread(true);
+        self.folder.look(true);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            found = self.folder.found() => self.read_again(found, true),
+        }
         self.republish(None);
         self.begin_cycle();
         let mut next_cycle = self.next_tick(self.options.interval, Duration::ZERO);
@@ -171,7 +177,8 @@ impl Watcher {
                     }
                 }
                 Some(saved) = self.saving.join_next() => self.saved(saved.ok()),
-                () = reload.notified() => self.reread(false),
+                () = reload.notified() => self.folder.look(true),
+                found @ Some(_) = self.folder.found() => self.read_again(found, false),
                 () = sleep_until(next_cycle) => {
                     self.begin_cycle();
                     next_cycle = self.next_tick(self.options.interval, Duration::ZERO);

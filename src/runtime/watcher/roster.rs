@@ -1,39 +1,36 @@
-//! The roster: which monitors there are. Re-read when the folder changed or somebody asks; a set with a mistake
-//! in it changes nothing.
+//! The roster: which monitors there are. Re-read beside the watching when the folder changed or somebody asks; a set
+//! with a mistake in it changes nothing.
 
 use std::cmp::Reverse;
 
 use tokio::time::Instant;
 
+use super::super::folder::Found;
 use super::{Watched, Watcher};
-use crate::definitions::{self, monitor::Origin};
+use crate::definitions::{Mistake, monitor::Origin};
 use crate::domain::assess::MonitorState;
 use crate::domain::history::Counted;
 use crate::domain::monitor::{Monitor, Source};
 use crate::domain::schedule;
 use crate::store::Batch;
 
-impl Watcher {
-    pub(super) fn reread_if_changed(&mut self) {
-        let stamp = definitions::stamp(&self.options.folder);
-        if stamp != self.stamp {
-            self.reread(false);
-        }
-    }
+/// What a reading of the folder gives.
+pub(super) type Loaded = Result<(Vec<Monitor>, Origin), Vec<Mistake>>;
 
-    /// Reads the definitions and takes them over, or tells every mistake and keeps the last good set.
-    pub(super) fn reread(&mut self, first: bool) {
-        self.stamp = definitions::stamp(&self.options.folder);
+impl Watcher {
+    /// Takes over what was read, or tells every mistake and keeps the last good set.
+    pub(super) fn read_again(&mut self, found: Option<Found<Loaded>>, first: bool) {
+        let Some(Found { there, read }) = found else { return };
         let now = self.clock.now();
-        if self.origin == Some(Origin::Folder) && self.stamp.is_none() {
-            tracing::error!(target: "MainOrchestrator", "MONITORS_DIR {} is gone; the last good set stays.", self.options.folder.display());
+        if self.origin == Some(Origin::Folder) && !there {
+            tracing::error!(target: "MainOrchestrator", "MONITORS_DIR {} is gone; the last good set stays.", self.folder.path().display());
             self.board.update(|board| board.definitions = (false, now));
             return;
         }
-        match definitions::monitor::load(&self.options.folder) {
+        match read {
             Ok((monitors, origin)) => {
                 if first && origin == Origin::BuiltIn {
-                    let folder = self.options.folder.display();
+                    let folder = self.folder.path().display();
                     tracing::info!(target: "MainOrchestrator", "No folder {folder}: watching the built-in monitors.");
                 }
                 self.origin = Some(origin);
