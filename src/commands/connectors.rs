@@ -14,7 +14,7 @@ use crate::destinations::DestinationError;
 use crate::destinations::sqlite::Sqlite;
 use crate::domain::config::{BASE_URL, ConfigValues, EVERY, Standing, TOKEN_URL, variable};
 use crate::domain::connector::Definition;
-use crate::runtime::jobs::Job;
+use crate::runtime::jobs::{Job, Loaded};
 use crate::settings::{Settings, Vars, lookup};
 
 /// What is given to a connector, by key.
@@ -146,10 +146,10 @@ pub(super) fn accounts_on(settings: &Settings) -> Result<(Vec<Account>, Vec<Stri
 }
 
 /// The daemon's jobs: every connector that is on.
-pub(super) fn jobs(settings: &Settings) -> Result<(Vec<Job>, Vec<String>), CommandError> {
+pub(super) fn jobs(settings: &Settings) -> Result<Loaded, CommandError> {
     let (accounts, off) = accounts_on(settings)?;
     let job = |account: Account| Job { file: file(settings, &account.definition().name), account };
-    Ok((accounts.into_iter().map(job).collect(), off))
+    Ok(Loaded { jobs: accounts.into_iter().map(job).collect(), off })
 }
 
 /// The SQLite file of a connector.

@@ -47,6 +47,14 @@ impl CommandError {
         }
     }
 
+    /// What it says, a line each.
+    fn into_lines(self) -> Vec<String> {
+        match self {
+            CommandError::Configuration(mistakes) => mistakes,
+            failed @ CommandError::Failed(_) => vec![failed.to_string()],
+        }
+    }
+
     fn configuration<T: ToString>(mistakes: impl IntoIterator<Item = T>) -> CommandError {
         CommandError::Configuration(mistakes.into_iter().map(|mistake| mistake.to_string()).collect())
     }

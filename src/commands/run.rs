@@ -1,6 +1,7 @@
 //! `run`: the daemon, put together and run until a signal.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
@@ -12,7 +13,7 @@ use super::{CommandError, compose, connectors};
 use crate::domain::config::variable;
 use crate::runtime::board::BoardHandle;
 use crate::runtime::clock::Clock;
-use crate::runtime::jobs::Job;
+use crate::runtime::jobs::{Load, Loaded, Roster};
 use crate::runtime::{Controls, Daemon, watcher};
 use crate::settings::{Credentials, Settings};
 use crate::store::{OpenError, Store};
@@ -60,8 +61,7 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
             Some((listener, web::router(web::Shown { board: board.clone(), clock })))
         }
     };
-    let (jobs, off) = connectors::jobs(&settings)?;
-    tell_connectors(&jobs, &off, log);
+    let jobs = jobs(&settings, log)?;
     let daemon = Daemon {
         clock,
         board,
@@ -93,20 +93,31 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
     }
 }
 
-/// Says which connectors are on, and keeps their secrets out of the log.
-fn tell_connectors(jobs: &[Job], off: &[String], log: &Guard) {
-    for job in jobs {
-        let (definition, config) = (job.account.definition(), job.account.config());
-        for (key, secret) in config.secrets() {
-            log.log().redactor().register(&variable(&definition.name, key), secret);
-        }
-    }
-    let on: Vec<String> = jobs
-        .iter()
-        .map(|job| format!("{} every {:?}", job.account.definition().name, job.account.every()))
-        .collect();
+/// The connectors, now and whenever their folder changes or somebody asks; says which are on.
+fn jobs(settings: &Settings, log: &Guard) -> Result<Roster, CommandError> {
+    let first = connectors::jobs(settings)?;
+    hide_secrets_of(&first, &log.log());
+    let Loaded { jobs, off } = &first;
+    let on: Vec<String> =
+        jobs.iter().map(|job| format!("{} every {:?}", job.name(), job.account.every())).collect();
     let on = if on.is_empty() { "none".to_owned() } else { on.join(", ") };
     tracing::info!(target: "MainOrchestrator", "Connectors on: {on}; off (not configured): {}", off.join(", "));
+    let (as_set, log) = (settings.clone(), log.log());
+    let load: Load = Arc::new(move |_| {
+        let loaded = connectors::jobs(&as_set).map_err(CommandError::into_lines)?;
+        hide_secrets_of(&loaded, &log);
+        Ok(loaded)
+    });
+    Ok(Roster { first, again: Some((settings.connectors_dir.clone(), settings.poll_interval, load)) })
+}
+
+/// Keeps what connectors know out of the log.
+fn hide_secrets_of(loaded: &Loaded, log: &telemetry::Log) {
+    for job in &loaded.jobs {
+        for (key, secret) in job.account.config().secrets() {
+            log.redactor().register(&variable(job.name(), key), secret);
+        }
+    }
 }
 
 fn hide_secrets(settings: &Settings, log: &Guard) -> Result<(), CommandError> {

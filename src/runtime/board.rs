@@ -38,6 +38,8 @@ pub struct Board {
     pub store_trouble: Option<(Timestamp, String)>,
     /// Whether the last reading of the definitions succeeded, and when it was.
     pub definitions: (bool, Timestamp),
+    /// Whether the last reading of the connectors' definitions succeeded.
+    pub connectors_ok: bool,
     /// By connector.
     pub syncs: BTreeMap<String, SyncView>,
 }
@@ -169,6 +171,7 @@ impl BoardHandle {
             banner: BannerView::default(),
             store_trouble: None,
             definitions: (true, started_at),
+            connectors_ok: true,
             syncs: BTreeMap::new(),
         })))
     }

@@ -2,7 +2,11 @@
 //!
 //! Each runs on a task of its own: first shortly after the start, then `every` so often, never while its last run goes
 //! on, and more rarely after failures. Whatever becomes of one touches neither the others nor the monitors. A stop ends
-//! a run at a safe point with its checkpoint. Start at [`Job::run`].
+//! a run at a safe point with its checkpoint. Start at [`Roster::run`], which says what runs, then [`Job::repeat`].
+
+mod roster;
+
+pub use roster::{Load, Loaded, Roster};
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -11,6 +15,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::SignedDuration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{BoardHandle, LastRun, SyncView};
@@ -30,6 +35,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(6 * 3600);
 const LEDGER_DEPTH: usize = 200;
 
 /// A connector that is on.
+#[derive(Clone)]
 pub struct Job {
     /// At which source, as whom.
     pub account: Account,
@@ -38,32 +44,48 @@ pub struct Job {
 }
 
 impl Job {
-    /// Runs until `stop`.
-    pub async fn run(self, clock: Clock, board: BoardHandle, stop: CancellationToken) {
-        let name = self.account.definition().name.clone();
-        self.remember(&board, &name).await;
+    /// Its connector.
+    pub fn name(&self) -> &str {
+        &self.account.definition().name
+    }
+
+    /// Whether it does the same, in the same place, as another one.
+    fn same(&self, other: &Job) -> bool {
+        self.file == other.file && self.account.same(&other.account)
+    }
+
+    /// Runs again and again, until `stop` or until something else is ordered; a run under way ends before.
+    async fn repeat(
+        &self,
+        orders: &mut watch::Receiver<Option<Job>>,
+        clock: Clock,
+        board: &BoardHandle,
+        stop: &CancellationToken,
+    ) {
+        let name = self.name();
         let every = self.account.every();
         let mut failures = 0;
-        let mut wait = schedule::stagger(&name, FIRST_SPREAD.min(every));
+        let mut wait = schedule::stagger(name, FIRST_SPREAD.min(every));
         loop {
             let next_at =
                 clock.now().checked_add(SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX));
-            view(&board, &name, |view| (view.running, view.next_at) = (false, next_at.ok()));
+            view(board, name, |view| (view.running, view.next_at) = (false, next_at.ok()));
             tokio::select! {
                 () = stop.cancelled() => return,
+                _ = orders.changed() => return,
                 () = tokio::time::sleep(wait) => {}
             }
-            view(&board, &name, |view| (view.running, view.next_at) = (true, None));
+            view(board, name, |view| (view.running, view.next_at) = (true, None));
             let began = tokio::time::Instant::now();
             // A job that panics is a failed job.
-            let done = AssertUnwindSafe(self.once(clock, &stop)).catch_unwind().await;
+            let done = AssertUnwindSafe(self.once(clock, stop)).catch_unwind().await;
             let took = began.elapsed();
             let failed =
-                tell(&board, &name, clock, took, done.unwrap_or_else(|_| Err("the job panicked".into())));
+                tell(board, name, clock, took, done.unwrap_or_else(|_| Err("the job panicked".into())));
             failures = if failed { failures + 1 } else { 0 };
-            wait = until_next(&name, every, took, failures);
+            wait = until_next(name, every, took, failures);
             if stop.is_cancelled() {
-                view(&board, &name, |view| view.running = false);
+                view(board, name, |view| view.running = false);
                 return;
             }
         }
@@ -89,7 +111,8 @@ impl Job {
     }
 
     /// When data last came in whole, from before a restart.
-    async fn remember(&self, board: &BoardHandle, name: &str) {
+    async fn remember(&self, board: &BoardHandle) {
+        let name = self.name();
         view(board, name, |_| {});
         if !self.file.exists() {
             return;

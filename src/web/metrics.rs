@@ -64,7 +64,11 @@ fn daemon(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
         flag(board.store_trouble.is_none()),
     )?;
     let (ok, at) = board.definitions;
-    out.gauge("definitions_ok", "0 when the last reading of the definitions found a mistake", flag(ok))?;
+    out.gauge(
+        "definitions_ok",
+        "0 when the last reading of the definitions found a mistake",
+        flag(ok && board.connectors_ok),
+    )?;
     out.seconds_at("definitions_read_timestamp", "Last reading of the definitions", Some(at))
 }
 

@@ -24,6 +24,8 @@ mod proto;
 #[cfg(test)]
 mod qlik;
 #[cfg(test)]
+mod reloading;
+#[cfg(test)]
 mod sqlite;
 #[cfg(test)]
 mod statuspage;
