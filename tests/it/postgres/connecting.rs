@@ -56,7 +56,7 @@ async fn refusals_are_told() {
     assert!(!told.contains("pa55"), "{told}");
     insta::assert_snapshot!(told, @r#"
     PostgreSQL at 127.0.0.1:PORT/DATABASE refuses user USER: wrong password, or no such user: correct DATABASE_URL or DATABASE_PASSWORD
-    PostgreSQL at 127.0.0.1:PORT/DATABASE, connecting: invalid configuration: password missing
+    PostgreSQL at 127.0.0.1:PORT/DATABASE refuses user USER: it wants a password: set DATABASE_PASSWORD
     PostgreSQL at 127.0.0.1:PORT/nowhere has no database "nowhere": create it, or correct DATABASE_URL
     PostgreSQL at 127.0.0.1:PORT/DATABASE refuses user stranger: role "stranger" does not exist
     cannot reach PostgreSQL at nowhere.invalid:5432/x: the host name does not resolve
