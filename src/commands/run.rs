@@ -25,7 +25,7 @@ pub(super) fn run() -> Result<ExitCode, CommandError> {
     compose::monitors(&settings)?;
     let log =
         telemetry::init(&LogSettings::from(&settings.log)).map_err(|e| CommandError::configuration([e]))?;
-    hide_secrets(&settings, &log);
+    hide_secrets(&settings, &log)?;
     let runtime = compose::runtime()?;
     let code = runtime.block_on(serve(settings, &log))?;
     // What still hangs after the grace period is not waited for.
@@ -120,7 +120,7 @@ fn hide_secrets_of(loaded: &Loaded, log: &telemetry::Log) {
     }
 }
 
-fn hide_secrets(settings: &Settings, log: &Guard) {
+fn hide_secrets(settings: &Settings, log: &Guard) -> Result<(), CommandError> {
     let log = log.log();
     let hide = |name: &str, secret: &SecretString| log.redactor().register(name, secret);
     match settings.tenant.as_ref().map(|tenant| &tenant.credentials) {
@@ -128,6 +128,13 @@ fn hide_secrets(settings: &Settings, log: &Guard) {
         Some(Credentials::OAuth { secret, .. }) => hide("QLIK_CLIENT_SECRET", secret),
         None => {}
     }
+    if let Some(database) = &settings.database {
+        hide("DATABASE_URL", &database.url);
+    }
+    if let Some(password) = compose::database(settings)?.and_then(|database| database.password()) {
+        hide("DATABASE_PASSWORD", &password);
+    }
+    Ok(())
 }
 
 /// Tells systemd after each tick that we live; before the first, that we are ready.
