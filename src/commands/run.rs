@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{CommandError, compose, connectors};
 use crate::domain::config::variable;
 use crate::runtime::board::BoardHandle;
+use crate::runtime::claims::Claims;
 use crate::runtime::clock::Clock;
 use crate::runtime::jobs::{Load, Loaded, Roster};
 use crate::runtime::{Controls, Daemon, watcher};
@@ -108,7 +109,8 @@ fn jobs(settings: &Settings, log: &Guard) -> Result<Roster, CommandError> {
         hide_secrets_of(&loaded, &log);
         Ok(loaded)
     });
-    Ok(Roster { first, again: Some((settings.connectors_dir.clone(), settings.poll_interval, load)) })
+    let again = Some((settings.connectors_dir.clone(), settings.poll_interval, load));
+    Ok(Roster { first, again, claims: Claims::default() })
 }
 
 /// Keeps what connectors know out of the log.

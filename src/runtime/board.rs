@@ -112,6 +112,8 @@ pub struct SyncView {
     pub ends: BTreeMap<&'static str, u64>,
     /// Whether a run is going on.
     pub running: bool,
+    /// Which daemon runs it, where several share the jobs.
+    pub holder: Option<String>,
     /// When the next run begins.
     pub next_at: Option<Timestamp>,
 }

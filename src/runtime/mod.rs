@@ -4,6 +4,7 @@
 //! what they show to everybody else. Start at [`run`].
 
 pub mod board;
+pub mod claims;
 pub mod clock;
 mod folder;
 pub mod jobs;

@@ -4,6 +4,7 @@
 //! and may wait for the answer. Single looks are not rows: only what is believed now, each change of it, and how long
 //! each day was spent at which severity. Start at [`Store::open`].
 
+pub mod jobs;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
