@@ -45,7 +45,7 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
         Err(found) => mistakes.extend(found.iter().map(ToString::to_string)),
     }
     if let Ok(settings) = &settings {
-        match connectors::accounts_on(settings) {
+        match connectors::accounts_on(settings, vars.as_ref()) {
             Ok((on, off)) => {
                 let on: Vec<&str> = on.iter().map(|account| account.definition().name.as_str()).collect();
 
