@@ -56,7 +56,6 @@ pub(super) fn assemble(
     store: (Store, Closer, Kept),
     around: Surroundings<'_>,
 ) -> Result<Daemon, CommandError> {
-    hide_tenant(settings, around.redactor);
     let clock = around.clock;
     let board = BoardHandle::new(clock.now(), settings.tenant.is_some());
     let web = around.listener.map(|listener| {
@@ -115,11 +114,19 @@ fn hide_secrets_of(loaded: &Loaded, redactor: &Redactor) {
     }
 }
 
-fn hide_tenant(settings: &Settings, redactor: &Redactor) {
+/// Keeps what is set and secret out of the log.
+pub(super) fn hide_secrets(settings: &Settings, redactor: &Redactor) -> Result<(), CommandError> {
     let hide = |name: &str, secret: &SecretString| redactor.register(name, secret);
     match settings.tenant.as_ref().map(|tenant| &tenant.credentials) {
         Some(Credentials::ApiKey(key)) => hide("QLIK_API_KEY", key),
         Some(Credentials::OAuth { secret, .. }) => hide("QLIK_CLIENT_SECRET", secret),
         None => {}
     }
+    if let Some(database) = &settings.database {
+        hide("DATABASE_URL", &database.url);
+    }
+    if let Some(password) = compose::database(settings)?.and_then(|database| database.password()) {
+        hide("DATABASE_PASSWORD", &password);
+    }
+    Ok(())
 }

@@ -19,6 +19,7 @@ pub(super) fn run() -> Result<ExitCode, CommandError> {
     compose::monitors(&settings)?;
     let log =
         telemetry::init(&LogSettings::from(&settings.log)).map_err(|e| CommandError::configuration([e]))?;
+    daemon::hide_secrets(&settings, log.log().redactor())?;
     let runtime = compose::runtime()?;
     let code = runtime.block_on(serve(settings, &log))?;
     // What still hangs after the grace period is not waited for.

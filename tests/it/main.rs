@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod engine;
@@ -15,6 +17,8 @@ mod fakes_check;
 mod fronts;
 #[cfg(test)]
 mod log_file;
+#[cfg(test)]
+mod postgres;
 #[cfg(test)]
 mod proto;
 #[cfg(test)]
