@@ -226,7 +226,13 @@ impl Jobs {
         if let Some(connected) = connection.as_ref().filter(|connected| !connected.client.is_closed()) {
             return Ok(Arc::clone(connected));
         }
-        let connected = Arc::new(self.0.database.connect().await?);
+        let connected = self.0.database.connect().await?;
+        let sql = format!(
+            "CREATE SCHEMA IF NOT EXISTS data_sources_monitor; {}",
+            include_str!("postgres/2.sql").replace("CREATE TABLE @.", "CREATE TABLE IF NOT EXISTS data_sources_monitor.")
+        );
+        connected.client.batch_execute(&sql).await.map_err(|e| connected.judge("making tables", &e))?;
+        let connected = Arc::new(connected);
         *connection = Some(Arc::clone(&connected));
         Ok(connected)
     }

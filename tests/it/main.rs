@@ -26,6 +26,8 @@ mod qlik;
 #[cfg(test)]
 mod reloading;
 #[cfg(test)]
+mod sharing;
+#[cfg(test)]
 mod sqlite;
 #[cfg(test)]
 mod statuspage;

@@ -47,7 +47,7 @@ type Orders = BTreeMap<String, watch::Sender<Option<Job>>>;
 
 impl Roster {
     /// Runs the connectors until `stop`; returns when all of them have ended.
-    pub(in super::super) async fn run(
+    pub async fn run(
         self,
         clock: Clock,
         board: BoardHandle,
