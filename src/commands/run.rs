@@ -47,7 +47,10 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
     }
     let store = Store::open(&settings.data_dir).map_err(|e| match e {
         OpenError::InUse { .. } => CommandError::Failed(e.into()),
-        OpenError::Unusable { .. } | OpenError::TooNew { .. } => CommandError::configuration([e]),
+        OpenError::Database(e) if e.is_transient() => CommandError::Failed(e.into()),
+        OpenError::Unusable { .. } | OpenError::Database(_) | OpenError::TooNew { .. } => {
+            CommandError::configuration([e])
+        }
     })?;
     let clock = Clock::system();
     let board = BoardHandle::new(clock.now(), settings.tenant.is_some());
