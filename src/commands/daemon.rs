@@ -39,7 +39,10 @@ pub(super) struct Surroundings<'a> {
 pub(super) fn open_store(settings: &Settings) -> Result<(Store, Closer, Kept), CommandError> {
     Store::open(&settings.data_dir).map_err(|e| match e {
         OpenError::InUse { .. } => CommandError::Failed(e.into()),
-        OpenError::Unusable { .. } | OpenError::TooNew { .. } => CommandError::configuration([e]),
+        OpenError::Database(e) if e.is_transient() => CommandError::Failed(anyhow::Error::from(e)),
+        OpenError::Unusable { .. } | OpenError::Database(_) | OpenError::TooNew { .. } => {
+            CommandError::configuration([e])
+        }
     })
 }
 

@@ -365,7 +365,7 @@ impl Publisher {
     /// A memory that cannot be kept does not stop the banner; it is tried again at each look at the tenant.
     async fn keep_memory(&mut self) {
         let Some(tenant) = self.tenant.as_ref().filter(|_| self.unsaved) else { return };
-        let kept = self.store.keep_memory(tenant, self.memory.clone()).await;
+        let kept = self.store.keep_memory(tenant, self.memory.clone(), Vec::new()).await;
         self.unsaved = kept.is_err();
         let trouble = kept.err().map(|e| e.to_string());
         let new = self.board.read(|board| board.banner.memory_trouble.is_some()) != trouble.is_some();

@@ -12,7 +12,12 @@ use tokio::sync::Mutex;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::OpenError;
+use super::schema::Schema;
 use crate::database::{Connected, Database, DatabaseError};
+
+/// Connectors are the same ones whether or not the daemon that runs them writes the banner.
+const SCHEMA: Schema = Schema::SHARED;
 
 /// A statement of ours touches a few rows. One that takes longer than this is given up, with its connection, so that
 /// a lease is not waited away.
@@ -91,7 +96,7 @@ impl Jobs {
     ///
     /// # Errors
     /// When the database cannot be reached or written.
-    pub async fn offer(&self, connector: &str, offer: Offer) -> Result<(), DatabaseError> {
+    pub async fn offer(&self, connector: &str, offer: Offer) -> Result<(), OpenError> {
         let (every, first) = (offer.every.as_secs_f64(), offer.first_in.as_secs_f64());
         let sql = "INSERT INTO @.job AS j (connector, every_s, next_at, offered_at)
             VALUES ($1, $2, now() + make_interval(secs => $3), now())
@@ -107,7 +112,7 @@ impl Jobs {
     ///
     /// # Errors
     /// When the database cannot be reached or written.
-    pub async fn still_offer(&self, connector: &str, offer: Offer) -> Result<(), DatabaseError> {
+    pub async fn still_offer(&self, connector: &str, offer: Offer) -> Result<(), OpenError> {
         let (every, first) = (offer.every.as_secs_f64(), offer.first_in.as_secs_f64());
         let sql = "INSERT INTO @.job (connector, every_s, next_at, offered_at)
             VALUES ($1, $2, now() + make_interval(secs => $3), now())
@@ -120,7 +125,7 @@ impl Jobs {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn look(&self) -> Result<Vec<Shared>, DatabaseError> {
+    pub async fn look(&self) -> Result<Vec<Shared>, OpenError> {
         let sql = "SELECT connector, CASE WHEN lease_until > now() THEN holder END,
                 extract(epoch FROM CASE WHEN holder IS NULL THEN next_at ELSE lease_until END - now())::float8,
                 extract(epoch FROM ended_at)::float8
@@ -135,14 +140,14 @@ impl Jobs {
             })
         };
         let read: Result<_, tokio_postgres::Error> = rows.iter().map(shared).collect();
-        read.map_err(|e| self.0.database.judge("looking for jobs", &e))
+        Ok(read.map_err(|e| self.0.database.judge("looking for jobs", &e))?)
     }
 
     /// Claims a run of a connector, if it is due and nobody else has it.
     ///
     /// # Errors
     /// When the database cannot be reached or written.
-    pub async fn claim(&self, connector: &str) -> Result<Option<Claim>, DatabaseError> {
+    pub async fn claim(&self, connector: &str) -> Result<Option<Claim>, OpenError> {
         let sql = format!(
             "UPDATE @.job AS j SET holder = $2, token = j.token + 1, started_at = now(),
                 lease_until = now() + make_interval(secs => $3)
@@ -162,14 +167,14 @@ impl Jobs {
             })
         };
         let read: Result<_, tokio_postgres::Error> = rows.first().map(claim).transpose();
-        read.map_err(|e| self.0.database.judge("claiming a job", &e))
+        Ok(read.map_err(|e| self.0.database.judge("claiming a job", &e))?)
     }
 
     /// Renews a claim. `false`: it is lost.
     ///
     /// # Errors
     /// When the database cannot be reached or written; the lease then ends by itself.
-    pub async fn renew(&self, claim: &Claim) -> Result<bool, DatabaseError> {
+    pub async fn renew(&self, claim: &Claim) -> Result<bool, OpenError> {
         let sql = "UPDATE @.job SET lease_until = now() + make_interval(secs => $3)
             WHERE connector = $1 AND token = $2 AND holder IS NOT NULL RETURNING 1";
         let lease = self.0.lease.as_secs_f64();
@@ -186,7 +191,7 @@ impl Jobs {
         claim: &Claim,
         next_in: Duration,
         failures: u32,
-    ) -> Result<bool, DatabaseError> {
+    ) -> Result<bool, OpenError> {
         let sql = "UPDATE @.job SET holder = NULL, lease_until = NULL, ended_at = clock_timestamp(),
                 next_at = now() + make_interval(secs => $3), failures = $4
             WHERE connector = $1 AND token = $2 RETURNING 1";
@@ -201,18 +206,16 @@ impl Jobs {
         doing: &str,
         sql: &str,
         with: &[(&(dyn ToSql + Sync), Type)],
-    ) -> Result<Vec<Row>, DatabaseError> {
+    ) -> Result<Vec<Row>, OpenError> {
         let work = async {
             let connected = self.connected().await?;
-            let rows = connected.client.query_typed(&sql.replace("@.", "data_sources_monitor."), with).await;
-            rows.map_err(|e| connected.judge(doing, &e))
+            let rows = connected.client.query_typed(&SCHEMA.sql(sql), with).await;
+            Ok(rows.map_err(|e| connected.judge(doing, &e))?)
         };
         let answer = tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
-            Err(DatabaseError::Slow {
-                place: self.0.database.name().to_owned(),
-                doing: doing.to_owned(),
-                reason: format!("no answer within {} s", PATIENCE.as_secs()),
-            })
+            let reason = format!("no answer within {} s", PATIENCE.as_secs());
+            let (place, doing) = (self.0.database.name().to_owned(), doing.to_owned());
+            Err(DatabaseError::Slow { place, doing, reason }.into())
         });
         if answer.is_err() {
             // Whatever it was, the next question has a connection of its own.
@@ -221,17 +224,13 @@ impl Jobs {
         answer
     }
 
-    async fn connected(&self) -> Result<Arc<Connected>, DatabaseError> {
+    async fn connected(&self) -> Result<Arc<Connected>, OpenError> {
         let mut connection = self.0.connection.lock().await;
         if let Some(connected) = connection.as_ref().filter(|connected| !connected.client.is_closed()) {
             return Ok(Arc::clone(connected));
         }
-        let connected = self.0.database.connect().await?;
-        let sql = format!(
-            "CREATE SCHEMA IF NOT EXISTS data_sources_monitor; {}",
-            include_str!("postgres/2.sql").replace("CREATE TABLE @.", "CREATE TABLE IF NOT EXISTS data_sources_monitor.")
-        );
-        connected.client.batch_execute(&sql).await.map_err(|e| connected.judge("making tables", &e))?;
+        let mut connected = self.0.database.connect().await?;
+        SCHEMA.prepare(&mut connected).await?;
         let connected = Arc::new(connected);
         *connection = Some(Arc::clone(&connected));
         Ok(connected)

@@ -15,7 +15,7 @@ use super::super::board::BoardHandle;
 use super::super::clock::Clock;
 use super::super::jobs;
 use super::{Common, Seen};
-use crate::database::DatabaseError;
+use crate::store::OpenError;
 
 /// Offers are repeated this often, and ledgers read again, since a run by hand is not in the table of jobs.
 const REPEAT: Duration = Duration::from_secs(60);
@@ -24,13 +24,13 @@ const REPEAT: Duration = Duration::from_secs(60);
 pub(in super::super) struct Overseer {
     common: Arc<Common>,
     repeated_at: Option<Instant>,
-    /// Why the table could not be read, as told last.
-    trouble: Option<DatabaseError>,
+    /// Whether the table could not be used last.
+    trouble: bool,
 }
 
 impl Overseer {
     pub(super) fn new(common: Arc<Common>) -> Overseer {
-        Overseer { common, repeated_at: None, trouble: None }
+        Overseer { common, repeated_at: None, trouble: false }
     }
 
     /// Looks again and again, until `stop`.
@@ -57,7 +57,7 @@ impl Overseer {
         }
     }
 
-    async fn look(&mut self, clock: Clock, board: &BoardHandle) -> Result<(), DatabaseError> {
+    async fn look(&mut self, clock: Clock, board: &BoardHandle) -> Result<(), OpenError> {
         self.offer().await?;
         let asked = Instant::now();
         let jobs = self.common.jobs.look().await?;
@@ -80,7 +80,7 @@ impl Overseer {
         Ok(())
     }
 
-    async fn offer(&mut self) -> Result<(), DatabaseError> {
+    async fn offer(&mut self) -> Result<(), OpenError> {
         let mut offers = self.common.offers.lock().await.clone();
         for (name, (offer, told)) in &mut offers {
             if !*told {
@@ -102,15 +102,15 @@ impl Overseer {
     }
 
     /// Says when the table cannot be read and when it can again, once each.
-    fn tell(&mut self, trouble: Option<DatabaseError>) {
-        match (&self.trouble, &trouble) {
-            (None, Some(error)) => {
+    fn tell(&mut self, trouble: Option<OpenError>) {
+        match (self.trouble, &trouble) {
+            (false, Some(error)) => {
                 tracing::warn!(target: "SyncRunner", "Connectors begin no runs until the table of jobs can be used: {error}");
             }
-            (Some(_), None) => tracing::info!(target: "SyncRunner", "The table of jobs can be used again."),
+            (true, None) => tracing::info!(target: "SyncRunner", "The table of jobs can be used again."),
             _ => {}
         }
-        self.trouble = trouble;
+        self.trouble = trouble.is_some();
     }
 }
 
