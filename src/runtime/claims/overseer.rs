@@ -48,7 +48,7 @@ impl Overseer {
                     _ = ticks.tick() => {}
                 }
                 let looked = self.look(clock, &board).await;
-                self.tell(looked.err());
+                self.tell(looked.err(), &board);
             }
         };
         tokio::select! {
@@ -102,7 +102,16 @@ impl Overseer {
     }
 
     /// Says when the table cannot be read and when it can again, once each.
-    fn tell(&mut self, trouble: Option<OpenError>) {
+    fn tell(&mut self, trouble: Option<OpenError>, board: &BoardHandle) {
+        if trouble.is_some() {
+            // What others do cannot be known now.
+            let us = Some(self.common.jobs.holder());
+            board.update(|board| {
+                for view in board.syncs.values_mut().filter(|view| view.holder.as_deref() != us) {
+                    (view.holder, view.running, view.next_at) = (None, false, None);
+                }
+            });
+        }
         match (self.trouble, &trouble) {
             (false, Some(error)) => {
                 tracing::warn!(target: "SyncRunner", "Connectors begin no runs until the table of jobs can be used: {error}");

@@ -14,7 +14,7 @@ use data_sources_monitor::definitions::connector::read_all;
 use data_sources_monitor::destinations::Place;
 use data_sources_monitor::domain::config::{ConfigValues, Standing};
 use data_sources_monitor::http::Network;
-use data_sources_monitor::runtime::board::{Board, BoardHandle};
+use data_sources_monitor::runtime::board::{Board, BoardHandle, SyncView};
 use data_sources_monitor::runtime::claims::{Claims, Pace};
 use data_sources_monitor::runtime::clock::Clock;
 use data_sources_monitor::runtime::jobs::{Job, Loaded, Roster};
@@ -126,7 +126,7 @@ pub(super) struct Mate {
 
 impl Mate {
     /// A daemon that signs its requests with its name, and can run these connectors.
-    pub(super) fn start(who: &str, common: &Common, shelves: &[(&str, &str, String)]) -> Mate {
+    pub(super) fn start(who: &str, common: &Common, shelves: &[(&str, Duration, String)]) -> Mate {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let clock = Clock::system();
@@ -136,7 +136,7 @@ impl Mate {
         let first = Loaded {
             jobs: shelves
                 .iter()
-                .map(|(name, every, url)| job(name, every, url, who, &common.place))
+                .map(|(name, every, url)| job(name, *every, url, who, &common.place))
                 .collect(),
             off: Vec::new(),
         };
@@ -174,9 +174,15 @@ impl Drop for Mate {
     }
 }
 
-fn job(name: &str, every: &str, url: &str, who: &str, place: &Place) -> Job {
-    let all = read_all(&[(format!("{name}.toml"), toml(name, every))]).unwrap();
-    let definition = all.into_iter().find(|definition| definition.name == name).unwrap();
+/// The board's view of a connector, if it has one.
+pub(super) fn sync(board: &Board, name: &str) -> SyncView {
+    board.syncs.get(name).cloned().unwrap_or_default()
+}
+
+fn job(name: &str, every: Duration, url: &str, who: &str, place: &Place) -> Job {
+    let all = read_all(&[(format!("{name}.toml"), toml(name, "1h"))]).unwrap();
+    let mut definition = all.into_iter().find(|definition| definition.name == name).unwrap();
+    definition.every = every;
     let given = [("api_key", who), ("base_url", url)]
         .map(|(key, value)| (key.to_owned(), SecretString::from(value)))
         .into();
