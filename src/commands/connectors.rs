@@ -147,12 +147,15 @@ pub(super) fn accounts_on(settings: &Settings) -> Result<(Vec<Account>, Vec<Stri
 /// The daemon's jobs: every connector that is on.
 pub(super) fn jobs(settings: &Settings) -> Result<Loaded, CommandError> {
     let (accounts, off) = accounts_on(settings)?;
-    let place = place(settings);
+    let place = place(settings)?;
     let job = |account: Account| Job { place: place.clone(), account };
     Ok(Loaded { jobs: accounts.into_iter().map(job).collect(), off })
 }
 
 /// Where the tables are.
-pub(super) fn place(settings: &Settings) -> Place {
-    Place::Sqlite(settings.data_dir.clone())
+pub(super) fn place(settings: &Settings) -> Result<Place, CommandError> {
+    Ok(match compose::database(settings)? {
+        Some(database) => Place::Postgres(database),
+        None => Place::Sqlite(settings.data_dir.clone()),
+    })
 }
