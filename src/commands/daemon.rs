@@ -12,12 +12,13 @@ use super::{CommandError, compose, connectors};
 use crate::domain::config::variable;
 use crate::domain::tenure::Pace;
 use crate::runtime::board::BoardHandle;
-use crate::runtime::claims::Claims;
+use crate::runtime::claims::{self, Claims};
 use crate::runtime::clock::Clock;
 use crate::runtime::jobs::{Load, Loaded, Roster};
 use crate::runtime::lease::Contest;
 use crate::runtime::{Daemon, watcher};
 use crate::settings::{Credentials, Settings, Vars};
+use crate::store::jobs::{self, Jobs};
 use crate::store::lease::Lease;
 use crate::store::schema::Schema;
 use crate::store::{Closer, Kept, OpenError, Store};
@@ -91,7 +92,11 @@ pub(super) fn assemble(
         }
         (listener, web::router(web::Shown { board: board.clone(), clock }))
     });
-    let jobs = jobs(settings, vars, around.redactor)?;
+    let mut roster = roster(settings, vars, around.redactor)?;
+    if let Some(contest) = &contest {
+        let shared = Jobs::new(contest.database.clone(), contest.lease.holder.clone(), jobs::LEASE);
+        roster.claims = Claims::shared(shared, connectors::place(settings)?, claims::Pace::default());
+    }
     Ok(Daemon {
         clock,
         board,
@@ -109,13 +114,13 @@ pub(super) fn assemble(
             client: compose::page_client(settings)?,
             on_tick: around.on_tick,
         },
-        jobs,
+        jobs: roster,
         web,
     })
 }
 
 /// The connectors, now and whenever their folder changes or somebody asks; says which are on.
-fn jobs(settings: &Settings, vars: ReadVars, redactor: &Redactor) -> Result<Roster, CommandError> {
+fn roster(settings: &Settings, vars: ReadVars, redactor: &Redactor) -> Result<Roster, CommandError> {
     let first = connectors::jobs(settings, &*vars()?)?;
     hide_secrets_of(&first, redactor);
     let Loaded { jobs, off } = &first;

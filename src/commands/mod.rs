@@ -14,6 +14,7 @@ pub mod connector;
 mod connectors;
 mod daemon;
 mod healthcheck;
+pub mod migrate;
 mod run;
 pub mod runs;
 pub mod serve;
@@ -83,6 +84,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Schema(args) => compose::block_on(connector::schema(args))?,
         Command::Connector(what) => connector::connector(what),
         Command::Runs(args) => compose::block_on(runs::runs(args))?,
+        Command::Migrate(args) => compose::block_on(migrate::migrate(args))?,
         Command::Serve(what) => serve::serve(what),
         Command::Healthcheck => compose::block_on(healthcheck::healthcheck())?,
         Command::Completions { shell } => {

@@ -28,6 +28,10 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(6 * 3600);
 /// Connectors begin within this after the start, each at its own moment, so that a restart is no burst.
 const FIRST_SPREAD: Duration = Duration::from_secs(10);
 
+/// Tables that another run has are tried again after this: a former holder of the claim lets go of them within its
+/// own lease.
+const BUSY_AGAIN: Duration = Duration::from_secs(10);
+
 /// A daemon that stops has this long to give a claim back; otherwise it ends with its lease.
 const LAST_WORDS: Duration = Duration::from_secs(4);
 
@@ -185,32 +189,34 @@ impl Turns {
         }
     }
 
-    /// Ends a turn. Returns whether the claim was still ours.
-    pub(super) async fn end(&mut self, turn: Turn, ended: Ended) -> bool {
-        let failures = if ended.failed { turn.failures.saturating_add(1) } else { 0 };
-        let wait = match ended.cut {
-            true => Duration::ZERO,
-            false => until_next(&self.connector, self.every, ended.took, failures),
+    /// Ends a turn. `stopping`: the daemon does, so there is little time left.
+    pub(super) async fn end(&mut self, turn: Turn, ended: Ended, stopping: bool) {
+        let (wait, failures) = match ended {
+            Ended::Through { failed, took } => {
+                let failures = if failed { turn.failures.saturating_add(1) } else { 0 };
+                (until_next(&self.connector, self.every, took, failures), failures)
+            }
+            Ended::Cut => (Duration::ZERO, turn.failures),
+            Ended::Busy => (BUSY_AGAIN, turn.failures),
         };
         if let Kind::Alone { at, failures: before } = &mut self.kind {
             (*at, *before) = (Instant::now() + wait, failures);
         }
-        match turn.held {
-            Some(held) => held.release(wait, failures, ended.stopping).await,
-            None => true,
+        if let Some(held) = turn.held {
+            held.release(wait, failures, stopping).await;
         }
     }
 }
 
 /// How a turn went.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ended {
-    pub(super) failed: bool,
-    pub(super) took: Duration,
-    /// The daemon stops, so there is little time left.
-    pub(super) stopping: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It ran.
+    Through { failed: bool, took: Duration },
     /// Stopped in the middle: somebody should go on at once.
-    pub(super) cut: bool,
+    Cut,
+    /// Somebody else had the tables.
+    Busy,
 }
 
 /// The right to run once.
@@ -220,6 +226,11 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// Whether others could have had it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Keeps the right for as long as this is awaited; cancels once it is lost. Never returns.
     pub(super) async fn keep(&mut self, cancel: &CancellationToken) {
         if let Some(held) = &mut self.held {
@@ -258,18 +269,19 @@ impl Held {
     }
 
     /// Gives the claim back; asks again while nobody answers and the claim still holds.
-    async fn release(self, next_in: Duration, failures: u32, stopping: bool) -> bool {
+    async fn release(self, next_in: Duration, failures: u32, stopping: bool) {
         let jobs = &self.common.jobs;
         let attempt = async {
             loop {
                 match jobs.release(&self.claim, next_in, failures).await {
-                    Ok(ours) => return ours,
+                    Ok(_) => return,
                     Err(_) => tokio::time::sleep(self.common.pace.look).await,
                 }
             }
         };
         let most = if stopping { Instant::now() + LAST_WORDS } else { self.until };
-        tokio::time::timeout_at(most.min(self.until), attempt).await.unwrap_or(false)
+        // Otherwise the lease ends, and somebody goes on as after a crash.
+        let _ = tokio::time::timeout_at(most.min(self.until), attempt).await;
     }
 }
 

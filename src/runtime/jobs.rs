@@ -22,7 +22,7 @@ use super::claims::{Claims, Ended};
 use super::clock::Clock;
 use super::sync::{self, Done, Wanted};
 use crate::connectors::{Account, Progress};
-use crate::destinations::{Place, Run};
+use crate::destinations::{DestinationError, Place, Run};
 use crate::domain::op::End;
 
 /// How far back the ledger is searched for the last complete run.
@@ -79,28 +79,59 @@ impl Job {
                 () = turn.keep(&cancel) => return,
             };
             // A job that panics is a failed job.
-            let done = done.unwrap_or_else(|_| Err("the job panicked".into()));
-            let took = began.elapsed();
-            let stopping = stop.is_cancelled();
-            let cut = stopping && done.as_ref().is_ok_and(|done| done.end == End::Deferred);
-            let failed = tell(board, name, clock, took, done);
-            turns.end(turn, Ended { failed, took, stopping, cut }).await;
+            let done = done.unwrap_or_else(|_| Err(Broken::from("the job panicked".to_owned())));
+            let (took, stopping) = (began.elapsed(), stop.is_cancelled());
+            let end = match &done {
+                Err(Broken { busy: true, reason }) if turn.is_shared() => {
+                    tracing::info!(target: "SyncRunner", "{name}: {reason}");
+                    Ended::Busy
+                }
+                Ok(done) if stopping && done.end == End::Deferred => Ended::Cut,
+                done => Ended::Through { failed: failed(done), took },
+            };
+            if end != Ended::Busy {
+                tell(board, name, clock, took, done.map_err(|broken| broken.reason));
+            }
+            turns.end(turn, end, stopping).await;
             view(board, name, |view| (view.running, view.holder) = (false, None));
         }
     }
 
-    async fn once(&self, clock: Clock, stop: &CancellationToken) -> Result<Done, String> {
-        let destination = self.place.open(self.name()).await.map_err(|e| e.to_string())?;
+    async fn once(&self, clock: Clock, stop: &CancellationToken) -> Result<Done, Broken> {
+        let destination = self.place.open(self.name()).await?;
         let progress = Progress::new(self.account.definition());
         let wanted = Wanted::default();
         let done =
             sync::execute(&self.account, &*destination, wanted, clock, progress, stop.child_token()).await;
         let closed = destination.close().await;
-        let done = done.map_err(|e| e.to_string())?;
-        closed.map_err(|e| e.to_string())?;
+        let done = done?;
+        closed?;
         Ok(done)
     }
 
+}
+
+/// Why a run has no end of its own.
+struct Broken {
+    reason: String,
+    /// Somebody else writes to the same tables, a run by hand perhaps.
+    busy: bool,
+}
+
+impl From<String> for Broken {
+    fn from(reason: String) -> Broken {
+        Broken { reason, busy: false }
+    }
+}
+
+impl From<DestinationError> for Broken {
+    fn from(error: DestinationError) -> Broken {
+        Broken { reason: error.to_string(), busy: matches!(error, DestinationError::Busy { .. }) }
+    }
+}
+
+fn failed(done: &Result<Done, Broken>) -> bool {
+    done.as_ref().is_ok_and(|done| done.end == End::Failed) || done.is_err()
 }
 
 /// Shows when data last came in whole, from before a restart, and with `last_run` how the last run of any daemon ended.
@@ -139,8 +170,8 @@ fn view(board: &BoardHandle, name: &str, change: impl FnOnce(&mut SyncView)) {
     board.update(|board| change(board.syncs.entry(name.to_owned()).or_default()));
 }
 
-/// Writes the end of a run on the board and into the log. Says whether it failed.
-fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Result<Done, String>) -> bool {
+/// Writes the end of a run on the board and into the log.
+fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Result<Done, String>) {
     let (end, reason, place, rows, started) = match &done {
         Ok(done) => {
             let rows: BTreeMap<String, u64> =
@@ -174,5 +205,4 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
         *view.ends.entry(sync::word(end)).or_default() += 1;
         view.last_run = Some(LastRun { ended_at: clock.now(), end: sync::word(end), reason, took, rows });
     });
-    end == End::Failed
 }

@@ -143,6 +143,12 @@ fn syncs(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
     out.gauges("sync_rows", "Rows the source sent in the last run", None, rows)?;
     let running = board.syncs.iter().map(|(name, s)| ([("connector", name.as_str())], flag(s.running)));
     out.gauges("sync_running", "1 while a run is going on", None, running)?;
+    if board.syncs.values().any(|s| s.holder.is_some()) {
+        let held = board.syncs.iter().filter_map(|(name, s)| {
+            Some(([("connector", name.as_str()), ("holder", s.holder.as_deref()?)], 1.0))
+        });
+        out.gauges("sync_held", "1 for the daemon that runs it now", None, held)?;
+    }
     let ends = board.syncs.iter().flat_map(|(name, s)| {
         s.ends.iter().map(move |(end, n)| ([("connector", name.as_str()), ("end", *end)], *n))
     });

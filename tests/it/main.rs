@@ -22,6 +22,8 @@ mod ha;
 #[cfg(test)]
 mod log_file;
 #[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod proto;

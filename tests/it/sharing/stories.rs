@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use data_sources_monitor::database::Database;
 use data_sources_monitor::destinations::Place;
-use tempfile::TempDir;
 use tokio_postgres::Client;
 
 use super::{Common, Mate, Shelf, assert_one_at_a_time, begun, steps, sync};
@@ -20,7 +19,6 @@ struct House {
     shelves: Vec<Fake<Shelf>>,
     session: Client,
     cluster: Cluster,
-    _folder: TempDir,
 }
 
 impl House {
@@ -31,11 +29,10 @@ impl House {
     async fn start_at(cluster: Cluster, lease: Duration, late: Duration) -> Option<House> {
         let name = cluster.database().await;
         let database = Database::new(&cluster.url("postgres", &name).into(), None, None).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let place = Place::Sqlite(folder.path().to_owned());
+        let place = Place::Postgres(database.clone());
         let shelves = NAMES.iter().map(|_| Shelf::start(late)).collect();
         let session = cluster.session(&name).await;
-        Some(House { common: Common { database, place, lease }, shelves, session, cluster, _folder: folder })
+        Some(House { common: Common { database, place, lease }, shelves, session, cluster })
     }
 
     /// A daemon that can run the first so many connectors.
@@ -61,11 +58,9 @@ impl House {
     }
 
     async fn stored(&self, name: &str) -> BTreeMap<String, u64> {
-        let Place::Sqlite(folder) = &self.common.place else { panic!() };
-        let db = rusqlite::Connection::open(folder.join(format!("{name}.db"))).unwrap();
-        let mut query = db.prepare("SELECT id, v FROM item").unwrap();
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))).unwrap();
-        rows.collect::<Result<_, _>>().unwrap()
+        let sql = format!("SELECT id, v FROM {name}.item WHERE _deleted_at IS NULL");
+        let rows = self.session.query(&sql, &[]).await.unwrap();
+        rows.iter().map(|row| (row.get(0), row.get::<_, i64>(1).unsigned_abs())).collect()
     }
 
     /// Waits until every shelf has seen this many more runs begin.
@@ -165,11 +160,11 @@ async fn others_go_on_where_one_ended() {
     let taken = steps.iter().position(|step| step.who == "second").unwrap();
     assert!(steps[taken].from > steps[0].from, "from its checkpoint: {steps:?}");
     second.stop().await;
-    house.assert_one_held_by(None).await;
+    house.assert_held_by(None).await;
 }
 
 impl House {
-    async fn assert_one_held_by(&self, who: Option<&str>) {
+    async fn assert_held_by(&self, who: Option<&str>) {
         let row = self.session.query_one("SELECT holder FROM data_sources_monitor.job", &[]).await.unwrap();
         assert_eq!(row.get::<_, Option<&str>>(0), who);
     }
@@ -189,7 +184,7 @@ async fn lost_claims_end_runs() {
     mate.wait_until(|board| sync(board, "alpha").holder.as_deref() == Some("thief")).await;
     mate.stop().await;
     assert!(steps(shelf).len() < 9, "{}", shelf.dump());
-    house.assert_one_held_by(Some("thief")).await;
+    house.assert_held_by(Some("thief")).await;
 }
 
 /// Each runs only what it can: one that lacks a connector leaves it to others and yet knows how fresh its data are.
