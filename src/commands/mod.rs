@@ -13,6 +13,7 @@ mod compose;
 pub mod connector;
 mod connectors;
 mod healthcheck;
+mod records;
 mod run;
 pub mod runs;
 pub mod serve;

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::records::Kept;
 use super::{CommandError, compose, connectors};
 use crate::domain::config::variable;
 use crate::runtime::board::BoardHandle;
@@ -58,7 +59,8 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
             let listener = listener.with_context(|| format!("LISTEN: cannot listen at {address}"))?;
             let local = listener.local_addr().unwrap_or(address);
             tracing::info!(target: "WebServer", "Listening at http://{local} (/healthz, /readyz, /metrics)");
-            Some((listener, web::router(web::Shown { board: board.clone(), clock })))
+            let records = Arc::new(Kept::new(&settings, store.0.reader()));
+            Some((listener, web::router(web::Shown { board: board.clone(), clock, records })))
         }
     };
     let jobs = jobs(&settings, log)?;
