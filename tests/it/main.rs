@@ -8,6 +8,8 @@ mod cluster;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod fakes;
