@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -114,10 +115,8 @@ fn answer_stdin(which: &Which) -> Result<Answer, CommandError> {
     }
     let engine = Engine::new(definition, compose::network(&settings));
     let runtime = compose::runtime()?;
-    let answer = runtime.block_on(async {
-        let stop = stopping()?;
-        anyhow::Ok(answer(&engine, &document, &stop).await)
-    })?;
+    let answer =
+        runtime.block_on(until_stopped(async |stop| anyhow::Ok(answer(&engine, &document, &stop).await)))?;
     // What still waits for the network has nothing to say any more.
     runtime.shutdown_background();
     Ok(answer)
@@ -130,15 +129,14 @@ fn serve_fivetran(args: &FivetranArgs) -> Result<ExitCode, CommandError> {
     let name = definition.name.clone();
     let engine = Engine::new(definition, compose::network(&settings));
     let runtime = compose::runtime()?;
-    runtime.block_on(async {
-        let stop = stopping()?;
+    runtime.block_on(until_stopped(async |stop| {
         let listener = listen(args.listen, args.port).await?;
         let address = listener.local_addr().context("cannot tell where it listens")?;
         tracing::info!("{name} is served at {address}");
         fivetran::serve(listener, Arc::new(engine), stop).await.context("the server ended")?;
         tracing::info!("stopped");
-        anyhow::Ok(())
-    })?;
+        Ok(())
+    }))?;
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
@@ -187,24 +185,24 @@ fn log(settings: &Settings, format: Format) -> Result<Guard, CommandError> {
     telemetry::init(&wanted).map_err(|e| CommandError::configuration([e]))
 }
 
-/// SIGTERM and SIGINT stop, a second one at once.
-fn stopping() -> anyhow::Result<CancellationToken> {
+/// Does work that SIGTERM and SIGINT stop, a second one at once.
+async fn until_stopped<T>(
+    work: impl AsyncFnOnce(CancellationToken) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let context = "cannot listen to signals";
     let mut terminate = signal(SignalKind::terminate()).context(context)?;
     let mut interrupt = signal(SignalKind::interrupt()).context(context)?;
     let stop = CancellationToken::new();
-    let stopping = stop.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if stopping.is_cancelled() {
-                std::process::exit(1);
-            }
-            stopping.cancel();
+    let mut work = pin!(work(stop.clone()));
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    });
-    Ok(stop)
+        if stop.is_cancelled() {
+            std::process::exit(1);
+        }
+        stop.cancel();
+    }
 }
