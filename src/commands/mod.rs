@@ -7,11 +7,13 @@ macro_rules! say {
     };
 }
 
+pub mod author;
 mod banner;
 mod check;
 mod compose;
 pub mod connector;
 mod connectors;
+pub mod explain;
 mod healthcheck;
 mod run;
 pub mod runs;

@@ -2,7 +2,6 @@
 //!
 //! Neither writes a log file: stdout of the one is the answer and of the other the log, as those who start it expect.
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,7 +16,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{CommandError, compose, connectors};
-use crate::definitions::connector;
 use crate::domain::connector::Definition;
 use crate::protocol::fivetran;
 use crate::protocol::source::Engine;
@@ -171,13 +169,8 @@ fn definition(settings: &Settings, which: &Which) -> Result<Definition, CommandE
 
 /// A definition that is in no folder, but may extend one that is.
 fn from_file(settings: &Settings, file: &Path) -> Result<Definition, CommandError> {
-    let place = file.display().to_string();
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| CommandError::configuration([format!("{place}: cannot be read: {e}")]))?;
     let others = connectors::definitions(settings)?;
-    let others: BTreeMap<String, Definition> =
-        others.into_iter().map(|other| (other.name.clone(), other)).collect();
-    connector::read_one(&place, &text, &others).map_err(CommandError::configuration)
+    connectors::read_file(file, others).map_err(CommandError::configuration)
 }
 
 fn log(settings: &Settings, format: Format) -> Result<Guard, CommandError> {
