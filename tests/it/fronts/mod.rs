@@ -6,7 +6,9 @@ mod grpc;
 mod program;
 mod proto;
 mod python;
+mod same;
 mod stdin;
+mod tables;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
