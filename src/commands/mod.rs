@@ -7,6 +7,7 @@ macro_rules! say {
     };
 }
 
+pub mod author;
 mod banner;
 mod check;
 mod compose;
@@ -14,6 +15,7 @@ pub mod connector;
 mod connectors;
 mod daemon;
 pub mod demo;
+pub mod explain;
 mod healthcheck;
 mod records;
 mod run;

@@ -2,10 +2,10 @@
 //!
 //! Neither writes a log file: stdout of the one is the answer and of the other the log, as those who start it expect.
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,7 +16,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{CommandError, compose, connectors};
-use crate::definitions::connector;
 use crate::domain::connector::Definition;
 use crate::protocol::fivetran;
 use crate::protocol::source::Engine;
@@ -114,10 +113,8 @@ fn answer_stdin(which: &Which) -> Result<Answer, CommandError> {
     }
     let engine = Engine::new(definition, compose::network(&settings));
     let runtime = compose::runtime()?;
-    let answer = runtime.block_on(async {
-        let stop = stopping()?;
-        anyhow::Ok(answer(&engine, &document, &stop).await)
-    })?;
+    let answer =
+        runtime.block_on(until_stopped(async |stop| anyhow::Ok(answer(&engine, &document, &stop).await)))?;
     // What still waits for the network has nothing to say any more.
     runtime.shutdown_background();
     Ok(answer)
@@ -130,15 +127,14 @@ fn serve_fivetran(args: &FivetranArgs) -> Result<ExitCode, CommandError> {
     let name = definition.name.clone();
     let engine = Engine::new(definition, compose::network(&settings));
     let runtime = compose::runtime()?;
-    runtime.block_on(async {
-        let stop = stopping()?;
+    runtime.block_on(until_stopped(async |stop| {
         let listener = listen(args.listen, args.port).await?;
         let address = listener.local_addr().context("cannot tell where it listens")?;
         tracing::info!("{name} is served at {address}");
         fivetran::serve(listener, Arc::new(engine), stop).await.context("the server ended")?;
         tracing::info!("stopped");
-        anyhow::Ok(())
-    })?;
+        Ok(())
+    }))?;
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
@@ -173,13 +169,8 @@ fn definition(settings: &Settings, which: &Which) -> Result<Definition, CommandE
 
 /// A definition that is in no folder, but may extend one that is.
 fn from_file(settings: &Settings, file: &Path) -> Result<Definition, CommandError> {
-    let place = file.display().to_string();
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| CommandError::configuration([format!("{place}: cannot be read: {e}")]))?;
     let others = connectors::definitions(settings)?;
-    let others: BTreeMap<String, Definition> =
-        others.into_iter().map(|other| (other.name.clone(), other)).collect();
-    connector::read_one(&place, &text, &others).map_err(CommandError::configuration)
+    connectors::read_file(file, others).map_err(CommandError::configuration)
 }
 
 fn log(settings: &Settings, format: Format) -> Result<Guard, CommandError> {
@@ -187,24 +178,24 @@ fn log(settings: &Settings, format: Format) -> Result<Guard, CommandError> {
     telemetry::init(&wanted).map_err(|e| CommandError::configuration([e]))
 }
 
-/// SIGTERM and SIGINT stop, a second one at once.
-fn stopping() -> anyhow::Result<CancellationToken> {
+/// Does work that SIGTERM and SIGINT stop, a second one at once.
+async fn until_stopped<T>(
+    work: impl AsyncFnOnce(CancellationToken) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let context = "cannot listen to signals";
     let mut terminate = signal(SignalKind::terminate()).context(context)?;
     let mut interrupt = signal(SignalKind::interrupt()).context(context)?;
     let stop = CancellationToken::new();
-    let stopping = stop.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if stopping.is_cancelled() {
-                std::process::exit(1);
-            }
-            stopping.cancel();
+    let mut work = pin!(work(stop.clone()));
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    });
-    Ok(stop)
+        if stop.is_cancelled() {
+            std::process::exit(1);
+        }
+        stop.cancel();
+    }
 }

@@ -8,24 +8,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Bench, custom};
-use crate::fakes::{Fake, Reply, Request, Service};
-
-/// An API that a closure answers for.
-struct Acme(Box<dyn FnMut(&Request) -> Reply + Send>);
-
-impl Service for Acme {
-    fn answer(&mut self, request: &Request) -> Reply {
-        (self.0)(request)
-    }
-
-    fn describe(&self) -> String {
-        "made up".into()
-    }
-}
-
-fn serve(answer: impl FnMut(&Request) -> Reply + Send + 'static) -> Fake<Acme> {
-    Fake::serve(Acme(Box::new(answer)))
-}
+use crate::fakes::made_up::{MadeUp, serve};
+use crate::fakes::{Fake, Reply};
 
 fn now() -> Timestamp {
     "2026-05-02T09:10:00Z".parse().unwrap()
@@ -40,7 +24,7 @@ fn things(more: &str) -> String {
     )
 }
 
-fn bench(toml: &str, acme: &Fake<Acme>) -> Bench {
+fn bench(toml: &str, acme: &Fake<MadeUp>) -> Bench {
     Bench::new(custom(toml, |_| {}), &[("base_url", &acme.url())])
 }
 
