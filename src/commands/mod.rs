@@ -72,6 +72,14 @@ fn print_line(line: std::fmt::Arguments<'_>) {
     }
 }
 
+/// Tells a person what went wrong, and the system how it ended.
+pub fn exit(done: Result<ExitCode, CommandError>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        error.exit_code()
+    })
+}
+
 /// Does what was typed.
 ///
 /// # Errors

@@ -186,9 +186,9 @@ fn remark(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-/// A text as TOML.
+/// A text as TOML, on one line: what JSON escapes TOML does too, but for one.
 fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
 /// A key as TOML.

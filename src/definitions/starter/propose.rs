@@ -109,9 +109,9 @@ pub fn propose(sample: &Sample<'_>) -> Result<Proposal, String> {
     let (path, query) = sample.path.split_once('?').unwrap_or((sample.path, ""));
     let query: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let (records, rows) = records(sample.body)?;
-    let table = path.trim_matches('/').rsplit('/').find(|part| !part.is_empty()).unwrap_or("items");
-    let table = naming::table_name(table).trim_start_matches('_').to_owned();
-    let table = if table.is_empty() { "items".to_owned() } else { table };
+    let table = naming::table_name(path.rsplit('/').find(|part| !part.is_empty()).unwrap_or("items"));
+    // A table's name begins with a letter.
+    let table = if table.starts_with('_') { format!("items{table}") } else { table };
     let fields = Fields::of(&rows);
     let key = key(&rows, &table);
     let field = key.as_ref().map(|key| key.is.clone());
