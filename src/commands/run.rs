@@ -1,5 +1,6 @@
 //! `run`: the daemon, put together and run until a signal.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,7 @@ use crate::settings::{Credentials, Settings};
 use crate::store::{OpenError, Store};
 use crate::telemetry::{self, Guard, LogSettings};
 use crate::web;
+use crate::web::security::{Access, Door};
 
 pub(super) fn run() -> Result<ExitCode, CommandError> {
     let settings = compose::settings()?;
@@ -51,6 +53,7 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
         OpenError::Unusable { .. } | OpenError::TooNew { .. } => CommandError::configuration([e]),
     })?;
     let clock = Clock::system();
+    let controls = Controls::default();
     let board = BoardHandle::new(clock.now(), settings.tenant.is_some());
     let web = match settings.listen {
         None => None,
@@ -58,9 +61,10 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
             let listener = TcpListener::bind(address).await;
             let listener = listener.with_context(|| format!("LISTEN: cannot listen at {address}"))?;
             let local = listener.local_addr().unwrap_or(address);
-            tracing::info!(target: "WebServer", "Listening at http://{local} (/healthz, /readyz, /metrics)");
+            let access = access(&settings, local);
             let records = Arc::new(Kept::new(&settings, store.0.reader()));
-            Some((listener, web::router(web::Shown { board: board.clone(), clock, records })))
+            let stop = controls.stop.clone();
+            Some((listener, web::router(web::Shown { board: board.clone(), clock, records, stop }, access)))
         }
     };
     let jobs = jobs(&settings, log)?;
@@ -83,7 +87,6 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
         jobs,
         web,
     };
-    let controls = Controls::default();
     listen_to_signals(controls.clone(), log.log())?;
     let drained = crate::runtime::run(daemon, controls).await;
     if drained {
@@ -93,6 +96,29 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
         tracing::error!(target: "MainOrchestrator", "Stopped with work unfinished after {} s.", crate::runtime::GRACE.as_secs());
         Ok(ExitCode::FAILURE)
     }
+}
+
+/// Who may see the dashboard. A port that can be reached from elsewhere shows it to nobody until somebody says to whom.
+fn access(settings: &Settings, at: SocketAddr) -> Access {
+    let web = &settings.web;
+    let door = match &web.token {
+        Some(token) => Door::Token(token.clone()),
+        None if web.open || at.ip().is_loopback() => Door::Open,
+        None => Door::Shut,
+    };
+    let who = match &door {
+        Door::Token(_) => "asks for WEB_TOKEN",
+        Door::Open if at.ip().is_loopback() => "open on this machine",
+        Door::Open => "open to everybody who reaches it (WEB_OPEN=true)",
+        Door::Shut => "closed: set WEB_TOKEN, or WEB_OPEN=true to show it to everybody",
+    };
+    let line = format!("Listening at http://{at} (/healthz, /readyz, /metrics); dashboard {who}");
+    if matches!(door, Door::Shut) || web.open && !at.ip().is_loopback() {
+        tracing::warn!(target: "WebServer", "{line}");
+    } else {
+        tracing::info!(target: "WebServer", "{line}");
+    }
+    Access { door, hosts: web.hosts.clone() }
 }
 
 /// The connectors, now and whenever their folder changes or somebody asks; says which are on.
@@ -129,6 +155,9 @@ fn hide_secrets(settings: &Settings, log: &Guard) {
         Some(Credentials::ApiKey(key)) => hide("QLIK_API_KEY", key),
         Some(Credentials::OAuth { secret, .. }) => hide("QLIK_CLIENT_SECRET", secret),
         None => {}
+    }
+    if let Some(token) = &settings.web.token {
+        hide("WEB_TOKEN", token);
     }
 }
 
