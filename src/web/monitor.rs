@@ -157,7 +157,7 @@ fn year(cells: &[Cell]) -> Markup {
         }
     };
     html! {
-        div class="scroll" tabindex="0" role="group" aria-label="A year of days, scrollable" { (charts::year(cells)) }
+        div class="scroll newest" tabindex="0" role="group" aria-label="A year of days, scrollable" { (charts::year(cells)) }
         dl class="facts" { (figure(7)) (figure(30)) (figure(STRIP)) (figure(YEAR)) }
         (legend())
     }

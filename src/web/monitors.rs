@@ -42,7 +42,8 @@ pub(super) struct Rows {
 /// What is to be seen of a monitor.
 pub(super) fn look(state: &MonitorState) -> Look {
     match (&state.unknown, state.read_at) {
-        (_, None) => Look::Never,
+        (None, None) => Look::Never,
+        (Some(_), None) => Look::Blind,
         (Some(_), Some(_)) => Look::Held(state.severity),
         (None, Some(_)) => Look::Read(state.severity),
     }
@@ -144,7 +145,8 @@ impl Row {
         Row {
             name: name.to_owned(),
             state: view.state.clone(),
-            took: (view.looks > 0).then_some(view.took),
+            // The age of our own data takes no time to look at.
+            took: (!view.took.is_zero()).then_some(view.took),
             open: view.open.clone().unwrap_or_default(),
         }
     }

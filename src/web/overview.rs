@@ -43,7 +43,9 @@ struct Copy {
 
 struct Head {
     worst: Look,
-    issues: usize,
+    /// More than planned work.
+    problems: usize,
+    planned: usize,
     cycle: Option<Timestamp>,
     not_ready: Vec<String>,
     definitions_ok: bool,
@@ -53,6 +55,7 @@ impl Copy {
     fn of(board: &Board, search: &str, page: usize, now: Timestamp) -> Copy {
         let nothing_read = board.monitors.values().all(|view| view.state.read_at.is_none());
         let worst = board.issues.first().map_or(Severity::None, |issue| issue.severity);
+        let problems = board.issues.iter().filter(|issue| issue.severity > Severity::Maintenance).count();
         let open =
             board.monitors.iter().filter(|(_, view)| view.open.as_ref().is_some_and(|open| !open.is_empty()));
         Copy {
@@ -62,7 +65,8 @@ impl Copy {
             open: open.take(EVENTS).map(|(name, view)| Row::of(name, view)).collect(),
             head: Head {
                 worst: if nothing_read { Look::Never } else { Look::Read(worst) },
-                issues: board.issues.len(),
+                problems,
+                planned: board.issues.len() - problems,
                 cycle: board.cycles.finished_at,
                 not_ready: board.ready(now),
                 definitions_ok: board.definitions.0,
@@ -105,25 +109,28 @@ pub(super) async fn page(State(site): State<Arc<Site>>, Query(asked): Query<Aske
             }
         }
     };
-    let title = match copy.head.issues {
+    let title = match copy.head.problems {
         0 => copy.head.worst.word().to_owned(),
-        issues => format!("({issues}) {}", copy.head.worst.word()),
+        problems => format!("({problems}) {}", copy.head.worst.word()),
     };
     layout::page(StatusCode::OK, &Frame { title, now, live: copy.live }, &main)
 }
 
 impl Head {
     fn section(&self, rows: &Rows, now: Timestamp) -> Markup {
-        let headline = match (self.worst, self.issues, rows.unread) {
+        let headline = match (self.worst, self.problems, self.planned, rows.unread) {
             (Look::Never, ..) => "Waiting for the first answers".to_owned(),
-            (_, 0, 0) => "All services operational".to_owned(),
-            (_, 0, unread) => format!("No problem known, {unread} not readable"),
-            (_, 1, _) => "1 service has a problem".to_owned(),
-            (_, issues, _) => format!("{issues} services have a problem"),
+            (_, 0, 0, 0) => "All services operational".to_owned(),
+            (_, 0, 0, unread) => format!("No problem known, {unread} not readable"),
+            (_, 0, planned, _) => {
+                format!("{}, no problem", some(planned as u64, "maintenance", "maintenances"))
+            }
+            (_, 1, ..) => "1 service has a problem".to_owned(),
+            (_, problems, ..) => format!("{problems} services have a problem"),
         };
-        let class = match (self.worst, self.issues, rows.unread) {
-            (Look::Read(Severity::None), _, 1..) => "unknown",
-            (look, ..) => look.class(),
+        let class = match (self.worst, rows.unread) {
+            (Look::Read(Severity::None), 1..) => "unknown",
+            (look, _) => look.class(),
         };
         html! {
             section class={ "hero " (class) } aria-label="At a glance" {
@@ -132,7 +139,8 @@ impl Head {
                     h1 { (headline) }
                     p {
                         (some(rows.all as u64, "monitor", "monitors"))
-                        @if rows.unread > 0 && self.issues > 0 { ", " (rows.unread) " not readable" }
+                        @if self.problems > 0 && self.planned > 0 { ", " (self.planned) " in maintenance" }
+                        @if self.problems + self.planned > 0 && rows.unread > 0 { ", " (rows.unread) " not readable" }
                         " · "
                         @match self.cycle { Some(at) => { "last round " (ago(now, at)) }, None => "first round under way" }
                     }

@@ -27,7 +27,9 @@ pub(super) enum Look {
     Read(Severity),
     /// Cannot be read now; what was read last is held.
     Held(Severity),
-    /// Never read.
+    /// Never read, and it cannot be read now.
+    Blind,
+    /// Not looked at yet.
     Never,
 }
 
@@ -35,7 +37,7 @@ impl Look {
     /// For the style sheet and the marks.
     pub(super) fn class(self) -> &'static str {
         match self {
-            Look::Never | Look::Held(Severity::None) => "unknown",
+            Look::Never | Look::Blind | Look::Held(Severity::None) => "unknown",
             Look::Read(severity) | Look::Held(severity) => severity.as_str(),
         }
     }
@@ -44,7 +46,7 @@ impl Look {
     pub(super) fn word(self) -> &'static str {
         match self {
             Look::Never => "Not read yet",
-            Look::Held(Severity::None) => "Not readable",
+            Look::Blind | Look::Held(Severity::None) => "Not readable",
             Look::Read(severity) | Look::Held(severity) => word(severity),
         }
     }
