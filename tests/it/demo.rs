@@ -31,7 +31,7 @@ pub(crate) async fn show(folder: &Path) -> Show {
     data_sources_monitor::http::install_tls_provider();
     let stage = Stage::open(Timestamp::now).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    Show::open(stage, folder, QUICK, listener, &Redactor::default()).unwrap()
+    Show::open(stage, folder, QUICK, listener, &Redactor::default()).await.unwrap()
 }
 
 /// Plays the scene of this title.
