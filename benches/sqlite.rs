@@ -15,7 +15,7 @@ use std::time::Instant;
 use data_sources_monitor::connectors::decode::{
     Arrays, Coerce, ColumnRule, KeyColumn, Layout, Nested, RowReader,
 };
-use data_sources_monitor::destinations::sqlite::Sqlite;
+use data_sources_monitor::destinations::sqlite;
 use data_sources_monitor::destinations::{Account, Begin, Destination, Outcome};
 use data_sources_monitor::domain::cell::Cell;
 use data_sources_monitor::domain::op::{Checkpoint, End, Op, Write};
@@ -174,7 +174,7 @@ fn bare(rows: u64, path: &Path, synchronous: &str) -> f64 {
 
 /// The destination, fed with decoded rows; the time to decode them isn't counted.
 async fn destination(rows: u64, path: &Path) -> f64 {
-    let sqlite = Sqlite::open(path, "bench").unwrap();
+    let sqlite = sqlite::open(path, "bench").unwrap();
     sqlite.begin(begin()).await.unwrap();
     let mut reader = reader();
     let (mut seconds, mut ops) = (0.0, Vec::new());
@@ -203,7 +203,7 @@ async fn destination(rows: u64, path: &Path) -> f64 {
 
 /// Decoding and writing as the engine does both: on two threads, pages ready in memory.
 async fn whole(rows: u64, path: &Path) -> f64 {
-    let sqlite = Sqlite::open(path, "bench").unwrap();
+    let sqlite = sqlite::open(path, "bench").unwrap();
     sqlite.begin(begin()).await.unwrap();
     let (send, mut ops) = tokio::sync::mpsc::channel(4);
     let begun = Instant::now();

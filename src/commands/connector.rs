@@ -101,7 +101,7 @@ pub(super) async fn schema(args: SchemaArgs) -> Result<ExitCode, CommandError> {
     let settings = compose::settings()?;
     let definition = connectors::find(connectors::definitions(&settings)?, &args.name)?;
     // What was stored knows more columns than what is declared.
-    let stored = stored(&connectors::place(&settings), &args.name).await.map_err(anyhow::Error::from)?;
+    let stored = stored(&connectors::place(&settings)?, &args.name).await.map_err(anyhow::Error::from)?;
     let shape = |table: &crate::domain::connector::Table| {
         stored.get(&table.name).cloned().unwrap_or_else(|| table.declared_shape())
     };

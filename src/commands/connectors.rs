@@ -159,12 +159,15 @@ pub(super) fn accounts_on(
 /// The daemon's jobs: every connector that is on.
 pub(super) fn jobs(settings: &Settings, vars: &dyn Vars) -> Result<Loaded, CommandError> {
     let (accounts, off) = accounts_on(settings, vars)?;
-    let place = place(settings);
+    let place = place(settings)?;
     let job = |account: Account| Job { place: place.clone(), account };
     Ok(Loaded { jobs: accounts.into_iter().map(job).collect(), off })
 }
 
 /// Where the tables are.
-pub(super) fn place(settings: &Settings) -> Place {
-    Place::Sqlite(settings.data_dir.clone())
+pub(super) fn place(settings: &Settings) -> Result<Place, CommandError> {
+    Ok(match compose::database(settings)? {
+        Some(database) => Place::Postgres(database),
+        None => Place::Sqlite(settings.data_dir.clone()),
+    })
 }

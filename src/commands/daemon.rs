@@ -64,9 +64,10 @@ pub(super) fn assemble(
 ) -> Result<Daemon, CommandError> {
     let clock = around.clock;
     let board = BoardHandle::new(clock.now(), settings.tenant.is_some());
+    let place = connectors::place(settings)?;
     let web = around.listener.map(|listener| {
         let access = access(settings, listener.local_addr().ok());
-        let records = Arc::new(records::Kept::new(connectors::place(settings), store.0.reader()));
+        let records = Arc::new(records::Kept::new(place, store.0.reader()));
         let shown = web::Shown { board: board.clone(), clock, records, stop: around.stop };
         (listener, web::router(shown, access))
     });

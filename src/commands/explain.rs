@@ -78,7 +78,7 @@ async fn stored(
     settings: &Settings,
     name: &str,
 ) -> Result<(State, BTreeMap<String, TableShape>), CommandError> {
-    let found = connectors::place(settings).find(name).await.map_err(anyhow::Error::from)?;
+    let found = connectors::place(settings)?.find(name).await.map_err(anyhow::Error::from)?;
     let Some(file) = found else { return Ok((State::default(), BTreeMap::new())) };
     let read = async { Ok((file.state().await?, file.shapes().await?)) };
     let read: Result<_, crate::destinations::DestinationError> = read.await;

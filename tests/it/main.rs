@@ -8,6 +8,8 @@ mod binary;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod demo;
