@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{CommandError, author, compose, connectors, explain};
 use crate::connectors as engine;
-use crate::destinations::Destination;
+use crate::destinations::{DestinationError, Place};
 use crate::domain::cell::ColumnType;
 use crate::domain::config::{ConfigValues, Standing};
 use crate::domain::op::TableShape;
@@ -68,7 +68,7 @@ pub(super) fn connector(what: Connector) -> Result<ExitCode, CommandError> {
             say!("{}", connectors::find(connectors::definitions(&settings)?, &name)?.source.trim_end());
         }
         Connector::List => {
-            for (definition, standing) in connectors::all(&settings)? {
+            for (definition, standing) in connectors::all(&settings, &compose::vars()?)? {
                 let stands = match standing {
                     Standing::On(_) => "on".to_owned(),
                     Standing::Off => format!("off: set {}", ConfigValues::required(&definition).join(", ")),
@@ -101,14 +101,7 @@ pub(super) async fn schema(args: SchemaArgs) -> Result<ExitCode, CommandError> {
     let settings = compose::settings()?;
     let definition = connectors::find(connectors::definitions(&settings)?, &args.name)?;
     // What was stored knows more columns than what is declared.
-    let stored = if connectors::file(&settings, &args.name).exists() {
-        let file = connectors::open(&settings, &args.name).map_err(anyhow::Error::from)?;
-        let shapes = file.shapes().await.map_err(anyhow::Error::from)?;
-        file.close().await.map_err(anyhow::Error::from)?;
-        shapes
-    } else {
-        BTreeMap::new()
-    };
+    let stored = stored(&connectors::place(&settings), &args.name).await.map_err(anyhow::Error::from)?;
     let shape = |table: &crate::domain::connector::Table| {
         stored.get(&table.name).cloned().unwrap_or_else(|| table.declared_shape())
     };
@@ -128,6 +121,13 @@ pub(super) fn kind_of(kind: ColumnType) -> String {
         ColumnType::Unknown => "from the first value".to_owned(),
         kind => format!("{kind:?}").to_lowercase(),
     }
+}
+
+async fn stored(place: &Place, name: &str) -> Result<BTreeMap<String, TableShape>, DestinationError> {
+    let Some(destination) = place.find(name).await? else { return Ok(BTreeMap::new()) };
+    let shapes = destination.shapes().await?;
+    destination.close().await?;
+    Ok(shapes)
 }
 
 fn print_shape(shape: &TableShape, stored: bool) {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::connector::kind_of;
 use super::{CommandError, connectors};
 use crate::connectors::{Account, RunPlan, TableProbe, probe, selected};
-use crate::destinations::Destination;
+use crate::destinations::DestinationError;
 use crate::domain::config::{BASE_URL, EVERY, TOKEN_URL, variable};
 use crate::domain::connector::{Definition, Table};
 use crate::domain::op::{State, TableShape, Write};
@@ -79,15 +79,16 @@ async fn stored(
     settings: &Settings,
     name: &str,
 ) -> Result<(State, BTreeMap<String, TableShape>), CommandError> {
-    if !connectors::file(settings, name).exists() {
-        return Ok((State::default(), BTreeMap::new()));
-    }
-    let file = connectors::open(settings, name).map_err(anyhow::Error::from)?;
-    let read = async { Ok((file.state().await?, file.shapes().await?)) };
-    let read: Result<_, crate::destinations::DestinationError> = read.await;
-    let read = read.map_err(anyhow::Error::from)?;
-    file.close().await.map_err(anyhow::Error::from)?;
-    Ok(read)
+    let read = async {
+        let Some(destination) = connectors::place(settings).find(name).await? else {
+            return Ok((State::default(), BTreeMap::new()));
+        };
+        let found = (destination.state().await?, destination.shapes().await?);
+        destination.close().await?;
+        Ok(found)
+    };
+    let read: Result<_, DestinationError> = read.await;
+    Ok(read.map_err(anyhow::Error::from)?)
 }
 
 fn print_head(account: &Account, state: &State) {

@@ -13,8 +13,11 @@ mod check;
 mod compose;
 pub mod connector;
 mod connectors;
+mod daemon;
+pub mod demo;
 pub mod explain;
 mod healthcheck;
+mod records;
 mod run;
 pub mod runs;
 pub mod serve;
@@ -46,6 +49,14 @@ impl CommandError {
         match self {
             CommandError::Configuration(_) => ExitCode::from(78),
             CommandError::Failed(_) => ExitCode::from(1),
+        }
+    }
+
+    /// What it says, a line each.
+    fn into_lines(self) -> Vec<String> {
+        match self {
+            CommandError::Configuration(mistakes) => mistakes,
+            failed @ CommandError::Failed(_) => vec![failed.to_string()],
         }
     }
 
@@ -85,6 +96,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Connector(what) => connector::connector(what),
         Command::Runs(args) => compose::block_on(runs::runs(args))?,
         Command::Serve(what) => serve::serve(what),
+        Command::Demo(args) => demo::demo(&args),
         Command::Healthcheck => compose::block_on(healthcheck::healthcheck())?,
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -92,6 +92,11 @@ impl Account {
         &self.0.config
     }
 
+    /// Whether another one asks the same source for the same, as the same.
+    pub fn same(&self, other: &Account) -> bool {
+        self.0.definition == other.0.definition && self.0.config == other.0.config
+    }
+
     /// How often the daemon runs it.
     pub fn every(&self) -> Duration {
         self.0.config.get(config::EVERY).and_then(parse_duration).unwrap_or(self.0.definition.every)

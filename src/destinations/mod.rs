@@ -5,6 +5,7 @@
 //! rounded, and the account of a run says what happened to every row. Start at [`Destination`].
 
 pub mod dry_run;
+mod place;
 pub mod sqlite;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::domain::op::{End, Op, State, TableShape, Tally};
+pub use place::Place;
+
+pub use crate::domain::ledger::{Entry, RejectedRow, Run, TableFacts};
 
 /// A place that stores tables, the state of their sync, and the account of its runs.
 ///
@@ -40,6 +44,12 @@ pub trait Destination: Send + Sync {
 
     /// The ledger's last runs, newest first; each with its tables.
     async fn runs(&self, limit: usize) -> Result<Vec<Run>, DestinationError>;
+
+    /// What is in the tables, by name. Counts rows, so it takes a moment where there are millions.
+    async fn tables(&self) -> Result<Vec<TableFacts>, DestinationError>;
+
+    /// The last rejected rows, newest first.
+    async fn rejected(&self, limit: usize) -> Result<Vec<RejectedRow>, DestinationError>;
 
     /// Stores what is under way and lets go of everything. Nothing can be asked afterwards.
     async fn close(&self) -> Result<(), DestinationError>;
@@ -95,40 +105,6 @@ pub struct Report {
     pub tallies: BTreeMap<String, Tally>,
     /// What a person should know: a sweep refused, a column stored wider than the source says.
     pub notes: Vec<String>,
-}
-
-/// One run in the ledger.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Run {
-    /// Its number, growing.
-    pub number: i64,
-    /// When it began.
-    pub started: Timestamp,
-    /// When it ended; `None` while it is running, or if nobody was left to write it.
-    pub ended: Option<Timestamp>,
-    /// How it went; the end is `None` as long as it runs.
-    pub entry: Entry,
-    /// The same for each table.
-    pub tables: BTreeMap<String, Entry>,
-}
-
-/// One line of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Entry {
-    /// `None` while it is running.
-    pub end: Option<End>,
-    /// Why, if not complete.
-    pub reason: Option<String>,
-    /// Where.
-    pub place: Option<String>,
-    /// Requests made.
-    pub requests: u64,
-    /// Requests made again.
-    pub retries: u64,
-    /// Milliseconds spent waiting.
-    pub waited_ms: u64,
-    /// What became of the rows.
-    pub tally: Tally,
 }
 
 /// What can go wrong with a destination. Clonable, because one failure answers every later call.

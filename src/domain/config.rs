@@ -94,6 +94,15 @@ pub fn variable(connector: &str, key: &str) -> String {
     format!("{}_{}", connector, key).to_ascii_uppercase().replace('-', "_")
 }
 
+impl PartialEq for ConfigValues {
+    fn eq(&self, other: &ConfigValues) -> bool {
+        let exposed = |of: &ConfigValues| -> Vec<(String, String)> {
+            of.values.iter().map(|(key, value)| (key.clone(), value.expose_secret().to_owned())).collect()
+        };
+        self.secret == other.secret && exposed(self) == exposed(other)
+    }
+}
+
 impl ConfigValues {
     /// Checks what is given against what the definition asks for. Keys the definition does not know are left alone.
     pub fn resolve(definition: &Definition, given: &BTreeMap<String, SecretString>) -> Standing {

@@ -2,23 +2,26 @@
 //!
 //! Each runs on a task of its own: first shortly after the start, then `every` so often, never while its last run goes
 //! on, and more rarely after failures. Whatever becomes of one touches neither the others nor the monitors. A stop ends
-//! a run at a safe point with its checkpoint. Start at [`Job::run`].
+//! a run at a safe point with its checkpoint. Start at [`Roster::run`], which says what runs, then [`Job::repeat`].
+
+mod roster;
+
+pub use roster::{Load, Loaded, Roster};
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::SignedDuration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{BoardHandle, LastRun, SyncView};
 use super::clock::Clock;
 use super::sync::{self, Done, Wanted};
 use crate::connectors::{Account, Progress};
-use crate::destinations::sqlite::Sqlite;
-use crate::destinations::{Destination, DestinationError};
+use crate::destinations::Place;
 use crate::domain::op::End;
 use crate::domain::schedule;
 
@@ -30,72 +33,80 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(6 * 3600);
 const LEDGER_DEPTH: usize = 200;
 
 /// A connector that is on.
+#[derive(Clone)]
 pub struct Job {
     /// At which source, as whom.
     pub account: Account,
-    /// Its SQLite file.
-    pub file: PathBuf,
+    /// Where its tables are.
+    pub place: Place,
 }
 
 impl Job {
-    /// Runs until `stop`.
-    pub async fn run(self, clock: Clock, board: BoardHandle, stop: CancellationToken) {
-        let name = self.account.definition().name.clone();
-        self.remember(&board, &name).await;
+    /// Its connector.
+    pub fn name(&self) -> &str {
+        &self.account.definition().name
+    }
+
+    /// Whether it does the same, in the same place, as another one.
+    fn same(&self, other: &Job) -> bool {
+        self.place == other.place && self.account.same(&other.account)
+    }
+
+    /// Runs again and again, until `stop` or until something else is ordered; a run under way ends before.
+    async fn repeat(
+        &self,
+        orders: &mut watch::Receiver<Option<Job>>,
+        clock: Clock,
+        board: &BoardHandle,
+        stop: &CancellationToken,
+    ) {
+        let name = self.name();
         let every = self.account.every();
         let mut failures = 0;
-        let mut wait = schedule::stagger(&name, FIRST_SPREAD.min(every));
+        let mut wait = schedule::stagger(name, FIRST_SPREAD.min(every));
         loop {
             let next_at =
                 clock.now().checked_add(SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX));
-            view(&board, &name, |view| (view.running, view.next_at) = (false, next_at.ok()));
+            view(board, name, |view| (view.running, view.next_at) = (false, next_at.ok()));
             tokio::select! {
                 () = stop.cancelled() => return,
+                _ = orders.changed() => return,
                 () = tokio::time::sleep(wait) => {}
             }
-            view(&board, &name, |view| (view.running, view.next_at) = (true, None));
+            view(board, name, |view| (view.running, view.next_at) = (true, None));
             let began = tokio::time::Instant::now();
             // A job that panics is a failed job.
-            let done = AssertUnwindSafe(self.once(clock, &stop)).catch_unwind().await;
+            let done = AssertUnwindSafe(self.once(clock, stop)).catch_unwind().await;
             let took = began.elapsed();
             let failed =
-                tell(&board, &name, clock, took, done.unwrap_or_else(|_| Err("the job panicked".into())));
+                tell(board, name, clock, took, done.unwrap_or_else(|_| Err("the job panicked".into())));
             failures = if failed { failures + 1 } else { 0 };
-            wait = until_next(&name, every, took, failures);
+            wait = until_next(name, every, took, failures);
             if stop.is_cancelled() {
-                view(&board, &name, |view| view.running = false);
+                view(board, name, |view| view.running = false);
                 return;
             }
         }
     }
 
     async fn once(&self, clock: Clock, stop: &CancellationToken) -> Result<Done, String> {
-        let destination = self.open().await.map_err(|e| e.to_string())?;
+        let destination = self.place.open(self.name()).await.map_err(|e| e.to_string())?;
         let progress = Progress::new(self.account.definition());
         let wanted = Wanted::default();
         let done =
-            sync::execute(&self.account, &destination, wanted, clock, progress, stop.child_token()).await;
+            sync::execute(&self.account, &*destination, wanted, clock, progress, stop.child_token()).await;
         let closed = destination.close().await;
         let done = done.map_err(|e| e.to_string())?;
         closed.map_err(|e| e.to_string())?;
         Ok(done)
     }
 
-    async fn open(&self) -> Result<Sqlite, DestinationError> {
-        let (file, name) = (self.file.clone(), self.account.definition().name.clone());
-        let place = file.display().to_string();
-        let opened = tokio::task::spawn_blocking(move || Sqlite::open(&file, &name)).await;
-        opened.unwrap_or_else(|e| Err(DestinationError::Unwritable { place, reason: e.to_string() }))
-    }
-
     /// When data last came in whole, from before a restart.
-    async fn remember(&self, board: &BoardHandle, name: &str) {
+    async fn remember(&self, board: &BoardHandle) {
+        let name = self.name();
         view(board, name, |_| {});
-        if !self.file.exists() {
-            return;
-        }
-        // Whatever is wrong with the file is told by the first run.
-        let Ok(destination) = self.open().await else { return };
+        // Whatever is wrong with the place is told by the first run.
+        let Ok(Some(destination)) = self.place.find(name).await else { return };
         if let Ok(runs) = destination.runs(LEDGER_DEPTH).await {
             let complete = runs.iter().find(|run| run.entry.end == Some(End::Complete));
             view(board, name, |view| view.last_success = complete.map(|run| run.started));
@@ -153,7 +164,15 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
             view.last_success = started;
         }
         *view.ends.entry(sync::word(end)).or_default() += 1;
-        view.last_run = Some(LastRun { ended_at: clock.now(), end: sync::word(end), reason, took, rows });
+        let waited = done.as_ref().map_or(0, |done| done.waited_ms);
+        view.last_run = Some(LastRun {
+            ended_at: clock.now(),
+            end: sync::word(end),
+            reason,
+            took,
+            rows,
+            waited: Duration::from_millis(waited),
+        });
     });
     end == End::Failed
 }

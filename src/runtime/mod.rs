@@ -5,6 +5,7 @@
 
 pub mod board;
 pub mod clock;
+mod folder;
 pub mod jobs;
 pub mod publisher;
 pub mod sync;
@@ -50,8 +51,8 @@ pub struct Daemon {
     pub clear_on_stop: bool,
     /// How pages are watched.
     pub watch: watcher::Options,
-    /// The connectors that are on.
-    pub jobs: Vec<jobs::Job>,
+    /// The connectors that are on, and how that is found out again.
+    pub jobs: jobs::Roster,
     /// Serves the board, if wanted.
     pub web: Option<(TcpListener, axum::Router)>,
 }
@@ -63,8 +64,9 @@ pub struct Controls {
     pub stop: CancellationToken,
     /// Re-reads the definitions and tries again whatever is owed.
     pub reload: Arc<Notify>,
-    /// The same, heard by the publisher.
+    /// The same, heard by the publisher and by the jobs.
     nudge: Arc<Notify>,
+    recall: Arc<Notify>,
 }
 
 impl Controls {
@@ -72,6 +74,7 @@ impl Controls {
     pub fn reload(&self) {
         self.reload.notify_one();
         self.nudge.notify_one();
+        self.recall.notify_one();
     }
 }
 
@@ -104,9 +107,8 @@ pub async fn run(daemon: Daemon, controls: Controls) -> bool {
     let mut watching = tasks.spawn(watcher.run(controls.reload.clone(), controls.stop.clone()));
     let mut publishing = tasks.spawn(publisher.run());
     let web = daemon.web.map(|(listener, router)| tokio::spawn(serve(listener, router)));
-    for job in daemon.jobs {
-        tasks.spawn(job.run(daemon.clock, daemon.board.clone(), controls.stop.child_token()));
-    }
+    let jobs = daemon.jobs;
+    tasks.spawn(jobs.run(daemon.clock, daemon.board.clone(), controls.recall.clone(), controls.stop.clone()));
     tasks.close();
     // One without the other would go on telling what nobody looks after any more.
     let lost = tokio::select! {

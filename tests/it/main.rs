@@ -6,7 +6,11 @@ mod authoring;
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod daemon;
+#[cfg(test)]
+mod demo;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
@@ -18,9 +22,13 @@ mod fronts;
 #[cfg(test)]
 mod log_file;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod proto;
 #[cfg(test)]
 mod qlik;
+#[cfg(test)]
+mod reloading;
 #[cfg(test)]
 mod sqlite;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{Timestamp, civil, tz::TimeZone};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::destinations::{Account, Entry, Run};
+use crate::destinations::{Account, Entry, RejectedRow, Run};
 use crate::domain::cell::Cell;
 use crate::domain::op::{Checkpoint, End, Rejected, State, Tally};
 
@@ -183,6 +183,16 @@ pub(super) fn reject(db: &Connection, run: i64, rejected: &[Rejected]) -> Result
     }
     db.execute("DELETE FROM _rejected WHERE id <= (SELECT max(id) FROM _rejected) - ?", [KEPT_REJECTED])
         .map(drop)
+}
+
+/// The last rejected rows, newest first.
+pub(super) fn rejected(db: &Connection, limit: usize) -> Result<Vec<RejectedRow>, rusqlite::Error> {
+    let mut query =
+        db.prepare("SELECT run, table_name, reason, raw FROM _rejected ORDER BY id DESC LIMIT ?")?;
+    let row = |row: &Row<'_>| {
+        Ok(RejectedRow { run: row.get(0)?, table: row.get(1)?, reason: row.get(2)?, raw: row.get(3)? })
+    };
+    query.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], row)?.collect()
 }
 
 /// The last runs, newest first.

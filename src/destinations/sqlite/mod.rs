@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Begin, Destination, DestinationError, Outcome, Report, Run};
+use super::{Begin, Destination, DestinationError, Outcome, RejectedRow, Report, Run, TableFacts};
 use crate::domain::op::{Op, State, TableShape};
 use file::Place;
 use writer::Writer;
@@ -39,6 +39,8 @@ enum Ask {
     Write(Op),
     End(Box<Outcome>, Reply<Report>),
     Runs(usize, Reply<Vec<Run>>),
+    Tables(Reply<Vec<TableFacts>>),
+    Rejected(usize, Reply<Vec<RejectedRow>>),
     Close(Reply<()>),
 }
 
@@ -127,6 +129,14 @@ impl Destination for Sqlite {
 
     async fn runs(&self, limit: usize) -> Result<Vec<Run>, DestinationError> {
         self.ask(|reply| Ask::Runs(limit, reply)).await
+    }
+
+    async fn tables(&self) -> Result<Vec<TableFacts>, DestinationError> {
+        self.ask(Ask::Tables).await
+    }
+
+    async fn rejected(&self, limit: usize) -> Result<Vec<RejectedRow>, DestinationError> {
+        self.ask(|reply| Ask::Rejected(limit, reply)).await
     }
 
     async fn close(&self) -> Result<(), DestinationError> {

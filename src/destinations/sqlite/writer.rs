@@ -61,6 +61,14 @@ impl Writer {
                     let runs = ledger::runs(&self.db, limit);
                     drop(reply.send(runs.map_err(|e| self.place.judge("reading the ledger", &e))));
                 }
+                Some(Ask::Tables(reply)) => {
+                    let facts = table::facts(&self.db);
+                    drop(reply.send(facts.map_err(|e| self.place.judge("counting rows", &e))));
+                }
+                Some(Ask::Rejected(limit, reply)) => {
+                    let rows = ledger::rejected(&self.db, limit);
+                    drop(reply.send(rows.map_err(|e| self.place.judge("reading rejected rows", &e))));
+                }
                 Some(Ask::Close(reply)) => {
                     drop(reply.send(self.stop()));
                     return;

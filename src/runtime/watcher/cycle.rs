@@ -50,7 +50,7 @@ impl Watcher {
             self.finish_cycle();
         }
         if self.cycle.number > 0 {
-            self.reread_if_changed();
+            self.folder.look(false);
         }
         let now = Instant::now();
         let end = now + self.options.interval;

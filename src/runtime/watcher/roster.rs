@@ -1,38 +1,36 @@
-//! The roster: which monitors there are. Re-read when the folder changed or somebody asks; a set with a mistake
-//! in it changes nothing.
+//! The roster: which monitors there are. Re-read beside the watching when the folder changed or somebody asks; a set
+//! with a mistake in it changes nothing.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
+use super::super::folder::Found;
 use super::{Watched, Watcher};
-use crate::definitions::{self, monitor::Origin};
+use crate::definitions::{Mistake, monitor::Origin};
 use crate::domain::assess::MonitorState;
+use crate::domain::history::Counted;
 use crate::domain::monitor::{Monitor, Source};
 use crate::domain::schedule;
+use crate::store::Batch;
+
+/// What a reading of the folder gives.
+pub(super) type Loaded = Result<(Vec<Monitor>, Origin), Vec<Mistake>>;
 
 impl Watcher {
-    pub(super) fn reread_if_changed(&mut self) {
-        let stamp = definitions::stamp(&self.options.folder);
-        if stamp != self.stamp {
-            self.reread(false);
-        }
-    }
-
-    /// Reads the definitions and takes them over, or tells every mistake and keeps the last good set.
-    pub(super) fn reread(&mut self, first: bool) {
-        self.stamp = definitions::stamp(&self.options.folder);
+    /// Takes over what was read, or tells every mistake and keeps the last good set.
+    pub(super) fn read_again(&mut self, found: Option<Found<Loaded>>, first: bool) {
+        let Some(Found { there, read }) = found else { return };
         let now = self.clock.now();
-        if self.origin == Some(Origin::Folder) && self.stamp.is_none() {
-            tracing::error!(target: "MainOrchestrator", "MONITORS_DIR {} is gone; the last good set stays.", self.options.folder.display());
+        if self.origin == Some(Origin::Folder) && !there {
+            tracing::error!(target: "MainOrchestrator", "MONITORS_DIR {} is gone; the last good set stays.", self.folder.path().display());
             self.board.update(|board| board.definitions = (false, now));
             return;
         }
-        match definitions::monitor::load(&self.options.folder) {
+        match read {
             Ok((monitors, origin)) => {
                 if first && origin == Origin::BuiltIn {
-                    let folder = self.options.folder.display();
+                    let folder = self.folder.path().display();
                     tracing::info!(target: "MainOrchestrator", "No folder {folder}: watching the built-in monitors.");
                 }
                 self.origin = Some(origin);
@@ -81,9 +79,9 @@ impl Watcher {
         let mut forgotten: Vec<String> = std::mem::take(&mut self.kept).into_keys().collect();
         forgotten.extend(gone.into_keys());
         if !forgotten.is_empty() {
-            self.dirty.retain(|name, _| !forgotten.contains(name));
+            self.unkept.states.retain(|name, _| !forgotten.contains(name));
             let store = self.store.clone();
-            self.saving.spawn(async move { (BTreeMap::new(), Vec::new(), store.forget(forgotten).await) });
+            self.saving.spawn(async move { (Batch::default(), store.forget(forgotten).await) });
         }
         let known = &self.watched;
         self.due.retain(|due| known.contains_key(&due.0.1) && !fresh.contains(&due.0.1));
@@ -122,6 +120,7 @@ impl Watcher {
             cycle: 0,
             not_before: None,
             notes: Vec::new(),
+            counted: Counted::default(),
         }
     }
 
@@ -140,6 +139,7 @@ impl Watcher {
             cycle: 0,
             not_before: old.not_before.filter(|_| same_source),
             notes: Vec::new(),
+            counted: Counted::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use data_sources_monitor::http::{ClientOptions, Network, Redirects};
 use data_sources_monitor::publish::{Qlik, QlikCredentials};
 use data_sources_monitor::runtime::board::BoardHandle;
 use data_sources_monitor::runtime::clock::Clock;
+use data_sources_monitor::runtime::jobs::Roster;
 use data_sources_monitor::runtime::{Controls, Daemon, run, watcher};
 use data_sources_monitor::store::Store;
 use tempfile::TempDir;
@@ -96,7 +97,7 @@ impl Rig {
                 client: client(Redirects::Follow),
                 on_tick: Box::new(|_| {}),
             },
-            jobs: Vec::new(),
+            jobs: Roster::default(),
             web: None,
         };
         let controls = Controls::default();

@@ -1,0 +1,95 @@
+//! Connectors follow their folder and their variables while the daemon runs: the real program, told by SIGHUP or by
+//! nobody.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::binary::Running;
+use crate::fakes::statuscake::{self, Sizes, StatusCake};
+use crate::fakes::{Clock, Gate, Reply};
+
+const LIST: &str = "GET /v1/uptime ";
+
+/// A second account of StatusCake, as a user would add it.
+fn define(folder: &Path, cake: &StatusCake, more: &str) {
+    let text = format!(
+        "format = 1\n[connector]\nname = \"second\"\nextends = \"statuscake\"\nbase_url = \"{}\"\n{more}\n",
+        cake.base_url()
+    );
+    fs::create_dir_all(folder.join("connectors")).unwrap();
+    fs::write(folder.join("connectors/second.toml"), text).unwrap();
+}
+
+fn start() -> (StatusCake, TempDir) {
+    let sizes = Sizes { tests: 2, history: 3, periods: 1, alerts: 1 };
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("monitors")).unwrap();
+    let monitor = "name = \"Cake\"\nkind = \"sync\"\nconnector = \"statuscake\"\nstale_after = \"2h\"\n";
+    fs::write(folder.path().join("monitors/cake.toml"), monitor).unwrap();
+    (StatusCake::start(7, sizes, &Clock::system()), folder)
+}
+
+/// A connector that is dropped in joins when its variables are there, a broken file changes nothing and is told once,
+/// a repaired one goes on, and one that is taken away ends. None of it needs a restart.
+#[test]
+fn connectors_follow_the_folder() {
+    let (cake, folder) = start();
+    let (first, _) = start();
+    let first_url = first.base_url();
+    let vars = [
+        ("STATUSCAKE_API_KEY", statuscake::API_KEY),
+        ("STATUSCAKE_BASE_URL", first_url.as_str()),
+        ("STATUSCAKE_EVERY", "1s"),
+    ];
+    let mut daemon = Running::start(folder.path(), &vars);
+    daemon.until("Connectors on: statuscake every 1s");
+    define(folder.path(), &cake, "every = \"1s\"");
+    daemon.until("off (not configured) are people_ai, second, sensource");
+    fs::write(folder.path().join(".env"), format!("SECOND_API_KEY={}\n", statuscake::API_KEY)).unwrap();
+    daemon.signal("-HUP");
+    daemon.until("Connectors taken over: added second");
+    daemon.until("second: complete");
+    define(folder.path(), &cake, "evry = \"1s\"");
+    let told = daemon.until("connectors/second.toml:");
+    assert!(told.contains("evry"), "{told}");
+    daemon.until("The connectors were not taken over; the last good set stays.");
+    for _ in 0..2 {
+        daemon.until("second: complete");
+        daemon.until("statuscake: complete");
+    }
+    define(folder.path(), &cake, "every = \"2s\"");
+    let told = daemon.until("onnectors");
+    assert!(told.contains("Connectors taken over: changed second."), "told again: {told}");
+    daemon.until("second: complete");
+    fs::remove_file(folder.path().join("connectors/second.toml")).unwrap();
+    daemon.until("Connectors taken over: removed second");
+    daemon.until("statuscake: complete");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended(), 0);
+}
+
+/// A run that goes on when its definition changes ends as it began, and only then the next one begins.
+#[test]
+fn a_run_ends_under_its_definition() {
+    let (cake, folder) = start();
+    let gate = Gate::new();
+    cake.next_on("/history", Reply::usual().held_by(&gate));
+    define(folder.path(), &cake, "every = \"1s\"");
+    let mut daemon = Running::start(folder.path(), &[("SECOND_API_KEY", statuscake::API_KEY)]);
+    tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(cake.wait_until(|cake| !cake.requests_on("/history").is_empty()));
+    define(folder.path(), &cake, "every = \"1d\"");
+    daemon.signal("-HUP");
+    daemon.until("Connectors taken over: changed second");
+    assert_eq!(cake.requests_on(LIST).len(), 1);
+    gate.open();
+    daemon.until("second: complete");
+    assert_eq!(cake.requests_on(LIST).len(), 1);
+    daemon.until("second: complete");
+    assert_eq!(cake.requests_on(LIST).len(), 2);
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended(), 0);
+}
