@@ -50,7 +50,7 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
             Ok(None) => say!("tables: SQLite in {}", settings.data_dir.display()),
             Err(error) => mistakes.push(error.to_string()),
         }
-        match connectors::accounts_on(settings) {
+        match connectors::accounts_on(settings, vars.as_ref()) {
             Ok((on, off)) => {
                 let on: Vec<&str> = on.iter().map(|account| account.definition().name.as_str()).collect();
 
