@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use data_sources_monitor::connectors::{Account, Progress};
 use data_sources_monitor::destinations::Destination;
-use data_sources_monitor::destinations::sqlite::Sqlite;
+use data_sources_monitor::destinations::sqlite;
 use data_sources_monitor::domain::cell::ColumnType;
 use data_sources_monitor::domain::config::{ConfigValues, Standing};
 use data_sources_monitor::domain::connector::Definition;
@@ -101,7 +101,7 @@ impl Fronts {
         };
         let account = Account::new(Arc::new(self.definition.clone()), config, Network::default()).unwrap();
         let path: PathBuf = self.folder.path().join("rows.db");
-        let sqlite = Sqlite::open(&path, &self.definition.name).unwrap();
+        let sqlite = sqlite::open(&path, &self.definition.name).unwrap();
         let progress = Progress::new(&self.definition);
         let cancel = CancellationToken::new();
         let done =
