@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{CommandError, compose};
 use crate::connectors::Account;
-use crate::definitions::connector;
+use crate::definitions::{Mistake, connector};
 use crate::destinations::Place;
 use crate::domain::config::{BASE_URL, ConfigValues, EVERY, Standing, TOKEN_URL, variable};
 use crate::domain::connector::Definition;
@@ -21,6 +21,16 @@ pub(super) type Given = BTreeMap<String, SecretString>;
 
 pub(super) fn definitions(settings: &Settings) -> Result<Vec<Definition>, CommandError> {
     connector::load(&settings.connectors_dir).map_err(CommandError::configuration)
+}
+
+/// A definition in a file of its own, which may extend one of the others.
+pub(super) fn read_file(file: &Path, others: Vec<Definition>) -> Result<Definition, Vec<Mistake>> {
+    let place = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        vec![Mistake { file: place.clone(), at: None, message: format!("cannot be read: {e}") }]
+    })?;
+    let others = others.into_iter().map(|other| (other.name.clone(), other)).collect();
+    connector::read_one(&place, &text, &others)
 }
 
 pub(super) fn find(definitions: Vec<Definition>, name: &str) -> Result<Definition, CommandError> {

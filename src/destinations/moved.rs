@@ -167,7 +167,10 @@ mod tests {
             vec![row(1, r#"{"a":1.0,"b":[2]}"#, None), row(2, "null", None)],
             vec![row(1, r#"{"a":1.0,"b":[3]}"#, None), row(2, "null", Some(""))],
             vec![row(1, r#"{"a":1.0,"b":[2]}"#, None)],
-            vec![row(1, r#"{"a":1.0,"b":[2]}"#, None), Stored { deleted: Some(at), ..row(2, "null", Some("")) }],
+            vec![
+                row(1, r#"{"a":1.0,"b":[2]}"#, None),
+                Stored { deleted: Some(at), ..row(2, "null", Some("")) },
+            ],
         ] {
             assert_ne!(one, sum(&other));
         }

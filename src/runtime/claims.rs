@@ -131,7 +131,10 @@ pub(super) struct Turns {
 }
 
 enum Kind {
-    Alone { at: Instant, failures: u32 },
+    Alone {
+        at: Instant,
+        failures: u32,
+    },
     Shared {
         common: Arc<Common>,
         seen: watch::Receiver<BTreeMap<String, Seen>>,

@@ -108,7 +108,6 @@ impl Job {
         closed?;
         Ok(done)
     }
-
 }
 
 /// Why a run has no end of its own.
@@ -147,7 +146,8 @@ pub(super) async fn remember(place: &Place, board: &BoardHandle, name: &str, las
     let last = runs.iter().find_map(|run| last_run.then(|| ended(run)).flatten());
     view(board, name, |view| {
         view.last_success = complete.max(view.last_success);
-        let newer = |last: &LastRun| view.last_run.as_ref().is_none_or(|shown| shown.ended_at < last.ended_at);
+        let newer =
+            |last: &LastRun| view.last_run.as_ref().is_none_or(|shown| shown.ended_at < last.ended_at);
         if let Some(last) = last.filter(newer) {
             view.last_run = Some(last);
         }
@@ -161,6 +161,7 @@ fn ended(run: &Run) -> Option<LastRun> {
         ended_at,
         end: sync::word(run.entry.end?),
         reason: run.entry.reason.clone(),
+        waited: Duration::from_millis(run.entry.waited_ms),
         took: Duration::try_from(ended_at.duration_since(run.started)).unwrap_or_default(),
         rows: run.tables.iter().map(|(table, entry)| (table.clone(), entry.tally.seen)).collect(),
     })
@@ -203,6 +204,14 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
             view.last_success = started;
         }
         *view.ends.entry(sync::word(end)).or_default() += 1;
-        view.last_run = Some(LastRun { ended_at: clock.now(), end: sync::word(end), reason, took, rows });
+        let waited = done.as_ref().map_or(0, |done| done.waited_ms);
+        view.last_run = Some(LastRun {
+            ended_at: clock.now(),
+            end: sync::word(end),
+            reason,
+            took,
+            rows,
+            waited: Duration::from_millis(waited),
+        });
     });
 }

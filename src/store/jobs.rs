@@ -199,18 +199,17 @@ impl Jobs {
     ///
     /// # Errors
     /// When the database cannot be reached or written.
-    pub async fn release(
-        &self,
-        claim: &Claim,
-        next_in: Duration,
-        failures: u32,
-    ) -> Result<bool, OpenError> {
+    pub async fn release(&self, claim: &Claim, next_in: Duration, failures: u32) -> Result<bool, OpenError> {
         let sql = "UPDATE @.job SET holder = NULL, lease_until = NULL, ended_at = clock_timestamp(),
                 next_at = now() + make_interval(secs => $3), failures = $4
             WHERE connector = $1 AND token = $2 RETURNING 1";
         let (next_in, failures) = (next_in.as_secs_f64(), i32::try_from(failures).unwrap_or(i32::MAX));
-        let with =
-            [text(&claim.connector), (&claim.token as _, Type::INT8), float(&next_in), (&failures, Type::INT4)];
+        let with = [
+            text(&claim.connector),
+            (&claim.token as _, Type::INT8),
+            float(&next_in),
+            (&failures, Type::INT4),
+        ];
         Ok(!self.ask("ending a claim", sql, &with).await?.is_empty())
     }
 

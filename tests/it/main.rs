@@ -2,6 +2,8 @@
 //! Start at `fakes` for the servers, then at the module named after the subject.
 
 #[cfg(test)]
+mod authoring;
+#[cfg(test)]
 mod binary;
 #[cfg(test)]
 mod cluster;
@@ -9,6 +11,8 @@ mod cluster;
 mod contract;
 #[cfg(test)]
 mod daemon;
+#[cfg(test)]
+mod demo;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]

@@ -178,8 +178,14 @@ async fn a_folder_moves() {
     let (code, told) = house.run(&["migrate"], &house.at(&moved));
     assert_eq!(code, 0, "{told}");
     assert!(told.contains(&first.replace("copied", "was there")), "{first}: {told}");
-    assert!(told.contains("nasty.things: 4 rows") && told.contains("1 rows hold what PostgreSQL cannot"), "{told}");
-    assert!(told.contains("memory: 1 monitors, 2 changes, 1 days in schema data_sources_monitor_preview, copied"), "{told}");
+    assert!(
+        told.contains("nasty.things: 4 rows") && told.contains("1 rows hold what PostgreSQL cannot"),
+        "{told}"
+    );
+    assert!(
+        told.contains("memory: 1 monitors, 2 changes, 1 days in schema data_sources_monitor_preview, copied"),
+        "{told}"
+    );
     let (code, again) = house.run(&["migrate"], &house.at(&moved));
     assert_eq!((code, again.matches("was there").count()), (0, told.matches(", ").count().min(9)), "{again}");
 
@@ -197,8 +203,12 @@ async fn a_folder_moves() {
     assert_eq!(texts(&moved_at, marks).await, ["2"], "rows kept the run that wrote them");
     let state = "SELECT table_name || partition || cursor FROM statuscake._state ORDER BY 1";
     assert_eq!(texts(&moved_at, state).await.len(), texts(&fresh_at, state).await.len());
-    assert_eq!(texts(&moved_at, "SELECT run FROM nasty._runs WHERE table_name = '' ORDER BY 1").await, ["1", "2"]);
-    let words = "SELECT monitor || to_ || description FROM data_sources_monitor_preview.transition ORDER BY at DESC";
+    assert_eq!(
+        texts(&moved_at, "SELECT run FROM nasty._runs WHERE table_name = '' ORDER BY 1").await,
+        ["1", "2"]
+    );
+    let words =
+        "SELECT monitor || to_ || description FROM data_sources_monitor_preview.transition ORDER BY at DESC";
     assert_eq!(texts(&moved_at, words).await[0], "Snöwflakeminorit's \"down\" 🚧");
 
     let requests = house.cake.requests().len();

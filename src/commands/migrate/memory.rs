@@ -14,11 +14,11 @@ use super::super::CommandError;
 use super::super::compose;
 use crate::database::Database;
 use crate::domain::assess::Transition;
-use crate::domain::history::{Day, Days};
+use crate::domain::history::{Day, Days, Span};
 use crate::domain::tenure::Pace;
 use crate::store::lease::{Lease, Taken};
 use crate::store::schema::Schema;
-use crate::store::{Batch, Closer, Kept, OpenError, Span, Store};
+use crate::store::{Batch, Closer, Kept, OpenError, Store};
 
 /// Rows kept in one transaction, which must be through within seconds.
 const AT_ONCE: usize = 2_000;
@@ -73,7 +73,10 @@ impl Source {
         let _ = lease.release(&connected.client, token).await;
         let how = copied?;
         let (monitors, changes, days) = (from.kept.states.len(), from.transitions.len(), from.days.len());
-        say!("memory: {monitors} monitors, {changes} changes, {days} days in schema {}, {how}", schema.name());
+        say!(
+            "memory: {monitors} monitors, {changes} changes, {days} days in schema {}, {how}",
+            schema.name()
+        );
         Ok(())
     }
 }
@@ -115,8 +118,14 @@ async fn copy(from: &All, to: &Store) -> anyhow::Result<&'static str> {
 
 async fn read(store: &Store, kept: Kept) -> anyhow::Result<All> {
     let span = Span { monitor: None, from: Timestamp::MIN, to: Timestamp::MAX, limit: usize::MAX };
-    let transitions = store.transitions(span).await?;
-    let days = store.days(Date::MIN).await?.into_iter().map(|(monitor, date, day)| ((monitor, date), day)).collect();
+    let reader = store.reader();
+    let transitions = reader.transitions(span).await?;
+    let days = reader
+        .days(None, Date::MIN)
+        .await?
+        .into_iter()
+        .map(|(monitor, date, day)| ((monitor, date), day))
+        .collect();
     Ok(All { kept, transitions, days })
 }
 
@@ -127,12 +136,14 @@ impl All {
         let known: BTreeSet<Key> = other.transitions.iter().map(key).collect();
         self.kept.states.iter().all(|(name, state)| states.get(name).is_some_and(|other| same(state, other)))
             && self.kept.banner.as_ref().is_none_or(|banner| {
-                other.kept.banner.as_ref().is_some_and(|other| other.0 == banner.0 && same(&banner.1, &other.1))
+                other
+                    .kept
+                    .banner
+                    .as_ref()
+                    .is_some_and(|other| other.0 == banner.0 && same(&banner.1, &other.1))
             })
             && self.transitions.iter().all(|t| known.contains(&key(t)))
-            && self.days.iter().all(|(key, day)| {
-                less(day, other.days.get(key)) == Day::default()
-            })
+            && self.days.iter().all(|(key, day)| less(day, other.days.get(key)) == Day::default())
     }
 }
 

@@ -81,9 +81,8 @@ fn database(settings: &Settings, to: Option<String>) -> Result<Database, Command
     };
     // What is set beside DATABASE_URL belongs to that.
     let to = SecretString::from(to);
-    Database::new(&to, None, settings.extra_ca.as_deref()).map_err(|e| {
-        CommandError::configuration([e.to_string().replacen("DATABASE_URL", "--to", 1)])
-    })
+    Database::new(&to, None, settings.extra_ca.as_deref())
+        .map_err(|e| CommandError::configuration([e.to_string().replacen("DATABASE_URL", "--to", 1)]))
 }
 
 /// The connectors that have a file in a folder.
@@ -163,7 +162,9 @@ async fn table(
     bar.finish_and_clear();
     let rejected = match copied.rejected {
         0 => String::new(),
-        rejected => format!("; {rejected} rows hold what PostgreSQL cannot, and are in _rejected with the reason"),
+        rejected => {
+            format!("; {rejected} rows hold what PostgreSQL cannot, and are in _rejected with the reason")
+        }
     };
     say!("{name}: {} rows, checksum {:016x}, {how}{rejected}", copied.sum.rows, copied.sum.checksum);
     Ok(export)
@@ -228,7 +229,9 @@ fn bar(name: &str, rows: u64) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(rows).with_prefix(name.to_owned());
-    match ProgressStyle::with_template("{prefix:<32} {bar:24} {human_pos}/{human_len} rows, {per_sec}, {eta} left") {
+    match ProgressStyle::with_template(
+        "{prefix:<32} {bar:24} {human_pos}/{human_len} rows, {per_sec}, {eta} left",
+    ) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }

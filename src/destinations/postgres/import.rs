@@ -81,7 +81,8 @@ impl Import {
             return Err(DestinationError::OutOfOrder("the schema was not made"));
         };
         if !session.lasts() {
-            let reason = "tables cannot be moved through a pooler: name the server itself in DATABASE_URL".into();
+            let reason =
+                "tables cannot be moved through a pooler: name the server itself in DATABASE_URL".into();
             return Err(DestinationError::Unwritable { place, reason });
         }
         let (copied, database) = (BTreeMap::new(), database.clone());
@@ -168,7 +169,8 @@ impl Import {
             let sql = format!("DELETE FROM {} WHERE run <> {NO_RUN}", names.of(&shape.table));
             db.batch_execute(&sql).await?;
         } else {
-            let sql = format!("DELETE FROM {} WHERE run = {NO_RUN} AND table_name = $1", names.of("_rejected"));
+            let sql =
+                format!("DELETE FROM {} WHERE run = {NO_RUN} AND table_name = $1", names.of("_rejected"));
             db.execute_typed(&sql, &[(&shape.table, Type::TEXT)]).await?;
             db.batch_execute(&format!("DROP TABLE IF EXISTS {}", names.of(&shape.table))).await?;
             table::forget(&db, names, std::slice::from_ref(&shape.table)).await?;
@@ -177,7 +179,8 @@ impl Import {
         let (mut sum, mut rejected, mut buffer) = (Sum::default(), Vec::new(), Buffer::default());
         let mut refused = 0;
         loop {
-            let cut_off = DestinationError::OutOfOrder("whoever reads the rows ended before the last of them");
+            let cut_off =
+                DestinationError::OutOfOrder("whoever reads the rows ended before the last of them");
             let chunk = rows.recv().await.unwrap_or(Err(cut_off))?;
             let many = chunk.len();
             if many == 0 {
@@ -204,9 +207,15 @@ impl Import {
                     Some((_, Misfit::Reject(reason))) => {
                         refused += 1;
                         let raw = run::raw(shape, &row.cells);
-                        rejected.push(Rejected { table: shape.table.clone(), raw, reason: reason.to_owned() });
+                        rejected.push(Rejected {
+                            table: shape.table.clone(),
+                            raw,
+                            reason: reason.to_owned(),
+                        });
                     }
-                    Some((column, _)) => return Err(refuse(&shape.table, format!("column {column} is of another type"))),
+                    Some((column, _)) => {
+                        return Err(refuse(&shape.table, format!("column {column} is of another type")));
+                    }
                 }
                 if buffer.bytes.len() >= SEND_BYTES {
                     buffer.send(&db, names, target).await?;
@@ -243,10 +252,12 @@ impl Import {
         let stored = table::all(self.session.client(), &self.names).await?;
         let to = if is_ours(shape) { Some(shape) } else { stored.get(&shape.table) };
         let Some(to) = to else { return Ok(Sum::default()) };
-        let kind = |name: &str| to.columns.iter().find(|column| column.name == name).map(|column| column.kind);
+        let kind =
+            |name: &str| to.columns.iter().find(|column| column.name == name).map(|column| column.kind);
         let kinds: Vec<ColumnType> =
             shape.columns.iter().map(|column| kind(&column.name).unwrap_or(ColumnType::Unknown)).collect();
-        let mut selected: Vec<String> = shape.columns.iter().zip(&kinds).map(|(c, kind)| read(&c.name, *kind)).collect();
+        let mut selected: Vec<String> =
+            shape.columns.iter().zip(&kinds).map(|(c, kind)| read(&c.name, *kind)).collect();
         let mut types: Vec<Type> = kinds.iter().map(|kind| read_type(*kind)).collect();
         if !is_ours(shape) {
             selected.extend([SYNCED, DELETED].map(str::to_owned));
@@ -254,7 +265,8 @@ impl Import {
         }
         let table = self.names.of(&shape.table);
         let which = if is_ours(shape) { format!("WHERE run <> {NO_RUN}") } else { String::new() };
-        let sql = format!("COPY (SELECT {} FROM {table} {which}) TO STDOUT (FORMAT binary)", selected.join(", "));
+        let sql =
+            format!("COPY (SELECT {} FROM {table} {which}) TO STDOUT (FORMAT binary)", selected.join(", "));
         let stream = self.session.client().copy_out(sql.as_str()).await?;
         let mut rows = std::pin::pin!(BinaryCopyOutStream::new(stream, &types));
         let (mut sum, from) = (Sum::default(), self::kinds(shape));
@@ -369,7 +381,12 @@ impl Buffer {
         pushed
     }
 
-    fn push_fields(&mut self, row: &Stored, from: &TableShape, to: &TableShape) -> Result<(), (String, Misfit)> {
+    fn push_fields(
+        &mut self,
+        row: &Stored,
+        from: &TableShape,
+        to: &TableShape,
+    ) -> Result<(), (String, Misfit)> {
         let known = |kind: ColumnType| kind != ColumnType::Unknown;
         let marks = if is_ours(to) { 0 } else { 2 };
         let count = to.columns.iter().filter(|column| known(column.kind)).count() + marks;
@@ -379,7 +396,8 @@ impl Buffer {
             let place = from.columns.iter().position(|from| from.name == column.name);
             let cell = place.and_then(|place| row.cells.get(place)).unwrap_or(&Cell::Null);
             let before = self.bytes.len();
-            wire::append(cell, column.kind, &mut self.bytes).map_err(|misfit| (column.name.clone(), misfit))?;
+            wire::append(cell, column.kind, &mut self.bytes)
+                .map_err(|misfit| (column.name.clone(), misfit))?;
             if !is_ours(to) && to.key.contains(&column.name) {
                 key_bytes += self.bytes.len() - before;
             }

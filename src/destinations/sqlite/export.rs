@@ -93,8 +93,13 @@ impl Export {
             .map_err(judge)?;
         let is_there = |name: &str| there.iter().any(|there| there == name);
         let value = |name: &str| if is_there(name) { quoted(name) } else { "NULL".to_owned() };
-        let columns: Vec<String> =
-            shape.columns.iter().map(|column| column.name.as_str()).chain([SYNCED, DELETED]).map(value).collect();
+        let columns: Vec<String> = shape
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .chain([SYNCED, DELETED])
+            .map(value)
+            .collect();
         // The newest are told by their order.
         let order = if shape.table == REJECTED { " ORDER BY id" } else { "" };
         let sql = format!("SELECT {} FROM {}{order}", columns.join(", "), quoted(&shape.table));
@@ -105,7 +110,8 @@ impl Export {
             let at = |place: usize| row.get_ref(place).map_err(judge);
             let mut cells = Vec::with_capacity(shape.columns.len());
             for (place, column) in shape.columns.iter().enumerate() {
-                let cell = cell(at(place)?, column.kind).ok_or_else(|| self.misplaced(shape, &column.name))?;
+                let cell =
+                    cell(at(place)?, column.kind).ok_or_else(|| self.misplaced(shape, &column.name))?;
                 cells.push(if is_ours(&shape.table) { fitting(cell) } else { cell });
             }
             let mark = |place: usize, name: &str| match cell(at(place)?, ColumnType::Timestamp) {
@@ -197,7 +203,15 @@ fn runs() -> TableShape {
     let head = [("run", Bigint), ("table_name", Text), ("started_at", Timestamp), ("ended_at", Timestamp)];
     let words = ["outcome", "reason", "place"].map(|name| (name, Text));
     let counts = [
-        "requests", "retries", "waited_ms", "seen", "inserted", "updated", "unchanged", "duplicate", "rejected",
+        "requests",
+        "retries",
+        "waited_ms",
+        "seen",
+        "inserted",
+        "updated",
+        "unchanged",
+        "duplicate",
+        "rejected",
         "deleted",
     ]
     .map(|name| (name, Bigint));

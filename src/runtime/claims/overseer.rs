@@ -135,8 +135,11 @@ async fn read_ledgers(
 ) {
     let mut read: BTreeMap<String, (Option<f64>, Instant)> = BTreeMap::new();
     while seen.changed().await.is_ok() {
-        let jobs: Vec<(String, Option<f64>)> =
-            seen.borrow_and_update().values().map(|seen| (seen.job.connector.clone(), seen.job.ended)).collect();
+        let jobs: Vec<(String, Option<f64>)> = seen
+            .borrow_and_update()
+            .values()
+            .map(|seen| (seen.job.connector.clone(), seen.job.ended))
+            .collect();
         read.retain(|name, _| jobs.iter().any(|(job, _)| job == name));
         for (name, ended) in jobs {
             let fresh = read.get(&name).is_some_and(|(of, at)| *of == ended && at.elapsed() < REPEAT);

@@ -47,18 +47,19 @@ type Orders = BTreeMap<String, watch::Sender<Option<Job>>>;
 
 impl Roster {
     /// Runs the connectors until `stop`; returns when all of them have ended.
-    pub async fn run(
-        self,
-        clock: Clock,
-        board: BoardHandle,
-        reload: Arc<Notify>,
-        stop: CancellationToken,
-    ) {
+    pub async fn run(self, clock: Clock, board: BoardHandle, reload: Arc<Notify>, stop: CancellationToken) {
         let Loaded { jobs, off } = self.first;
         let (orders, tasks) = (Orders::new(), JoinSet::new());
         let claims = self.claims;
-        let mut crew =
-            Crew { orders, off, tasks, claims: claims.clone(), clock, board: board.clone(), stop: stop.clone() };
+        let mut crew = Crew {
+            orders,
+            off,
+            tasks,
+            claims: claims.clone(),
+            clock,
+            board: board.clone(),
+            stop: stop.clone(),
+        };
         if let Some(overseer) = claims.overseer() {
             crew.tasks.spawn(overseer.run(clock, board, stop.clone()));
         }

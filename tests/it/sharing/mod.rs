@@ -2,11 +2,12 @@
 //! at once. The daemons are those of this process, each on a runtime of its own that can be killed, or real programs.
 
 mod claims;
+mod programs;
 mod stories;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use data_sources_monitor::connectors::Account;
 use data_sources_monitor::database::Database;
@@ -196,14 +197,12 @@ fn job(name: &str, every: Duration, url: &str, who: &str, place: &Place) -> Job 
 pub(super) struct Step {
     pub(super) who: String,
     pub(super) from: Date,
-    pub(super) at: Instant,
 }
 
 pub(super) fn steps(shelf: &Fake<Shelf>) -> Vec<Step> {
     let step = |request: &Request| Step {
         who: request.bearer().unwrap().to_owned(),
         from: request.param("from").unwrap().parse().unwrap(),
-        at: request.at,
     };
     shelf.requests().iter().map(step).collect()
 }

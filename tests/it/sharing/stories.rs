@@ -38,7 +38,8 @@ impl House {
     /// A daemon that can run the first so many connectors.
     fn daemon(&self, who: &str, every_ms: u64, first: usize) -> Mate {
         let all = NAMES.iter().zip(&self.shelves).take(first);
-        let all: Vec<(&str, Duration, String)> = all.map(|(name, shelf)| (*name, Duration::from_millis(every_ms), shelf.url())).collect();
+        let all: Vec<(&str, Duration, String)> =
+            all.map(|(name, shelf)| (*name, Duration::from_millis(every_ms), shelf.url())).collect();
         Mate::start(who, &self.common, &all)
     }
 
@@ -80,10 +81,7 @@ async fn work_spreads() {
     let mates = ["a", "b", "c"].map(|who| house.daemon(who, 400, 3));
     house.runs(5).await;
     for mate in &mates {
-        mate.wait_until(|board| {
-            NAMES.iter().all(|name| sync(board, name).last_success.is_some())
-        })
-        .await;
+        mate.wait_until(|board| NAMES.iter().all(|name| sync(board, name).last_success.is_some())).await;
         mate.wait_until(|board| board.syncs.values().any(|sync| sync.holder.is_some() && sync.running)).await;
         mate.wait_until(|board| board.syncs.values().all(|sync| sync.last_run.is_some())).await;
     }
@@ -108,9 +106,8 @@ async fn killed_daemons_leave_nothing_behind() {
     let lease = Duration::from_millis(800);
     let Some(house) = House::start(lease, Duration::from_millis(15)).await else { return };
     let rounds: usize = std::env::var("SHARING_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
-    let mut mates: Vec<(String, Mate)> = (0..3)
-        .map(|i| (format!("0-{i}"), house.daemon(&format!("0-{i}"), 300, 3)))
-        .collect();
+    let mut mates: Vec<(String, Mate)> =
+        (0..3).map(|i| (format!("0-{i}"), house.daemon(&format!("0-{i}"), 300, 3))).collect();
     for round in 1..=rounds {
         let shelf = &house.shelves[round % 3];
         let seen = steps(shelf).len();
