@@ -144,11 +144,11 @@ async fn table(
     };
     let bar = bar(&name, count?);
     let mut there = None;
-    if let Some(copied) = import.copied(&shape.table).filter(|copied| copied.rejected == 0) {
+    if let Some(copied) = import.copied(&shape.table) {
         let (back, now) = sum(export, &shape).await?;
         export = back;
         // Somebody may have gone on with either.
-        there = (now? == copied.sum && import.sum(&shape).await? == copied.sum).then_some(copied);
+        there = (now? == copied.came && import.sum(&shape).await? == copied.sum).then_some(copied);
     }
     let (copied, how) = match there {
         Some(copied) => (copied, "was there"),
