@@ -27,7 +27,7 @@ use file::Place;
 use writer::Writer;
 
 /// Ops on their way to the writer: each is at most 1,000 rows, so that memory stays flat.
-const CHANNEL: usize = 4;
+const CHANNEL: usize = 2;
 
 type Reply<T> = oneshot::Sender<Result<T, DestinationError>>;
 
