@@ -4,7 +4,11 @@
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
+mod crashing;
+#[cfg(test)]
 mod daemon;
+#[cfg(test)]
+mod endless;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
@@ -31,3 +35,5 @@ mod syncing;
 mod systemd;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod tls;

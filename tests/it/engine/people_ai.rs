@@ -41,7 +41,7 @@ fn assert_all_there(people: &PeopleAi, bench: &Bench) {
 }
 
 /// What the table should hold: a key of its own where there is no e-mail, and the true value beside it.
-fn with_key(mut row: Value) -> Value {
+pub(crate) fn with_key(mut row: Value) -> Value {
     row["true_email"] = row["email"].clone();
     if row["uid"].is_null() {
         row["uid"] = row["activity_uid"].clone();
