@@ -14,7 +14,7 @@ use std::time::Instant;
 use data_sources_monitor::connectors::decode::{
     Arrays, Coerce, ColumnRule, KeyColumn, Layout, Nested, RowReader,
 };
-use data_sources_monitor::destinations::sqlite::Sqlite;
+use data_sources_monitor::destinations::sqlite;
 use data_sources_monitor::destinations::{Account, Begin, Destination, Outcome};
 use data_sources_monitor::domain::cell::Cell;
 use data_sources_monitor::domain::op::{Checkpoint, End, Op, Write};
@@ -28,7 +28,7 @@ const PAGE: u64 = 1_000;
 const CASES: [&str; 6] = ["decode", "normal", "bare", "sqlite", "again", "whole"];
 
 /// The bare loop sorts and commits as many rows at once as the destination does.
-const BARE_SORTED: u64 = 10_000;
+const BARE_SORTED: u64 = 5_000;
 const BARE_COMMIT: u64 = 50_000;
 
 fn main() {
@@ -106,7 +106,7 @@ fn bare(rows: u64, path: &Path, synchronous: &str) -> f64 {
     let db = rusqlite::Connection::open(path).unwrap();
     db.execute_batch(&format!(
         "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous};
-         PRAGMA wal_autocheckpoint = 16384; PRAGMA cache_size = -24576;"
+         PRAGMA wal_autocheckpoint = 16384; PRAGMA cache_size = -16384;"
     ))
     .unwrap();
     let mut reader = reader();
@@ -176,7 +176,7 @@ fn bare(rows: u64, path: &Path, synchronous: &str) -> f64 {
 
 /// The destination, fed with decoded rows; the time to decode them isn't counted.
 async fn destination(rows: u64, path: &Path) -> f64 {
-    let sqlite = Sqlite::open(path, "bench").unwrap();
+    let sqlite = sqlite::open(path, "bench").unwrap();
     sqlite.begin(begin()).await.unwrap();
     let mut reader = reader();
     let (mut seconds, mut ops) = (0.0, Vec::new());
@@ -205,7 +205,7 @@ async fn destination(rows: u64, path: &Path) -> f64 {
 
 /// Decoding and writing as the engine does both: on two threads, pages ready in memory.
 async fn whole(rows: u64, path: &Path) -> f64 {
-    let sqlite = Sqlite::open(path, "bench").unwrap();
+    let sqlite = sqlite::open(path, "bench").unwrap();
     sqlite.begin(begin()).await.unwrap();
     let (send, mut ops) = tokio::sync::mpsc::channel(4);
     let begun = Instant::now();

@@ -20,6 +20,9 @@ pub use source::{Problem, ProcessVars, Vars, lookup};
 use variables::default_of;
 pub use variables::{VARIABLES, Variable};
 
+/// A token that is guessed in no lifetime.
+const SHORTEST_TOKEN: usize = 16;
+
 /// Everything, checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -39,12 +42,16 @@ pub struct Settings {
     pub log: Log,
     /// Address of the web server.
     pub listen: Option<SocketAddr>,
+    /// Who may see the dashboard.
+    pub web: Web,
     /// The banner.
     pub policy: Policy,
     /// How often the tenant is read although nothing changed.
     pub recheck: Duration,
     /// Whether a stop clears the banner.
     pub clear_on_stop: bool,
+    /// PostgreSQL instead of files; `None`: all stays in [`Settings::data_dir`].
+    pub database: Option<DatabaseAddress>,
     /// Further certificate authorities.
     pub extra_ca: Option<PathBuf>,
     /// `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`.
@@ -68,6 +75,26 @@ pub struct Log {
     pub rotate_age: Duration,
     /// Renamed files kept.
     pub keep: usize,
+}
+
+/// Who may see the dashboard.
+#[derive(Debug, Clone)]
+pub struct Web {
+    /// Those who have it.
+    pub token: Option<SecretString>,
+    /// Everybody who reaches it.
+    pub open: bool,
+    /// Names it is reached by.
+    pub hosts: Vec<String>,
+}
+
+/// Where PostgreSQL is. Whether the URL can be used is for `database` to say.
+#[derive(Debug, Clone)]
+pub struct DatabaseAddress {
+    /// `postgres://…`, perhaps with a password in it.
+    pub url: SecretString,
+    /// The password, if it is given apart.
+    pub password: Option<SecretString>,
 }
 
 /// The tenant and how we sign in.
@@ -118,6 +145,7 @@ impl Settings {
                 keep: read.parsed("LOG_KEEP", "a number", |text| text.parse().ok()),
             },
             listen: read.listen(),
+            web: read.web(),
             policy: Policy {
                 lease: read.at_least("BANNER_LEASE", Duration::from_secs(60)),
                 resolved_for,
@@ -127,6 +155,7 @@ impl Settings {
             },
             recheck: read.at_least("BANNER_RECHECK", Duration::from_secs(1)),
             clear_on_stop: read.choice("BANNER_ON_STOP", [("keep", false), ("clear", true)]),
+            database: read.database(),
             extra_ca: read.optional("EXTRA_CA_FILE").map(PathBuf::from),
             proxies: ["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"].map(|name| read.optional(name)),
             warnings: Vec::new(),
@@ -262,6 +291,22 @@ impl Reader<'_> {
             .ok()
     }
 
+    fn web(&mut self) -> Web {
+        let token = self.optional("WEB_TOKEN");
+        if token.as_ref().is_some_and(|token| token.chars().count() < SHORTEST_TOKEN) {
+            let words =
+                format!("must have {SHORTEST_TOKEN} characters or more; `openssl rand -hex 16` makes one");
+            self.problems.push(Problem::new("WEB_TOKEN", words));
+        }
+        let open = self.choice("WEB_OPEN", [("false", false), ("true", true)]);
+        if open && token.is_some() {
+            self.problems.push(Problem::new("WEB_OPEN", "is true beside WEB_TOKEN; keep one of the two"));
+        }
+        let hosts = self.optional("WEB_HOSTS").unwrap_or_default();
+        let hosts = hosts.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned);
+        Web { token: token.map(SecretString::from), open, hosts: hosts.collect() }
+    }
+
     fn tenant(&mut self) -> Option<Tenant> {
         let names = ["QLIK_TENANT_URL", "QLIK_API_KEY", "QLIK_CLIENT_ID", "QLIK_CLIENT_SECRET"];
         let before = self.problems.len();
@@ -288,6 +333,17 @@ impl Reader<'_> {
             Some(Ok(url)) => Some(url),
         };
         Some(Tenant { url: url?, credentials: credentials? })
+    }
+
+    fn database(&mut self) -> Option<DatabaseAddress> {
+        let [url, password] = ["DATABASE_URL", "DATABASE_PASSWORD"].map(|name| self.optional(name));
+        match (url, password) {
+            (Some(url), password) => {
+                Some(DatabaseAddress { url: url.into(), password: password.map(SecretString::from) })
+            }
+            (None, Some(_)) => self.wrong("DATABASE_URL", "is missing beside DATABASE_PASSWORD"),
+            (None, None) => None,
+        }
     }
 
     fn wrong<T>(&mut self, name: &str, message: &str) -> Option<T> {

@@ -14,7 +14,7 @@ use data_sources_monitor::domain::op::{Op, Rows, TableShape, Write};
 use rusqlite::Connection;
 
 /// As many rows as the destination sorts and commits at once.
-const SORTED: usize = 10_000;
+const SORTED: usize = 5_000;
 const COMMITTED: usize = 50_000;
 
 /// Activities as the definition of People.ai lays them out.
@@ -72,7 +72,7 @@ pub(crate) fn write(
     let db = Connection::open(path)?;
     db.execute_batch(
         "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-         PRAGMA wal_autocheckpoint = 16384; PRAGMA cache_size = -24576;",
+         PRAGMA wal_autocheckpoint = 16384; PRAGMA cache_size = -16384;",
     )?;
     let (upsert, waiting, took) =
         (String::new(), Vec::new(), Took { rows: 0, wall: Duration::ZERO, cpu: 0.0 });

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Begin, Destination, DestinationError, Outcome, Report, Run};
+use super::{Begin, Destination, DestinationError, Outcome, RejectedRow, Report, Run, TableFacts};
 use crate::domain::op::{Op, State, TableShape, Tally};
 
 /// Counts what it is given.
@@ -67,6 +67,14 @@ impl Destination for DryRun {
     }
 
     async fn runs(&self, _: usize) -> Result<Vec<Run>, DestinationError> {
+        Ok(Vec::new())
+    }
+
+    async fn tables(&self) -> Result<Vec<TableFacts>, DestinationError> {
+        Ok(Vec::new())
+    }
+
+    async fn rejected(&self, _: usize) -> Result<Vec<RejectedRow>, DestinationError> {
         Ok(Vec::new())
     }
 

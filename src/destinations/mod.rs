@@ -4,15 +4,24 @@
 //! three things: rows and the checkpoint that covers them are stored together or not at all, a value is never
 //! rounded, and the account of a run says what happened to every row. Start at [`Destination`].
 
+mod account;
 pub mod dry_run;
+mod place;
+pub mod postgres;
 pub mod sqlite;
+mod threaded;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::database::DatabaseError;
 use crate::domain::op::{End, Op, State, TableShape, Tally};
+pub use place::Place;
+pub use threaded::Threaded;
+
+pub use crate::domain::ledger::{Entry, RejectedRow, Run, TableFacts};
 
 /// A place that stores tables, the state of their sync, and the account of its runs.
 ///
@@ -40,6 +49,12 @@ pub trait Destination: Send + Sync {
 
     /// The ledger's last runs, newest first; each with its tables.
     async fn runs(&self, limit: usize) -> Result<Vec<Run>, DestinationError>;
+
+    /// What is in the tables, by name. Counts rows, so it takes a moment where there are millions.
+    async fn tables(&self) -> Result<Vec<TableFacts>, DestinationError>;
+
+    /// The last rejected rows, newest first.
+    async fn rejected(&self, limit: usize) -> Result<Vec<RejectedRow>, DestinationError>;
 
     /// Stores what is under way and lets go of everything. Nothing can be asked afterwards.
     async fn close(&self) -> Result<(), DestinationError>;
@@ -97,40 +112,6 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-/// One run in the ledger.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Run {
-    /// Its number, growing.
-    pub number: i64,
-    /// When it began.
-    pub started: Timestamp,
-    /// When it ended; `None` while it is running, or if nobody was left to write it.
-    pub ended: Option<Timestamp>,
-    /// How it went; the end is `None` as long as it runs.
-    pub entry: Entry,
-    /// The same for each table.
-    pub tables: BTreeMap<String, Entry>,
-}
-
-/// One line of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Entry {
-    /// `None` while it is running.
-    pub end: Option<End>,
-    /// Why, if not complete.
-    pub reason: Option<String>,
-    /// Where.
-    pub place: Option<String>,
-    /// Requests made.
-    pub requests: u64,
-    /// Requests made again.
-    pub retries: u64,
-    /// Milliseconds spent waiting.
-    pub waited_ms: u64,
-    /// What became of the rows.
-    pub tally: Tally,
-}
-
 /// What can go wrong with a destination. Clonable, because one failure answers every later call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DestinationError {
@@ -184,6 +165,25 @@ pub enum DestinationError {
         /// The newest this program knows.
         known: i64,
     },
+    /// Another run began while this one was silent for longer than its lease.
+    #[error(
+        "{place}: another sync took over, because this one was paused or cut off for too long; nothing more of it was stored"
+    )]
+    Overtaken {
+        /// The server and schema.
+        place: String,
+    },
+    /// A pooler gives each transaction to another session, which nobody told us.
+    #[error(
+        "{place} is behind a pooler in transaction mode: add pooler=transaction to DATABASE_URL (or connect to the server itself)"
+    )]
+    Pooled {
+        /// The server and schema.
+        place: String,
+    },
+    /// PostgreSQL, or the way to it.
+    #[error(transparent)]
+    Database(DatabaseError),
     /// A table cannot become what the ops ask for.
     #[error("table {table}: {reason}")]
     Table {

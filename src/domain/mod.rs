@@ -10,6 +10,8 @@ pub mod config;
 pub mod connector;
 pub mod cursor;
 pub mod freshness;
+pub mod history;
+pub mod ledger;
 pub mod monitor;
 pub mod naming;
 pub mod observation;

@@ -23,12 +23,13 @@ use super::clock::Clock;
 use super::folder::Folder;
 use crate::definitions::monitor::{self, Origin};
 use crate::domain::assess::{Assessment, MonitorState, Transition};
+use crate::domain::history::{Counted, Days};
 use crate::domain::monitor::{Monitor, Source};
 use crate::domain::observation::Observation;
 use crate::domain::severity::Severity;
 use crate::domain::{freshness, schedule};
 use crate::poll::Look;
-use crate::store::{KeepError, Store};
+use crate::store::{Batch, KeepError, Store};
 use cycle::Cycle;
 use looks::{Finished, Looks};
 
@@ -78,6 +79,7 @@ struct Watched {
     not_before: Option<Instant>,
     notes: Vec<String>,
     slot: looks::Slot,
+    counted: Counted,
 }
 
 /// The task that owns what is believed.
@@ -98,14 +100,16 @@ pub struct Watcher {
     looks: Looks,
     cycle: Cycle,
     folder: Folder<roster::Loaded>,
-    dirty: BTreeMap<String, MonitorState>,
-    transitions: Vec<Transition>,
+    /// What is not kept yet.
+    unkept: Batch,
+    /// Time watched, kept now and then.
+    days: Days,
     saving: JoinSet<Saved>,
     keep_at: Instant,
     prune_at: Instant,
 }
 
-type Saved = (BTreeMap<String, MonitorState>, Vec<Transition>, Result<(), KeepError>);
+type Saved = (Batch, Result<(), KeepError>);
 
 impl Watcher {
     /// Nothing is looked at before [`Watcher::run`].
@@ -133,8 +137,8 @@ impl Watcher {
             looks,
             cycle: Cycle::default(),
             folder,
-            dirty: BTreeMap::new(),
-            transitions: Vec::new(),
+            unkept: Batch::default(),
+            days: Days::new(),
             saving: JoinSet::new(),
             keep_at: Instant::now() + KEEP_EVERY,
             prune_at: Instant::now(),
@@ -265,6 +269,9 @@ impl Watcher {
         let confirmed = watched.unconfirmed && watched.state.unknown.is_none();
         watched.unconfirmed &= !confirmed;
         watched.tell_readability(name, seen, &before);
+        let readable = watched.state.unknown.is_none().then_some(watched.state.severity);
+        let longest = watched.monitor.interval.unwrap_or(self.options.interval) * 2 + self.options.timeout;
+        watched.counted.look(name, seen.at, readable, longest, &mut self.days);
         let state = &watched.state;
         let words = |s: &MonitorState| (s.severity, s.description.clone(), s.link.clone(), s.since);
         let changed = confirmed || words(&before) != words(state);
@@ -272,7 +279,7 @@ impl Watcher {
             || before.candidate != state.candidate
             || before.unknown.is_some() != state.unknown.is_some();
         if kept_changed {
-            self.dirty.insert(name.to_owned(), state.clone());
+            self.unkept.states.insert(name.to_owned(), state.clone());
         }
         let severity = state.severity;
         let of = std::mem::take(&mut watched.cycle);
@@ -282,12 +289,12 @@ impl Watcher {
         }
         self.board.update(|board| {
             let view = board.monitors.entry(name.to_owned()).or_default();
-            view.looked(took, not_modified, seen.outcome.as_ref().err());
+            view.looked(took, not_modified, seen);
             view.state = state.clone();
         });
         if let Some(transition) = transition {
             tell_transition(&transition);
-            self.transitions.push(transition);
+            self.unkept.transitions.push(transition);
         }
         if changed && (before.severity, severity) != (Severity::None, Severity::None) {
             self.changed_at.get_or_insert(now);
@@ -316,30 +323,33 @@ impl Watcher {
         let now = Instant::now();
         if now >= self.keep_at {
             self.keep_at = now + KEEP_EVERY;
-            self.dirty.extend(self.watched.iter().map(|(name, w)| (name.clone(), w.state.clone())));
+            self.gather_all();
         }
         if now >= self.prune_at {
             self.prune_at = now + PRUNE_EVERY;
             let (store, at) = (self.store.clone(), self.clock.now());
-            self.saving.spawn(async move { (BTreeMap::new(), Vec::new(), store.prune(at).await) });
+            self.saving.spawn(async move { (Batch::default(), store.prune(at).await) });
         }
         let waiting = self.board.read(|board| board.store_trouble.is_some()) && !self.cycle.just_begun;
-        let nothing = self.dirty.is_empty() && self.transitions.is_empty();
-        if nothing || waiting || !self.saving.is_empty() {
+        if self.unkept.is_empty() || waiting || !self.saving.is_empty() {
             return;
         }
         self.cycle.just_begun = false;
-        let (dirty, transitions) = (std::mem::take(&mut self.dirty), std::mem::take(&mut self.transitions));
+        let batch = std::mem::take(&mut self.unkept);
         let store = self.store.clone();
         self.saving.spawn(async move {
-            let states = dirty.iter().map(|(name, state)| (name.clone(), state.clone())).collect();
-            let done = store.keep_states(states, transitions.clone()).await;
-            (dirty, transitions, done)
+            let done = store.keep(batch.clone()).await;
+            (batch, done)
         });
     }
 
+    fn gather_all(&mut self) {
+        self.unkept.states.extend(self.watched.iter().map(|(name, w)| (name.clone(), w.state.clone())));
+        self.unkept.put_back(Batch { days: std::mem::take(&mut self.days), ..Batch::default() });
+    }
+
     fn saved(&mut self, saved: Option<Saved>) {
-        let Some((dirty, mut transitions, done)) = saved else { return };
+        let Some((batch, done)) = saved else { return };
         let trouble = self.board.read(|board| board.store_trouble.is_some());
         match done {
             Ok(()) if trouble => {
@@ -348,11 +358,7 @@ impl Watcher {
             }
             Ok(()) => {}
             Err(e) => {
-                for (name, state) in dirty {
-                    self.dirty.entry(name).or_insert(state);
-                }
-                transitions.append(&mut self.transitions);
-                self.transitions = transitions;
+                self.unkept.put_back(batch);
                 if !trouble {
                     tracing::error!(target: "MainOrchestrator", "Our memory is not kept: {e}. Watching goes on; tried again each cycle.");
                     let now = self.clock.now();
@@ -366,9 +372,8 @@ impl Watcher {
         while let Some(saved) = self.saving.join_next().await {
             self.saved(saved.ok());
         }
-        self.dirty.extend(self.watched.iter().map(|(name, w)| (name.clone(), w.state.clone())));
-        let states = std::mem::take(&mut self.dirty).into_iter().collect();
-        if let Err(e) = self.store.keep_states(states, std::mem::take(&mut self.transitions)).await {
+        self.gather_all();
+        if let Err(e) = self.store.keep(std::mem::take(&mut self.unkept)).await {
             tracing::error!(target: "MainOrchestrator", "Our memory is not kept at the end: {e}");
         }
     }

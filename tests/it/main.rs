@@ -2,11 +2,19 @@
 //! Start at `fakes` for the servers, then at the module named after the subject.
 
 #[cfg(test)]
+mod authoring;
+#[cfg(test)]
 mod binary;
+#[cfg(test)]
+mod cluster;
+#[cfg(test)]
+mod contract;
 #[cfg(test)]
 mod crashing;
 #[cfg(test)]
 mod daemon;
+#[cfg(test)]
+mod demo;
 #[cfg(test)]
 mod endless;
 #[cfg(test)]
@@ -19,6 +27,8 @@ mod fakes_check;
 mod fronts;
 #[cfg(test)]
 mod log_file;
+#[cfg(test)]
+mod postgres;
 #[cfg(test)]
 mod proto;
 #[cfg(test)]

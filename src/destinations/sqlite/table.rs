@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::file::quoted;
-use crate::destinations::DestinationError;
+use crate::destinations::{DestinationError, TableFacts};
 use crate::domain::cell::ColumnType;
 use crate::domain::op::{Column, TableShape};
 
@@ -51,6 +51,18 @@ pub(super) fn all(db: &Connection) -> Result<BTreeMap<String, TableShape>, rusql
         Ok((row.get(0)?, shape))
     })?;
     shapes.collect()
+}
+
+/// How many rows our tables hold, by name.
+pub(super) fn facts(db: &Connection) -> Result<Vec<TableFacts>, rusqlite::Error> {
+    let mut facts = Vec::new();
+    for table in all(db)?.into_keys() {
+        let count = format!("SELECT count(*), count({}) FROM {}", quoted(DELETED), quoted(&table));
+        let (all, deleted): (i64, i64) = db.query_row(&count, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let number = |count: i64| u64::try_from(count).unwrap_or(0);
+        facts.push(TableFacts { table, rows: number(all - deleted), deleted: number(deleted) });
+    }
+    Ok(facts)
 }
 
 /// Our tables that somebody dropped: what was read into them must be read again.

@@ -13,9 +13,10 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 
 use super::file::Place;
+use super::ledger;
 use super::run::{COMMIT_AFTER, Running};
 use super::table::{self, Trouble};
-use super::{Ask, Failure, ledger};
+use crate::destinations::threaded::{Ask, Failure};
 use crate::destinations::{Begin, DestinationError, Outcome, Report};
 use crate::domain::op::{End, Op, State, TableShape};
 
@@ -60,6 +61,14 @@ impl Writer {
                 Some(Ask::Runs(limit, reply)) => {
                     let runs = ledger::runs(&self.db, limit);
                     drop(reply.send(runs.map_err(|e| self.place.judge("reading the ledger", &e))));
+                }
+                Some(Ask::Tables(reply)) => {
+                    let facts = table::facts(&self.db);
+                    drop(reply.send(facts.map_err(|e| self.place.judge("counting rows", &e))));
+                }
+                Some(Ask::Rejected(limit, reply)) => {
+                    let rows = ledger::rejected(&self.db, limit);
+                    drop(reply.send(rows.map_err(|e| self.place.judge("reading rejected rows", &e))));
                 }
                 Some(Ask::Close(reply)) => {
                     drop(reply.send(self.stop()));

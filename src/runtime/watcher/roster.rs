@@ -2,7 +2,6 @@
 //! with a mistake in it changes nothing.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
@@ -10,8 +9,10 @@ use super::super::folder::Found;
 use super::{Watched, Watcher};
 use crate::definitions::{Mistake, monitor::Origin};
 use crate::domain::assess::MonitorState;
+use crate::domain::history::Counted;
 use crate::domain::monitor::{Monitor, Source};
 use crate::domain::schedule;
+use crate::store::Batch;
 
 /// What a reading of the folder gives.
 pub(super) type Loaded = Result<(Vec<Monitor>, Origin), Vec<Mistake>>;
@@ -78,9 +79,9 @@ impl Watcher {
         let mut forgotten: Vec<String> = std::mem::take(&mut self.kept).into_keys().collect();
         forgotten.extend(gone.into_keys());
         if !forgotten.is_empty() {
-            self.dirty.retain(|name, _| !forgotten.contains(name));
+            self.unkept.states.retain(|name, _| !forgotten.contains(name));
             let store = self.store.clone();
-            self.saving.spawn(async move { (BTreeMap::new(), Vec::new(), store.forget(forgotten).await) });
+            self.saving.spawn(async move { (Batch::default(), store.forget(forgotten).await) });
         }
         let known = &self.watched;
         self.due.retain(|due| known.contains_key(&due.0.1) && !fresh.contains(&due.0.1));
@@ -119,6 +120,7 @@ impl Watcher {
             cycle: 0,
             not_before: None,
             notes: Vec::new(),
+            counted: Counted::default(),
         }
     }
 
@@ -137,6 +139,7 @@ impl Watcher {
             cycle: 0,
             not_before: old.not_before.filter(|_| same_source),
             notes: Vec::new(),
+            counted: Counted::default(),
         }
     }
 }

@@ -94,7 +94,7 @@ async fn retry_after_is_kept() {
     rig.stop().await;
 }
 
-/// What is believed and every change of it are in the database, and nothing for single looks.
+/// Every change of what is believed is in the database, and how long it was believed; nothing for single looks.
 #[tokio::test]
 async fn history_is_kept() {
     let (tenant, page) = (Tenant::start(), StatusPage::start());
@@ -109,4 +109,8 @@ async fn history_is_kept() {
     let mut select = db.prepare("SELECT from_ || ' ' || to_ FROM transition ORDER BY id").unwrap();
     let rows: Vec<String> = select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert_eq!(rows, ["none major", "major none"]);
+    let watched = "SELECT sum(none) > 0, sum(major) > 0, sum(minor + critical + maintenance) FROM day";
+    let days: (bool, bool, i64) =
+        db.query_row(watched, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    assert_eq!(days, (true, true, 0));
 }

@@ -1,0 +1,67 @@
+//! The account of syncs: runs as they stand in a destination's ledger, what its tables hold, what was rejected.
+//!
+//! Values only, for whoever shows them; a destination writes and reads them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::op::{End, Tally};
+
+/// One run in the ledger.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Its number, growing.
+    pub number: i64,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended; `None` while it is running, or if nobody was left to write it.
+    pub ended: Option<Timestamp>,
+    /// How it went; the end is `None` as long as it runs.
+    pub entry: Entry,
+    /// The same for each table.
+    pub tables: BTreeMap<String, Entry>,
+}
+
+/// One line of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Entry {
+    /// `None` while it is running.
+    pub end: Option<End>,
+    /// Why, if not complete.
+    pub reason: Option<String>,
+    /// Where.
+    pub place: Option<String>,
+    /// Requests made.
+    pub requests: u64,
+    /// Requests made again.
+    pub retries: u64,
+    /// Milliseconds spent waiting.
+    pub waited_ms: u64,
+    /// What became of the rows.
+    pub tally: Tally,
+}
+
+/// What is in a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableFacts {
+    /// Its name.
+    pub table: String,
+    /// Rows that are at the source, as far as we know.
+    pub rows: u64,
+    /// Rows kept although they are gone at the source.
+    pub deleted: u64,
+}
+
+/// A row that could not be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedRow {
+    /// The run that met it.
+    pub run: i64,
+    /// The table it was meant for.
+    pub table: String,
+    /// Why.
+    pub reason: String,
+    /// As the source sent it, at most 64 KiB of it.
+    pub raw: String,
+}

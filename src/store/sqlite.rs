@@ -1,0 +1,270 @@
+//! The memory in `DATA_DIR/monitor.db`: one thread, numbered migrations, the lock of the folder.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use tokio::sync::mpsc;
+
+use super::{Ask, Batch, KeepError, Kept, OpenError, Order, Remembered};
+use crate::domain::assess::Transition;
+use crate::domain::history::{self, Day, MonitorDay, Span};
+
+/// Numbered by position, from 1; never changed once released.
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
+
+/// How long history is kept: a year and a bit, so that a year can be compared with the last.
+const KEEP_HISTORY: SignedDuration = SignedDuration::from_hours(400 * 24);
+
+/// Another process that reads the file holds it at most this long.
+const BUSY_TIMEOUT_MS: u64 = 5_000;
+
+/// Waits for the store's thread at the end.
+pub struct Closer(JoinHandle<()>);
+
+impl Closer {
+    /// Returns when everything sent is on disk and the file is closed. Every [`Store`] must be gone by then.
+    pub fn join(self) {
+        // The thread only ends by finishing its work; a panic in it was logged by the panic hook.
+        let _ = self.0.join();
+    }
+}
+
+/// The database in a folder.
+pub(super) fn file(folder: &Path) -> PathBuf {
+    folder.join("monitor.db")
+}
+
+/// Starts the thread that answers, and reads what was kept.
+pub(super) fn start(folder: &Path, inbox: mpsc::Receiver<Ask>) -> Result<(Closer, Kept), OpenError> {
+    let lock = lock(folder)?;
+    let path = file(folder);
+    let unusable = |e: rusqlite::Error| OpenError::Unusable {
+        path: path.display().to_string(),
+        reason: format!(
+            "{e}; if the file is damaged, move it away: only history and the memory of the banner are in it"
+        ),
+    };
+    let mut db = connect(&path).map_err(unusable)?;
+    migrate(&mut db, &path).map_err(|e| e.unwrap_or_else(unusable))?;
+    let kept = read_kept(&db).map_err(unusable)?;
+    let spawned = std::thread::Builder::new().name("store".into()).spawn(move || {
+        work(&mut db, &path, inbox);
+        drop(lock);
+    });
+    let thread = spawned
+        .map_err(|e| OpenError::Unusable { path: folder.display().to_string(), reason: e.to_string() })?;
+    Ok((Closer(thread), kept))
+}
+
+/// What was kept, read beside a daemon that may be running; nothing if there is no database.
+pub(super) fn peek(folder: &Path) -> Result<Kept, KeepError> {
+    let path = file(folder);
+    if !path.exists() {
+        return Ok(Kept::default());
+    }
+    let read = || {
+        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        db.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+        read_kept(&db)
+    };
+    read().map_err(|e| failed(&path, &e))
+}
+
+fn failed(path: &Path, error: &rusqlite::Error) -> KeepError {
+    KeepError { place: path.display().to_string(), reason: error.to_string() }
+}
+
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let unusable =
+        |e: std::io::Error| OpenError::Unusable { path: folder.display().to_string(), reason: e.to_string() };
+    std::fs::create_dir_all(folder).map_err(unusable)?;
+    let path = folder.join("monitor.lock");
+    let mut file =
+        File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // What it says is only a help for the reader.
+            let _ = file.read_to_string(&mut holder);
+            let folder = folder.display().to_string();
+            return Err(OpenError::InUse { folder, holder: holder.trim().to_owned() });
+        }
+        Err(std::fs::TryLockError::Error(e)) => return Err(unusable(e)),
+    }
+    file.set_len(0).map_err(unusable)?;
+    file.rewind().map_err(unusable)?;
+    writeln!(file, "process {}", std::process::id()).map_err(unusable)?;
+    Ok(file)
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open(path)?;
+    db.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+    db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    // A banner's memory must survive a power cut; writes are rare.
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "journal_size_limit", 4 << 20)?;
+    Ok(db)
+}
+
+fn migrate(db: &mut Connection, path: &Path) -> Result<(), Result<OpenError, rusqlite::Error>> {
+    let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(Err)?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(Ok(OpenError::TooNew { path: path.display().to_string(), found, known }));
+    }
+    for (number, sql) in (1i64..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= found) {
+        let tx = db.transaction().map_err(Err)?;
+        tx.execute_batch(sql).map_err(Err)?;
+        tx.pragma_update(None, "user_version", number).map_err(Err)?;
+        tx.commit().map_err(Err)?;
+    }
+    Ok(())
+}
+
+fn read_kept(db: &Connection) -> rusqlite::Result<Kept> {
+    let mut select = db.prepare("SELECT name, state FROM monitor")?;
+    let rows = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    let mut states = Vec::new();
+    for row in rows {
+        let (name, state) = row?;
+        states.push((name, parse(&state)?));
+    }
+    let memory: Option<String> =
+        db.query_row("SELECT memory FROM banner", [], |row| row.get(0)).optional()?;
+    let banner = memory.map(|text| parse::<Remembered>(&text)).transpose()?;
+    Ok(Kept { states, banner: banner.map(|remembered| (remembered.tenant, remembered.memory)) })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+    let bad = |e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e));
+    serde_json::from_str(text).map_err(bad)
+}
+
+fn to_text<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+}
+
+fn work(db: &mut Connection, path: &Path, mut inbox: mpsc::Receiver<Ask>) {
+    while let Some(ask) = inbox.blocking_recv() {
+        // Nobody waits for an answer any more when the daemon stops in the middle.
+        match ask {
+            Ask::Keep(order, reply) => drop(reply.send(carry_out(db, order).map_err(|e| failed(path, &e)))),
+            Ask::Days(of, since, reply) => {
+                drop(reply.send(days(db, of, since).map_err(|e| failed(path, &e))))
+            }
+            Ask::Transitions(span, reply) => {
+                drop(reply.send(transitions(db, &span).map_err(|e| failed(path, &e))));
+            }
+        }
+    }
+    // A clean file at the end; if it fails the next start does it.
+    let _ = db.pragma_update(None, "wal_checkpoint", "TRUNCATE");
+}
+
+fn carry_out(db: &mut Connection, order: Order) -> rusqlite::Result<()> {
+    let tx = db.transaction()?;
+    match order {
+        Order::Batch(batch) => keep(&tx, &batch)?,
+        Order::Forget(monitors) => {
+            let mut forget = tx.prepare_cached("DELETE FROM monitor WHERE name = ?1")?;
+            for name in &monitors {
+                forget.execute([name])?;
+            }
+        }
+        Order::Memory(remembered) => {
+            let text = to_text(&remembered)?;
+            tx.execute(
+                "INSERT INTO banner (id, memory) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET memory = ?1",
+                [text],
+            )?;
+        }
+        Order::Prune(now) => {
+            let oldest = now.checked_sub(KEEP_HISTORY).unwrap_or(Timestamp::MIN);
+            tx.execute("DELETE FROM transition WHERE at < ?1", [format!("{oldest:.3}")])?;
+            tx.execute("DELETE FROM day WHERE date < ?1", [history::date_of(oldest).to_string()])?;
+        }
+    }
+    tx.commit()
+}
+
+fn keep(db: &Connection, batch: &Batch) -> rusqlite::Result<()> {
+    let mut put = db.prepare_cached(
+        "INSERT INTO monitor (name, state) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET state = excluded.state",
+    )?;
+    for (name, state) in &batch.states {
+        put.execute(params![name, to_text(state)?])?;
+    }
+    let mut add = db.prepare_cached(
+        "INSERT INTO transition (at, monitor, from_, to_, description) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for t in &batch.transitions {
+        add.execute(params![text_of(t.at), t.monitor, t.from.as_str(), t.to.as_str(), t.description])?;
+    }
+    let mut count = db.prepare_cached(
+        "INSERT INTO day (monitor, date, none, maintenance, minor, major, critical) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (monitor, date) DO UPDATE SET none = none + excluded.none,
+            maintenance = maintenance + excluded.maintenance, minor = minor + excluded.minor,
+            major = major + excluded.major, critical = critical + excluded.critical",
+    )?;
+    for ((monitor, date), Day { at: [none, maintenance, minor, major, critical] }) in &batch.days {
+        count.execute(params![monitor, date.to_string(), none, maintenance, minor, major, critical])?;
+    }
+    Ok(())
+}
+
+/// Three decimals always, so that texts sort like moments.
+fn text_of(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
+
+fn days(db: &Connection, of: Option<String>, since: Date) -> rusqlite::Result<Vec<MonitorDay>> {
+    let one = if of.is_some() { "AND monitor = ?2" } else { "AND ?2 IS NULL" };
+    let mut select = db.prepare_cached(&format!(
+        "SELECT monitor, date, none, maintenance, minor, major, critical FROM day WHERE date >= ?1 {one}
+         ORDER BY monitor, date"
+    ))?;
+    let day = |row: &Row<'_>| {
+        let at = [row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?];
+        Ok((row.get(0)?, parsed(row, 1)?, Day { at }))
+    };
+    select.query_map(params![since.to_string(), of], day)?.collect()
+}
+
+fn transitions(db: &Connection, span: &Span) -> rusqlite::Result<Vec<Transition>> {
+    let (from, to) = (text_of(span.from), text_of(span.to));
+    let limit = i64::try_from(span.limit).unwrap_or(i64::MAX);
+    let of = if span.monitor.is_some() { "AND monitor = ?4" } else { "AND ?4 IS NULL" };
+    let mut select = db.prepare_cached(&format!(
+        "SELECT at, monitor, from_, to_, description FROM transition WHERE at >= ?1 AND at < ?2 {of}
+         ORDER BY at DESC, id DESC LIMIT ?3"
+    ))?;
+    let transition = |row: &Row<'_>| {
+        Ok(Transition {
+            at: parsed(row, 0)?,
+            monitor: row.get(1)?,
+            from: parsed(row, 2)?,
+            to: parsed(row, 3)?,
+            description: row.get(4)?,
+        })
+    };
+    select.query_map(params![from, to, limit, span.monitor], transition)?.collect()
+}
+
+fn parsed<T: std::str::FromStr>(row: &Row<'_>, at: usize) -> rusqlite::Result<T>
+where
+    T::Err: std::fmt::Display,
+{
+    let text: String = row.get(at)?;
+    text.parse().map_err(|e: T::Err| {
+        let reason = format!("`{text}`: {e}");
+        rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, reason.into())
+    })
+}

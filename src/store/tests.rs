@@ -1,0 +1,145 @@
+//! What is kept comes back, and what cannot be used is refused clearly.
+
+use super::*;
+use crate::domain::history::Day;
+use crate::domain::severity::Severity;
+use rusqlite::Connection;
+
+fn transition(at: &str) -> Transition {
+    Transition {
+        monitor: "A".into(),
+        at: at.parse().unwrap(),
+        from: Severity::None,
+        to: Severity::Major,
+        description: "down".into(),
+    }
+}
+
+/// What is kept comes back after a restart, as it was.
+#[tokio::test]
+async fn remembers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, closer, kept) = Store::open(folder.path()).unwrap();
+    assert!(kept.states.is_empty());
+    let state = MonitorState { severity: Severity::Major, description: "down".into(), ..Default::default() };
+    let memory = Memory { holding: true, stands: Some("x".into()), ..Default::default() };
+    let states = [("A".to_owned(), state.clone())].into();
+    store.keep(Batch { states, ..Batch::default() }).await.unwrap();
+    store.keep_memory("https://acme.test/", memory.clone()).await.unwrap();
+    drop(store);
+    closer.join();
+    let (_store, _closer, kept) = Store::open(folder.path()).unwrap();
+    assert_eq!(kept.memory_of("https://acme.test/"), memory);
+    assert_eq!(kept.memory_of("https://other.test/"), Memory::default());
+    assert_eq!(kept.states, [("A".to_owned(), state)]);
+}
+
+/// A second daemon on the same folder is told who is there; after the first has gone the folder is free.
+#[tokio::test]
+async fn one_daemon_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, closer, _) = Store::open(folder.path()).unwrap();
+    let refused = Store::open(folder.path()).err().unwrap().to_string();
+    assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+    drop(store);
+    closer.join();
+    assert!(Store::open(folder.path()).is_ok());
+}
+
+fn day(name: &str, date: &str, ms: u32) -> ((String, Date), Day) {
+    ((name.to_owned(), date.parse().unwrap()), Day { at: [ms, 0, 0, 1, 0] })
+}
+
+/// History older than 400 days goes; the rest stays.
+#[tokio::test]
+async fn prunes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _closer, _) = Store::open(folder.path()).unwrap();
+    let transitions = vec![transition("2025-01-01T00:00:00Z"), transition("2026-05-01T00:00:00Z")];
+    let days = [day("A", "2025-01-01", 5), day("A", "2026-05-01", 7)].into();
+    store.keep(Batch { transitions, days, ..Batch::default() }).await.unwrap();
+    store.prune("2026-05-02T00:00:00Z".parse().unwrap()).await.unwrap();
+    let left = store.reader().transitions(ever()).await.unwrap();
+    assert_eq!(left, [transition("2026-05-01T00:00:00Z")]);
+    let left = store.reader().days(None, Date::MIN).await.unwrap();
+    assert_eq!(left.len(), 1);
+}
+
+fn ever() -> Span {
+    Span { monitor: None, from: Timestamp::MIN, to: Timestamp::MAX, limit: 100 }
+}
+
+/// Time watched adds up over batches; days are given by monitor and date.
+#[tokio::test]
+async fn adds_days_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _closer, _) = Store::open(folder.path()).unwrap();
+    for ms in [5, 7] {
+        let days = [day("B", "2026-05-01", ms), day("A", "2026-05-02", 1), day("A", "2026-04-30", 1)].into();
+        store.keep(Batch { days, ..Batch::default() }).await.unwrap();
+    }
+    let days = store.reader().days(None, "2026-05-01".parse().unwrap()).await.unwrap();
+    let shown: Vec<String> =
+        days.iter().map(|(name, date, day)| format!("{name} {date} {:?}", day.at)).collect();
+    assert_eq!(shown, ["A 2026-05-02 [2, 0, 0, 2, 0]", "B 2026-05-01 [12, 0, 0, 2, 0]"]);
+}
+
+/// Transitions are found by time and monitor, the newest first, no more than asked for.
+#[tokio::test]
+async fn finds_transitions() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _closer, _) = Store::open(folder.path()).unwrap();
+    let of = |monitor: &str, hour: i64| {
+        let at = Timestamp::from_second(1_700_000_000 + hour * 3600).unwrap();
+        Transition { monitor: monitor.into(), at, ..transition("2026-05-01T00:00:00Z") }
+    };
+    let transitions = vec![of("A", 1), of("B", 2), of("A", 3), of("A", 4)];
+    store.keep(Batch { transitions, ..Batch::default() }).await.unwrap();
+    let ask = |monitor: Option<&str>, from: i64, to: i64, limit| {
+        let span = Span { monitor: monitor.map(Into::into), from: of("", from).at, to: of("", to).at, limit };
+        let store = store.clone();
+        async move { store.reader().transitions(span).await.unwrap() }
+    };
+    assert_eq!(ask(None, 2, 4, 9).await, [of("A", 3), of("B", 2)]);
+    assert_eq!(ask(Some("A"), 0, 9, 2).await, [of("A", 4), of("A", 3)]);
+    assert_eq!(ask(Some("B"), 3, 9, 2).await, []);
+}
+
+/// A batch that could not be kept goes back whole: newer states stand, older transitions come first, time adds up.
+#[test]
+fn nothing_is_lost_when_put_back() {
+    let state = |description: &str| MonitorState { description: description.into(), ..Default::default() };
+    let earlier = Batch {
+        states: [("A".into(), state("old")), ("B".into(), state("old"))].into(),
+        transitions: vec![transition("2026-05-01T00:00:00Z")],
+        days: [day("A", "2026-05-01", 5)].into(),
+    };
+    let mut batch = Batch {
+        states: [("A".into(), state("new"))].into(),
+        transitions: vec![transition("2026-05-02T00:00:00Z")],
+        days: [day("A", "2026-05-01", 7)].into(),
+    };
+    batch.put_back(earlier);
+    assert_eq!(batch.states, [("A".into(), state("new")), ("B".into(), state("old"))].into());
+    let order = [transition("2026-05-01T00:00:00Z"), transition("2026-05-02T00:00:00Z")];
+    assert_eq!(batch.transitions, order);
+    assert_eq!(batch.days.values().map(|day| day.at[0]).sum::<u32>(), 12);
+}
+
+/// A folder that cannot be made, a damaged file and a file from the future are told apart.
+#[test]
+fn refuses_clearly() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let unusable = Store::open(&folder.path().join("file/data")).err().unwrap().to_string();
+    assert!(unusable.starts_with("DATA_DIR "), "{unusable}");
+    std::fs::write(folder.path().join("monitor.db"), "this is no database, and long enough to tell").unwrap();
+    assert!(Store::open(folder.path()).err().unwrap().to_string().contains("move it away"));
+    std::fs::remove_file(folder.path().join("monitor.db")).unwrap();
+    let (store, closer, _) = Store::open(folder.path()).unwrap();
+    drop(store);
+    closer.join();
+    let db = Connection::open(folder.path().join("monitor.db")).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    assert!(Store::open(folder.path()).err().unwrap().to_string().contains("a later version"));
+}
