@@ -6,24 +6,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod rows;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use data_sources_monitor::connectors::decode::{
-    Arrays, Coerce, ColumnRule, KeyColumn, Layout, Nested, RowReader,
-};
+use data_sources_monitor::connectors::decode::RowReader;
+use data_sources_monitor::destinations::Destination;
 use data_sources_monitor::destinations::sqlite;
-use data_sources_monitor::destinations::{Account, Begin, Destination, Outcome};
 use data_sources_monitor::domain::cell::Cell;
-use data_sources_monitor::domain::op::{Checkpoint, End, Op, Write};
-use jiff::Timestamp;
+use data_sources_monitor::domain::op::Op;
 
-#[path = "connectors/activity.rs"]
-mod activity;
-
-const PAGE: u64 = 1_000;
+use rows::{PAGE, begin, checkpoint, outcome, page, peak_mib, reader};
 
 const CASES: [&str; 6] = ["decode", "normal", "bare", "sqlite", "again", "whole"];
 
@@ -71,12 +66,6 @@ fn case(name: &str, rows: u64, folder: &Path) {
     let rate = rows as f64 / seconds;
     let size = file.map_or(0, |path| std::fs::metadata(path).unwrap().len() >> 20);
     println!("{name:<8} {rows:>10} {seconds:>9.2} {rate:>12.0} {:>9} {size:>9}", peak_mib());
-}
-
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) / 1024
 }
 
 /// Every page as it comes: checked as a whole, then decoded.
@@ -231,54 +220,4 @@ async fn whole(rows: u64, path: &Path) -> f64 {
         decoding.join().unwrap()
     );
     begun.elapsed().as_secs_f64()
-}
-
-fn begin() -> Begin {
-    Begin { started: Timestamp::UNIX_EPOCH, full_refresh: vec![], sweeping: BTreeSet::new() }
-}
-
-fn outcome() -> Outcome {
-    let run =
-        Account { end: End::Complete, reason: None, place: None, requests: 0, retries: 0, waited_ms: 0 };
-    Outcome { ended: Timestamp::UNIX_EPOCH, run, tables: BTreeMap::new() }
-}
-
-fn checkpoint(page: u64) -> Op {
-    Op::Checkpoint(Checkpoint { entries: vec![("activity".into(), String::new(), Some(page.into()))] })
-}
-
-fn reader() -> RowReader {
-    let time = |name: &str| {
-        (name.to_owned(), ColumnRule::Rule { name: None, kind: Some(Coerce::EpochMs), from: None })
-    };
-    let times = ["activity_timestamp", "created_at", "ingested_at", "modified_at"];
-    let layout = Layout {
-        table: "activity".into(),
-        records: vec!["data".into(), ".".into()],
-        key: vec![KeyColumn::plain("uid")],
-        write: Write::Upsert,
-        nested: Nested::Flatten,
-        arrays: Arrays::Json,
-        columns: times.into_iter().map(time).collect(),
-        inherited: vec![],
-        freeze: false,
-    };
-    RowReader::new(layout, None).unwrap()
-}
-
-/// A page as the service would send it.
-fn page(from: u64, rows: u64) -> String {
-    let mut out = String::with_capacity(800 * rows as usize);
-    out.push_str("{\"data\":[");
-    for number in from..from + rows {
-        let time = 1_777_713_300_000 + number * 977;
-        if number > from {
-            out.push(',');
-        }
-        activity::write(&mut out, number, time, time + 65);
-    }
-    out.push_str(&format!(
-        "],\"meta\":{{\"limit\":1000,\"offset\":{from},\"total\":1000000,\"message\":null}}}}"
-    ));
-    out
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::connector::kind_of;
 use super::{CommandError, connectors};
 use crate::connectors::{Account, RunPlan, TableProbe, probe, selected};
+use crate::destinations::DestinationError;
 use crate::domain::config::{BASE_URL, EVERY, TOKEN_URL, variable};
 use crate::domain::connector::{Definition, Table};
 use crate::domain::op::{State, TableShape, Write};
@@ -78,13 +79,17 @@ async fn stored(
     settings: &Settings,
     name: &str,
 ) -> Result<(State, BTreeMap<String, TableShape>), CommandError> {
-    let found = connectors::place(settings)?.find(name).await.map_err(anyhow::Error::from)?;
-    let Some(file) = found else { return Ok((State::default(), BTreeMap::new())) };
-    let read = async { Ok((file.state().await?, file.shapes().await?)) };
-    let read: Result<_, crate::destinations::DestinationError> = read.await;
-    let read = read.map_err(anyhow::Error::from)?;
-    file.close().await.map_err(anyhow::Error::from)?;
-    Ok(read)
+    let place = connectors::place(settings)?;
+    let read = async {
+        let Some(destination) = place.find(name).await? else {
+            return Ok((State::default(), BTreeMap::new()));
+        };
+        let found = (destination.state().await?, destination.shapes().await?);
+        destination.close().await?;
+        Ok(found)
+    };
+    let read: Result<_, DestinationError> = read.await;
+    Ok(read.map_err(anyhow::Error::from)?)
 }
 
 fn print_head(account: &Account, state: &State) {

@@ -26,6 +26,8 @@ mod fakes_check;
 #[cfg(test)]
 mod fronts;
 #[cfg(test)]
+mod ha;
+#[cfg(test)]
 mod log_file;
 #[cfg(test)]
 mod postgres;

@@ -39,7 +39,8 @@ pub(super) async fn find(client: &impl GenericClient, names: &Names, place: &str
                     has_schema_privilege(n.oid, 'USAGE'),
                     EXISTS (SELECT 1 FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = '_format'),
                     (SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_class c
-                     WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f'))
+                     WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')),
+                    quote_ident(current_user)
              FROM pg_namespace n WHERE n.nspname = $1",
             &[(&names.schema, Type::TEXT)],
         )
@@ -50,10 +51,14 @@ pub(super) async fn find(client: &impl GenericClient, names: &Names, place: &str
     let refuse =
         |reason: String| Trouble::Ours(DestinationError::Unwritable { place: place.to_owned(), reason });
     let schema = &names.schema;
+    let grant = format!(
+        "let {owner} say GRANT USAGE, CREATE ON SCHEMA {} TO {}",
+        quoted(schema),
+        row.get::<_, String>(5)
+    );
     if !usage {
         return Err(refuse(format!(
-            "schema {schema} belongs to role {owner}, and we may not use it: GRANT USAGE, CREATE ON SCHEMA {} TO CURRENT_USER as {owner}",
-            quoted(schema)
+            "schema {schema} belongs to role {owner}, and we may not use it: {grant}"
         )));
     }
     if ours {
@@ -68,8 +73,7 @@ pub(super) async fn find(client: &impl GenericClient, names: &Names, place: &str
     }
     if !create {
         return Err(refuse(format!(
-            "schema {schema} belongs to role {owner}, and we may not create tables in it: GRANT USAGE, CREATE ON SCHEMA {} TO CURRENT_USER as {owner}",
-            quoted(schema)
+            "schema {schema} belongs to role {owner}, and we may not create tables in it: {grant}"
         )));
     }
     Ok(Found::Nothing { missing: false })

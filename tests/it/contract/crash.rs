@@ -59,10 +59,7 @@ async fn kills_leave_both_or_neither(kind: Kind) {
     for _ in 0..kills {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let lines = (random >> 33) % 90;
-        if kind == Kind::Pooled && desk.open().await.runs(1).await.is_ok() {
-            // Through a pooler a killed run is known by nothing but its lease; here nobody waits for its end.
-            desk.execute("UPDATE _lock SET expires_at = '-infinity'").await;
-        }
+        free(&desk, kind).await;
         if !write_and_kill(&desk, Some(lines)) {
             check(&desk, false).await;
             continue;
@@ -71,12 +68,18 @@ async fn kills_leave_both_or_neither(kind: Kind) {
         finished += 1;
         desk = kind.desk().await;
     }
-    if kind == Kind::Pooled {
-        desk.execute("UPDATE _lock SET expires_at = '-infinity'").await;
-    }
+    free(&desk, kind).await;
     write_and_kill(&desk, None);
     check(&desk, true).await;
     println!("{finished} of {kills} writers came to their end between kills");
+}
+
+/// Through a pooler a killed run is known by nothing but its lease; here nobody waits for its end.
+async fn free(desk: &Desk, kind: Kind) {
+    if kind == Kind::Pooled {
+        drop(desk.open().await);
+        desk.execute("UPDATE _lock SET expires_at = '-infinity'").await;
+    }
 }
 
 fn seed() -> u64 {
