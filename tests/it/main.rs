@@ -8,6 +8,8 @@ mod cluster;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod dashboard;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod engine;
