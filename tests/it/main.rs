@@ -14,6 +14,8 @@ mod crashing;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod dashboard;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod endless;
