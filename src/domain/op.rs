@@ -148,3 +148,8 @@ pub enum End {
     /// It went wrong; what was committed before stays, with its checkpoint.
     Failed,
 }
+
+impl End {
+    /// All of them, best first.
+    pub const ALL: [End; 4] = [End::Complete, End::Partial, End::Deferred, End::Failed];
+}

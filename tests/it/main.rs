@@ -6,6 +6,8 @@ mod binary;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod deployed;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod fakes;
