@@ -7,13 +7,14 @@
 //! monitors/*.toml ─► definitions ─► poll ─► Observation ─► assess ─► Assessment ─► plan ─► publish ─► Qlik Cloud
 //!                                                            └─► board ─► web: metrics, health; log
 //!
-//! connectors/*.toml ─► definitions ─► connectors ─► Op, Op, Checkpoint, Op … ─► destinations (SQLite)
+//! connectors/*.toml ─► definitions ─► connectors ─► Op, Op, Checkpoint, Op … ─► destinations (SQLite, PostgreSQL)
 //!                                                                          └─► protocol (stdin, Fivetran)
 //! ```
 
 pub mod cli;
 pub mod commands;
 pub mod connectors;
+pub mod database;
 pub mod definitions;
 pub mod destinations;
 pub mod domain;

@@ -45,6 +45,8 @@ pub struct Settings {
     pub recheck: Duration,
     /// Whether a stop clears the banner.
     pub clear_on_stop: bool,
+    /// PostgreSQL instead of files; `None`: all stays in [`Settings::data_dir`].
+    pub database: Option<DatabaseAddress>,
     /// Further certificate authorities.
     pub extra_ca: Option<PathBuf>,
     /// `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`.
@@ -68,6 +70,15 @@ pub struct Log {
     pub rotate_age: Duration,
     /// Renamed files kept.
     pub keep: usize,
+}
+
+/// Where PostgreSQL is. Whether the URL can be used is for `database` to say.
+#[derive(Debug, Clone)]
+pub struct DatabaseAddress {
+    /// `postgres://…`, perhaps with a password in it.
+    pub url: SecretString,
+    /// The password, if it is given apart.
+    pub password: Option<SecretString>,
 }
 
 /// The tenant and how we sign in.
@@ -127,6 +138,7 @@ impl Settings {
             },
             recheck: read.at_least("BANNER_RECHECK", Duration::from_secs(1)),
             clear_on_stop: read.choice("BANNER_ON_STOP", [("keep", false), ("clear", true)]),
+            database: read.database(),
             extra_ca: read.optional("EXTRA_CA_FILE").map(PathBuf::from),
             proxies: ["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"].map(|name| read.optional(name)),
             warnings: Vec::new(),
@@ -288,6 +300,17 @@ impl Reader<'_> {
             Some(Ok(url)) => Some(url),
         };
         Some(Tenant { url: url?, credentials: credentials? })
+    }
+
+    fn database(&mut self) -> Option<DatabaseAddress> {
+        let [url, password] = ["DATABASE_URL", "DATABASE_PASSWORD"].map(|name| self.optional(name));
+        match (url, password) {
+            (Some(url), password) => {
+                Some(DatabaseAddress { url: url.into(), password: password.map(SecretString::from) })
+            }
+            (None, Some(_)) => self.wrong("DATABASE_URL", "is missing beside DATABASE_PASSWORD"),
+            (None, None) => None,
+        }
     }
 
     fn wrong<T>(&mut self, name: &str, message: &str) -> Option<T> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::CommandError;
+use crate::database::Database;
 use crate::definitions::monitor;
 use crate::domain::monitor::Monitor;
 use crate::http::{ClientOptions, Network, Redirects};
@@ -52,6 +53,14 @@ pub(super) fn monitors(settings: &Settings) -> Result<Vec<Monitor>, CommandError
 pub(super) fn network(settings: &Settings) -> Network {
     let [https_proxy, http_proxy, no_proxy] = settings.proxies.clone();
     Network { extra_ca: settings.extra_ca.clone(), https_proxy, http_proxy, no_proxy }
+}
+
+/// PostgreSQL, where `DATABASE_URL` names it. Nobody is connected to yet.
+pub(super) fn database(settings: &Settings) -> Result<Option<Database>, CommandError> {
+    let Some(address) = &settings.database else { return Ok(None) };
+    Database::new(&address.url, address.password.as_ref(), settings.extra_ca.as_deref())
+        .map(Some)
+        .map_err(|e| CommandError::configuration([e]))
 }
 
 /// For pages: no connection is kept between two polls, since a dead one would look like an outage.

@@ -54,7 +54,7 @@ pub(super) fn connector(what: Connector) -> Result<ExitCode, CommandError> {
             say!("{}", connectors::find(connectors::definitions(&settings)?, &name)?.source.trim_end());
         }
         Connector::List => {
-            for (definition, standing) in connectors::all(&settings)? {
+            for (definition, standing) in connectors::all(&settings, &compose::vars()?)? {
                 let stands = match standing {
                     Standing::On(_) => "on".to_owned(),
                     Standing::Off => format!("off: set {}", ConfigValues::required(&definition).join(", ")),

@@ -114,11 +114,10 @@ fn put_together(
 }
 
 /// Every connector and where it stands.
-pub(super) fn all(settings: &Settings) -> Result<Vec<(Definition, Standing)>, CommandError> {
-    let vars = compose::vars()?;
+pub(super) fn all(settings: &Settings, vars: &dyn Vars) -> Result<Vec<(Definition, Standing)>, CommandError> {
     let mut all = Vec::new();
     for definition in definitions(settings)? {
-        let standing = ConfigValues::resolve(&definition, &from_vars(&definition, &vars)?);
+        let standing = ConfigValues::resolve(&definition, &from_vars(&definition, vars)?);
         all.push((definition, standing));
     }
     Ok(all)
@@ -128,9 +127,12 @@ pub(super) fn all(settings: &Settings) -> Result<Vec<(Definition, Standing)>, Co
 ///
 /// # Errors
 /// When one is configured in part.
-pub(super) fn accounts_on(settings: &Settings) -> Result<(Vec<Account>, Vec<String>), CommandError> {
+pub(super) fn accounts_on(
+    settings: &Settings,
+    vars: &dyn Vars,
+) -> Result<(Vec<Account>, Vec<String>), CommandError> {
     let (mut accounts, mut off, mut mistakes) = (Vec::new(), Vec::new(), Vec::new());
-    for (definition, standing) in all(settings)? {
+    for (definition, standing) in all(settings, vars)? {
         match standing {
             Standing::On(config) => match put_together(settings, definition, config) {
                 Ok(account) => accounts.push(account),
@@ -146,8 +148,8 @@ pub(super) fn accounts_on(settings: &Settings) -> Result<(Vec<Account>, Vec<Stri
 }
 
 /// The daemon's jobs: every connector that is on.
-pub(super) fn jobs(settings: &Settings) -> Result<Loaded, CommandError> {
-    let (accounts, off) = accounts_on(settings)?;
+pub(super) fn jobs(settings: &Settings, vars: &dyn Vars) -> Result<Loaded, CommandError> {
+    let (accounts, off) = accounts_on(settings, vars)?;
     let job = |account: Account| Job { file: file(settings, &account.definition().name), account };
     Ok(Loaded { jobs: accounts.into_iter().map(job).collect(), off })
 }

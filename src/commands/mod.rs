@@ -12,6 +12,7 @@ mod check;
 mod compose;
 pub mod connector;
 mod connectors;
+mod daemon;
 mod healthcheck;
 mod run;
 pub mod runs;

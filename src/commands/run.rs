@@ -5,27 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use secrecy::SecretString;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{CommandError, compose, connectors};
-use crate::domain::config::variable;
-use crate::runtime::board::BoardHandle;
+use super::daemon::{self, ReadVars, Surroundings};
+use super::{CommandError, compose};
+use crate::runtime::Controls;
 use crate::runtime::clock::Clock;
-use crate::runtime::jobs::{Load, Loaded, Roster};
-use crate::runtime::{Controls, Daemon, watcher};
-use crate::settings::{Credentials, Settings};
-use crate::store::{OpenError, Store};
+use crate::settings::Settings;
 use crate::telemetry::{self, Guard, LogSettings};
-use crate::web;
 
 pub(super) fn run() -> Result<ExitCode, CommandError> {
     let settings = compose::settings()?;
     compose::monitors(&settings)?;
     let log =
         telemetry::init(&LogSettings::from(&settings.log)).map_err(|e| CommandError::configuration([e]))?;
-    hide_secrets(&settings, &log);
+    daemon::hide_secrets(&settings, log.log().redactor())?;
     let runtime = compose::runtime()?;
     let code = runtime.block_on(serve(settings, &log))?;
     // What still hangs after the grace period is not waited for.
@@ -45,44 +39,18 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
             "Preview: no QLIK_ variable is set, so no banner is written; the log shows the banner that would be."
         ),
     }
-    let store = Store::open(&settings.data_dir).map_err(|e| match e {
-        OpenError::InUse { .. } => CommandError::Failed(e.into()),
-        OpenError::Unusable { .. } | OpenError::TooNew { .. } => CommandError::configuration([e]),
-    })?;
-    let clock = Clock::system();
-    let board = BoardHandle::new(clock.now(), settings.tenant.is_some());
-    let web = match settings.listen {
-        None => None,
-        Some(address) => {
-            let listener = TcpListener::bind(address).await;
-            let listener = listener.with_context(|| format!("LISTEN: cannot listen at {address}"))?;
-            let local = listener.local_addr().unwrap_or(address);
-            tracing::info!(target: "WebServer", "Listening at http://{local} (/healthz, /readyz, /metrics)");
-            Some((listener, web::router(web::Shown { board: board.clone(), clock })))
-        }
+    let store = daemon::open_store(&settings)?;
+    let lines = log.log();
+    let around = Surroundings {
+        clock: Clock::system(),
+        listener: daemon::listen(&settings).await?,
+        on_tick: tell_service_manager(&settings),
+        redactor: lines.redactor(),
     };
-    let jobs = jobs(&settings, log)?;
-    let daemon = Daemon {
-        clock,
-        board,
-        store,
-        target: compose::target(&settings)?,
-        tenant: settings.tenant.as_ref().map(|tenant| tenant.url.to_string()),
-        policy: settings.policy,
-        recheck: settings.recheck,
-        clear_on_stop: settings.clear_on_stop,
-        watch: watcher::Options {
-            folder: settings.monitors_dir.clone(),
-            interval: settings.poll_interval,
-            timeout: settings.poll_timeout,
-            client: compose::page_client(&settings)?,
-            on_tick: tell_service_manager(&settings),
-        },
-        jobs,
-        web,
-    };
+    let vars: ReadVars = Arc::new(|| Ok(Box::new(compose::vars()?)));
+    let daemon = daemon::assemble(&settings, vars, store, around)?;
     let controls = Controls::default();
-    listen_to_signals(controls.clone(), log.log())?;
+    listen_to_signals(controls.clone(), lines)?;
     let drained = crate::runtime::run(daemon, controls).await;
     if drained {
         tracing::info!(target: "MainOrchestrator", "Stopped.");
@@ -90,43 +58,6 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
     } else {
         tracing::error!(target: "MainOrchestrator", "Stopped with work unfinished after {} s.", crate::runtime::GRACE.as_secs());
         Ok(ExitCode::FAILURE)
-    }
-}
-
-/// The connectors, now and whenever their folder changes or somebody asks; says which are on.
-fn jobs(settings: &Settings, log: &Guard) -> Result<Roster, CommandError> {
-    let first = connectors::jobs(settings)?;
-    hide_secrets_of(&first, &log.log());
-    let Loaded { jobs, off } = &first;
-    let on: Vec<String> =
-        jobs.iter().map(|job| format!("{} every {:?}", job.name(), job.account.every())).collect();
-    let on = if on.is_empty() { "none".to_owned() } else { on.join(", ") };
-    tracing::info!(target: "MainOrchestrator", "Connectors on: {on}; off (not configured): {}", off.join(", "));
-    let (as_set, log) = (settings.clone(), log.log());
-    let load: Load = Arc::new(move |_| {
-        let loaded = connectors::jobs(&as_set).map_err(CommandError::into_lines)?;
-        hide_secrets_of(&loaded, &log);
-        Ok(loaded)
-    });
-    Ok(Roster { first, again: Some((settings.connectors_dir.clone(), settings.poll_interval, load)) })
-}
-
-/// Keeps what connectors know out of the log.
-fn hide_secrets_of(loaded: &Loaded, log: &telemetry::Log) {
-    for job in &loaded.jobs {
-        for (key, secret) in job.account.config().secrets() {
-            log.redactor().register(&variable(job.name(), key), secret);
-        }
-    }
-}
-
-fn hide_secrets(settings: &Settings, log: &Guard) {
-    let log = log.log();
-    let hide = |name: &str, secret: &SecretString| log.redactor().register(name, secret);
-    match settings.tenant.as_ref().map(|tenant| &tenant.credentials) {
-        Some(Credentials::ApiKey(key)) => hide("QLIK_API_KEY", key),
-        Some(Credentials::OAuth { secret, .. }) => hide("QLIK_CLIENT_SECRET", secret),
-        None => {}
     }
 }
 

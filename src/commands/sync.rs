@@ -56,7 +56,7 @@ pub(super) async fn sync(args: SyncArgs) -> Result<ExitCode, CommandError> {
             vec![connectors::account(&settings, definition, args.configuration.as_deref())?]
         }
         None => {
-            let (accounts, off) = connectors::accounts_on(&settings)?;
+            let (accounts, off) = connectors::accounts_on(&settings, &compose::vars()?)?;
             if accounts.is_empty() {
                 let message = format!("no connector is configured; there are {}", off.join(", "));
                 return Err(CommandError::configuration([message]));

@@ -45,7 +45,12 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
         Err(found) => mistakes.extend(found.iter().map(ToString::to_string)),
     }
     if let Ok(settings) = &settings {
-        match connectors::accounts_on(settings) {
+        match compose::database(settings) {
+            Ok(Some(database)) => say!("tables: PostgreSQL at {}", database.name()),
+            Ok(None) => say!("tables: SQLite in {}", settings.data_dir.display()),
+            Err(error) => mistakes.push(error.to_string()),
+        }
+        match connectors::accounts_on(settings, vars.as_ref()) {
             Ok((on, off)) => {
                 let on: Vec<&str> = on.iter().map(|account| account.definition().name.as_str()).collect();
 

@@ -33,6 +33,12 @@ pub const VARIABLES: &[Variable] = &[
     ),
     var("CONNECTORS_DIR", "connectors", "Folder of connector definitions that add to the built-in ones"),
     var("DATA_DIR", "data", "Folder of the program's memory and of the synced tables"),
+    var(
+        "DATABASE_URL",
+        "",
+        "PostgreSQL for all of that instead, e.g. postgres://dsm@db.example.com/dsm?sslmode=require",
+    ),
+    var("DATABASE_PASSWORD", "", "Its password, if it does not stand in the URL"),
     var("LOG_FILE", "monitor.log", "Log file, or off"),
     var("LOG_FORMAT", "text", "text | json"),
     var("LOG_LEVEL", "info", "error | warn | info | debug | trace, or a filter such as info,reqwest=debug"),

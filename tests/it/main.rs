@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod deployed;
@@ -17,6 +19,8 @@ mod fakes_check;
 mod fronts;
 #[cfg(test)]
 mod log_file;
+#[cfg(test)]
+mod postgres;
 #[cfg(test)]
 mod proto;
 #[cfg(test)]

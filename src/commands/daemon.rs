@@ -1,0 +1,132 @@
+//! The daemon put together out of what is set: what `run` and `demo` share.
+//!
+//! Nothing here looks at the environment: what is set comes in as [`Settings`] and [`Vars`]. Start at [`assemble`].
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+
+use super::{CommandError, compose, connectors};
+use crate::domain::config::variable;
+use crate::runtime::board::BoardHandle;
+use crate::runtime::clock::Clock;
+use crate::runtime::jobs::{Load, Loaded, Roster};
+use crate::runtime::{Daemon, watcher};
+use crate::settings::{Credentials, Settings, Vars};
+use crate::store::{Closer, Kept, OpenError, Store};
+use crate::telemetry::Redactor;
+use crate::web;
+
+/// Reads what is set, now: connectors that are taken over later may need what was set later.
+pub(super) type ReadVars = Arc<dyn Fn() -> Result<Box<dyn Vars>, CommandError> + Send + Sync>;
+
+/// What the daemon takes from its surroundings.
+pub(super) struct Surroundings<'a> {
+    /// Time.
+    pub(super) clock: Clock,
+    /// Where pages are served, if at all.
+    pub(super) listener: Option<TcpListener>,
+    /// Called after each finished tick.
+    pub(super) on_tick: Box<dyn Fn(&str) + Send>,
+    /// Keeps secrets out of the log.
+    pub(super) redactor: &'a Redactor,
+}
+
+/// Our own memory.
+pub(super) fn open_store(settings: &Settings) -> Result<(Store, Closer, Kept), CommandError> {
+    Store::open(&settings.data_dir).map_err(|e| match e {
+        OpenError::InUse { .. } => CommandError::Failed(e.into()),
+        OpenError::Unusable { .. } | OpenError::TooNew { .. } => CommandError::configuration([e]),
+    })
+}
+
+/// The port that pages are served at, if any.
+pub(super) async fn listen(settings: &Settings) -> Result<Option<TcpListener>, CommandError> {
+    let Some(address) = settings.listen else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    Ok(Some(listener.with_context(|| format!("LISTEN: cannot listen at {address}"))?))
+}
+
+/// Puts the daemon together.
+pub(super) fn assemble(
+    settings: &Settings,
+    vars: ReadVars,
+    store: (Store, Closer, Kept),
+    around: Surroundings<'_>,
+) -> Result<Daemon, CommandError> {
+    let clock = around.clock;
+    let board = BoardHandle::new(clock.now(), settings.tenant.is_some());
+    let web = around.listener.map(|listener| {
+        if let Ok(local) = listener.local_addr() {
+            tracing::info!(target: "WebServer", "Listening at http://{local} (/healthz, /readyz, /metrics)");
+        }
+        (listener, web::router(web::Shown { board: board.clone(), clock }))
+    });
+    let jobs = jobs(settings, vars, around.redactor)?;
+    Ok(Daemon {
+        clock,
+        board,
+        store,
+        target: compose::target(settings)?,
+        tenant: settings.tenant.as_ref().map(|tenant| tenant.url.to_string()),
+        policy: settings.policy,
+        recheck: settings.recheck,
+        clear_on_stop: settings.clear_on_stop,
+        watch: watcher::Options {
+            folder: settings.monitors_dir.clone(),
+            interval: settings.poll_interval,
+            timeout: settings.poll_timeout,
+            client: compose::page_client(settings)?,
+            on_tick: around.on_tick,
+        },
+        jobs,
+        web,
+    })
+}
+
+/// The connectors, now and whenever their folder changes or somebody asks; says which are on.
+fn jobs(settings: &Settings, vars: ReadVars, redactor: &Redactor) -> Result<Roster, CommandError> {
+    let first = connectors::jobs(settings, &*vars()?)?;
+    hide_secrets_of(&first, redactor);
+    let Loaded { jobs, off } = &first;
+    let on: Vec<String> =
+        jobs.iter().map(|job| format!("{} every {:?}", job.name(), job.account.every())).collect();
+    let on = if on.is_empty() { "none".to_owned() } else { on.join(", ") };
+    tracing::info!(target: "MainOrchestrator", "Connectors on: {on}; off (not configured): {}", off.join(", "));
+    let (as_set, redactor) = (settings.clone(), redactor.clone());
+    let load: Load = Arc::new(move |_| {
+        let loaded = vars().and_then(|vars| connectors::jobs(&as_set, &*vars));
+        let loaded = loaded.map_err(CommandError::into_lines)?;
+        hide_secrets_of(&loaded, &redactor);
+        Ok(loaded)
+    });
+    Ok(Roster { first, again: Some((settings.connectors_dir.clone(), settings.poll_interval, load)) })
+}
+
+/// Keeps what connectors know out of the log.
+fn hide_secrets_of(loaded: &Loaded, redactor: &Redactor) {
+    for job in &loaded.jobs {
+        for (key, secret) in job.account.config().secrets() {
+            redactor.register(&variable(job.name(), key), secret);
+        }
+    }
+}
+
+/// Keeps what is set and secret out of the log.
+pub(super) fn hide_secrets(settings: &Settings, redactor: &Redactor) -> Result<(), CommandError> {
+    let hide = |name: &str, secret: &SecretString| redactor.register(name, secret);
+    match settings.tenant.as_ref().map(|tenant| &tenant.credentials) {
+        Some(Credentials::ApiKey(key)) => hide("QLIK_API_KEY", key),
+        Some(Credentials::OAuth { secret, .. }) => hide("QLIK_CLIENT_SECRET", secret),
+        None => {}
+    }
+    if let Some(database) = &settings.database {
+        hide("DATABASE_URL", &database.url);
+    }
+    if let Some(password) = compose::database(settings)?.and_then(|database| database.password()) {
+        hide("DATABASE_PASSWORD", &password);
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! `DATABASE_URL` taken apart: what the library understands, what only we do, and the name shown to people.
+
+use std::error::Error as _;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
+
+use super::DatabaseError;
+
+/// How the server introduces its clients' sessions to its administrator.
+const APPLICATION: &str = "data-sources-monitor";
+
+/// What is said about a server: nothing of it is secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// `host:port/database`.
+    pub name: String,
+    /// Who signs in.
+    pub user: String,
+    /// Which database.
+    pub database: String,
+    /// Whether TLS is used, if the server has it.
+    pub encrypted: bool,
+    /// Whether nothing of a session outlives a transaction.
+    pub pooled: bool,
+}
+
+pub(super) fn read(
+    url: &SecretString,
+    password: Option<&SecretString>,
+) -> Result<(Address, Config), DatabaseError> {
+    let wrong = |reason: &str| DatabaseError::Url { reason: reason.to_owned() };
+    let url = url.expose_secret().trim();
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(wrong("must begin with postgres:// (postgres://user@host:5432/database)"));
+    }
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let (mut kept, mut pooled) = (Vec::new(), false);
+    for option in query.split('&').filter(|option| !option.is_empty()) {
+        match option {
+            "pooler=transaction" => pooled = true,
+            "pooler=session" | "pooler=none" => {}
+            // We always verify, so the stricter words mean what `require` does here.
+            "sslmode=verify-ca" | "sslmode=verify-full" => kept.push("sslmode=require"),
+            option if option.starts_with("pooler=") => {
+                return Err(wrong("pooler must be transaction, session or none"));
+            }
+            option if option.starts_with("sslrootcert=") => {
+                return Err(wrong("sslrootcert is not known: name the file in EXTRA_CA_FILE"));
+            }
+            option => kept.push(option),
+        }
+    }
+    let cleaned = format!("{base}?{}", kept.join("&"));
+    // What the library says of it names options and never their values.
+    let mut config: Config = cleaned.parse().map_err(|e: tokio_postgres::Error| {
+        let cause = e.source().map(ToString::to_string).unwrap_or_default();
+        let hint = "a password with special characters belongs in DATABASE_PASSWORD";
+        wrong(&format!("cannot be understood: {cause} ({hint})"))
+    })?;
+    let Some(user) = config.get_user().filter(|user| !user.is_empty()).map(str::to_owned) else {
+        return Err(wrong("names no user (postgres://user@host:5432/database)"));
+    };
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err(wrong("names no host (postgres://user@host:5432/database)"));
+    }
+    if let Some(password) = password {
+        if config.get_password().is_some() {
+            return Err(wrong("holds a password, and DATABASE_PASSWORD is set too: keep one of the two"));
+        }
+        config.password(password.expose_secret());
+    }
+    let database = config.get_dbname().filter(|name| !name.is_empty()).unwrap_or(&user).to_owned();
+    if config.get_application_name().is_none() {
+        config.application_name(APPLICATION);
+    }
+    let sockets = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+    let encrypted =
+        config.get_ssl_mode() != SslMode::Disable && !(sockets && config.get_hostaddrs().is_empty());
+    let name = format!("{}/{database}", hosts(&config));
+    Ok((Address { name, user, database, encrypted, pooled }, config))
+}
+
+fn hosts(config: &Config) -> String {
+    let port = |i: usize| {
+        let ports = config.get_ports();
+        ports.get(i).or_else(|| ports.first()).copied().unwrap_or(5432)
+    };
+    let named = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(path) => path.display().to_string(),
+    });
+    let mut names: Vec<String> = named.collect();
+    if names.is_empty() {
+        names = config.get_hostaddrs().iter().map(ToString::to_string).collect();
+    }
+    names.iter().enumerate().map(|(i, name)| format!("{name}:{}", port(i))).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tell(url: &str, password: Option<&str>) -> String {
+        let password = password.map(SecretString::from);
+        match read(&url.into(), password.as_ref()) {
+            Ok((a, config)) => format!(
+                "{} as {}{}{}{}",
+                a.name,
+                a.user,
+                if a.encrypted { ", encrypted" } else { "" },
+                if a.pooled { ", pooled" } else { "" },
+                if config.get_password().is_some() { ", password" } else { "" }
+            ),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Addresses as people write them, right and wrong; what is shown never holds the password.
+    #[test]
+    fn addresses_are_read() {
+        let table: String = [
+            ("postgres://dsm:pa55@db.example.com/acme", None),
+            ("postgresql://dsm@db.example.com:6432/acme?sslmode=disable&pooler=transaction", Some("pa55")),
+            ("postgres://dsm@a.example.com,b.example.com/acme?sslmode=verify-full", None),
+            ("postgres://dsm@%2Frun%2Fpostgresql/acme", None),
+            ("postgres://dsm@db.example.com", None),
+            ("postgres://dsm:pa55@db.example.com/acme", Some("pa55")),
+            ("mysql://dsm:pa55@db.example.com/acme", None),
+            ("host=db.example.com password=pa55", None),
+            ("postgres://dsm:pa55@db.example.com/acme?sslmode=allow", None),
+            ("postgres://dsm:pa55@db.example.com/acme?pooler=maybe", None),
+            ("postgres://dsm:pa55@db.example.com/acme?sslrootcert=x.pem", None),
+            ("postgres://dsm:pa55@db.example.com/acme?color=red", None),
+            ("postgres://dsm:pa55@db.example.com:port/acme", None),
+            ("postgres://:pa55@db.example.com/acme", None),
+            ("postgres:///acme?user=dsm", None),
+        ]
+        .map(|(url, password)| tell(url, password) + "\n")
+        .concat();
+        assert!(!table.contains("pa55"), "{table}");
+        insta::assert_snapshot!(table, @"
+        db.example.com:5432/acme as dsm, encrypted, password
+        db.example.com:6432/acme as dsm, pooled, password
+        a.example.com:5432,b.example.com:5432/acme as dsm, encrypted
+        /run/postgresql:5432/acme as dsm
+        db.example.com:5432/dsm as dsm, encrypted
+        DATABASE_URL holds a password, and DATABASE_PASSWORD is set too: keep one of the two
+        DATABASE_URL must begin with postgres:// (postgres://user@host:5432/database)
+        DATABASE_URL must begin with postgres:// (postgres://user@host:5432/database)
+        DATABASE_URL cannot be understood: invalid value for option `sslmode` (a password with special characters belongs in DATABASE_PASSWORD)
+        DATABASE_URL pooler must be transaction, session or none
+        DATABASE_URL sslrootcert is not known: name the file in EXTRA_CA_FILE
+        DATABASE_URL cannot be understood: unknown option `color` (a password with special characters belongs in DATABASE_PASSWORD)
+        DATABASE_URL cannot be understood: invalid value for option `port` (a password with special characters belongs in DATABASE_PASSWORD)
+        DATABASE_URL names no user (postgres://user@host:5432/database)
+        DATABASE_URL names no host (postgres://user@host:5432/database)
+        ");
+    }
+}

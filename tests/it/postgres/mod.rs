@@ -1,0 +1,3 @@
+//! PostgreSQL: real servers that the tests start themselves. Start at `cluster` for how.
+
+mod connecting;
