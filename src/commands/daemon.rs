@@ -8,7 +8,7 @@ use anyhow::Context;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
-use super::{CommandError, compose, connectors};
+use super::{CommandError, compose, connectors, records};
 use crate::domain::config::variable;
 use crate::runtime::board::BoardHandle;
 use crate::runtime::clock::Clock;
@@ -62,7 +62,8 @@ pub(super) fn assemble(
         if let Ok(local) = listener.local_addr() {
             tracing::info!(target: "WebServer", "Listening at http://{local} (/healthz, /readyz, /metrics)");
         }
-        (listener, web::router(web::Shown { board: board.clone(), clock }))
+        let records = Arc::new(records::Kept::new(settings, store.0.reader()));
+        (listener, web::router(web::Shown { board: board.clone(), clock, records }))
     });
     let jobs = jobs(settings, vars, around.redactor)?;
     Ok(Daemon {

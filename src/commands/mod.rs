@@ -14,6 +14,7 @@ pub mod connector;
 mod connectors;
 mod daemon;
 mod healthcheck;
+mod records;
 mod run;
 pub mod runs;
 pub mod serve;

@@ -178,7 +178,15 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
             view.last_success = started;
         }
         *view.ends.entry(sync::word(end)).or_default() += 1;
-        view.last_run = Some(LastRun { ended_at: clock.now(), end: sync::word(end), reason, took, rows });
+        let waited = done.as_ref().map_or(0, |done| done.waited_ms);
+        view.last_run = Some(LastRun {
+            ended_at: clock.now(),
+            end: sync::word(end),
+            reason,
+            took,
+            rows,
+            waited: Duration::from_millis(waited),
+        });
     });
     end == End::Failed
 }

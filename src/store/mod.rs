@@ -14,7 +14,7 @@ use jiff::civil::Date;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::assess::{MonitorState, Transition};
-use crate::domain::history::{Day, Days};
+use crate::domain::history::{Days, MonitorDay, Span};
 use crate::domain::plan::Memory;
 
 pub use sqlite::Closer;
@@ -120,22 +120,6 @@ impl Batch {
     }
 }
 
-/// Which transitions are asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Span {
-    /// Of one monitor; `None`: of all.
-    pub monitor: Option<String>,
-    /// The first moment.
-    pub from: Timestamp,
-    /// The moment after the last.
-    pub to: Timestamp,
-    /// At most so many, the newest.
-    pub limit: usize,
-}
-
-/// A day of a monitor.
-pub type MonitorDay = (String, Date, Day);
-
 enum Ask {
     Keep(Order, Reply<()>),
     Days(Date, Reply<Vec<MonitorDay>>),
@@ -209,20 +193,9 @@ impl Store {
         self.order(Order::Prune(now)).await
     }
 
-    /// The days of all monitors since a date, by monitor and date.
-    ///
-    /// # Errors
-    /// When it could not be read.
-    pub async fn days(&self, since: Date) -> Result<Vec<MonitorDay>, KeepError> {
-        self.ask(|reply| Ask::Days(since, reply)).await
-    }
-
-    /// Changes of what was believed, newest first.
-    ///
-    /// # Errors
-    /// When it could not be read.
-    pub async fn transitions(&self, span: Span) -> Result<Vec<Transition>, KeepError> {
-        self.ask(|reply| Ask::Transitions(span, reply)).await
+    /// A handle that only reads.
+    pub fn reader(&self) -> Reader {
+        Reader { asks: self.asks.downgrade(), place: self.place.clone() }
     }
 
     async fn order(&self, order: Order) -> Result<(), KeepError> {
@@ -230,11 +203,47 @@ impl Store {
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, KeepError> {
-        let gone = || KeepError { place: self.place.clone(), reason: "the store's worker has ended".into() };
-        let (reply, answer) = oneshot::channel();
-        self.asks.send(ask(reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        put(Some(self.asks.clone()), &self.place, ask).await
     }
+}
+
+/// Reads what is kept, for whoever shows it. It does not keep the worker from ending.
+#[derive(Clone)]
+pub struct Reader {
+    asks: mpsc::WeakSender<Ask>,
+    place: String,
+}
+
+impl Reader {
+    /// The days of all monitors since a date, by monitor and date.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn days(&self, since: Date) -> Result<Vec<MonitorDay>, KeepError> {
+        put(self.asks.upgrade(), &self.place, |reply| Ask::Days(since, reply)).await
+    }
+
+    /// Changes of what was believed, newest first.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn transitions(&self, span: Span) -> Result<Vec<Transition>, KeepError> {
+        put(self.asks.upgrade(), &self.place, |reply| Ask::Transitions(span, reply)).await
+    }
+}
+
+/// Asks the worker, and lets go of it before its answer comes.
+async fn put<T>(
+    asks: Option<mpsc::Sender<Ask>>,
+    place: &str,
+    ask: impl FnOnce(Reply<T>) -> Ask,
+) -> Result<T, KeepError> {
+    let gone = || KeepError { place: place.to_owned(), reason: "the store's worker has ended".into() };
+    let (reply, answer) = oneshot::channel();
+    let asks = asks.ok_or_else(gone)?;
+    asks.send(ask(reply)).await.map_err(|_| gone())?;
+    drop(asks);
+    answer.await.map_err(|_| gone())?
 }
 
 #[cfg(test)]

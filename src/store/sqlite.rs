@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use tokio::sync::mpsc;
 
-use super::{Ask, Batch, KeepError, Kept, MonitorDay, OpenError, Order, Remembered, Span};
+use super::{Ask, Batch, KeepError, Kept, OpenError, Order, Remembered};
 use crate::domain::assess::Transition;
-use crate::domain::history::{self, Day};
+use crate::domain::history::{self, Day, MonitorDay, Span};
 
 /// Numbered by position, from 1; never changed once released.
 const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];

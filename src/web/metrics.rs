@@ -16,7 +16,6 @@ use crate::domain::op::End;
 use crate::domain::plan::Why;
 use crate::domain::severity::Severity;
 use crate::runtime::board::{Board, BoardHandle, MonitorView, SyncView};
-use crate::runtime::sync::word;
 use out::{Out, seconds};
 use process::Process;
 
@@ -169,14 +168,14 @@ fn syncs(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
     let last = board.syncs.iter().filter_map(|(name, s)| Some((name.as_str(), s.last_run.as_ref()?.end)));
     let last = last.flat_map(|(name, end)| {
         let one = move |word| ([("connector", name), ("end", word)], flag(word == end));
-        End::ALL.map(word).map(one)
+        End::ALL.map(End::as_str).map(one)
     });
     out.gauges("sync_last_run_end", "1 for the word that says how the last run ended", None, last)?;
     // From zero on, so that the first of each kind is seen as an increase.
     let ends = board.syncs.iter().flat_map(|(name, s)| {
         let one =
             |word| ([("connector", name.as_str()), ("end", word)], s.ends.get(word).copied().unwrap_or(0));
-        End::ALL.map(word).map(one)
+        End::ALL.map(End::as_str).map(one)
     });
     out.counters("sync_runs", "Runs by how they ended", ends)
 }
@@ -192,7 +191,7 @@ fn flag(on: bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::observation::Unknown;
+    use crate::domain::observation::{Observation, Unknown};
     use crate::runtime::board::LastRun;
     use std::time::Duration;
 
@@ -204,8 +203,15 @@ mod tests {
         let board = BoardHandle::new(now, true);
         board.update(|board| {
             let monitor = board.monitors.entry("Epic \"Games\"".into()).or_default();
-            monitor.looked(Duration::from_millis(120), true, None);
-            monitor.looked(Duration::from_millis(80), false, Some(&Unknown::Timeout));
+            let seen = |outcome| Observation { monitor: "Epic \"Games\"".into(), at: now, outcome };
+            let rule = crate::domain::monitor::Freshness {
+                connector: "shop".into(),
+                stale_after: Duration::from_secs(60),
+                severity: Severity::Minor,
+            };
+            let fresh = crate::domain::freshness::read(&rule, Some(now), now);
+            monitor.looked(Duration::from_millis(120), true, &seen(fresh));
+            monitor.looked(Duration::from_millis(80), false, &seen(Err(Unknown::Timeout)));
             monitor.state.read_at = Some(now);
             monitor.state.severity = Severity::Major;
             board.banner.wrote(Why::Raise, Some(Duration::from_millis(70)));
@@ -218,6 +224,7 @@ mod tests {
                 reason: Some("rows were rejected".into()),
                 took: Duration::from_millis(1500),
                 rows: [("uptime_test".to_owned(), 7)].into(),
+                waited: Duration::ZERO,
             });
         });
         let text = render(&board, now.checked_add(jiff::SignedDuration::from_secs(30)).unwrap()).unwrap();

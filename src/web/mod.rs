@@ -3,6 +3,9 @@
 //! Nothing here can change anything. Start at [`router`].
 
 pub mod metrics;
+pub mod records;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
@@ -12,6 +15,7 @@ use axum::routing::get;
 
 use crate::runtime::board::BoardHandle;
 use crate::runtime::clock::Clock;
+use records::Records;
 
 /// What the pages are made from.
 #[derive(Clone)]
@@ -20,6 +24,8 @@ pub struct Shown {
     pub board: BoardHandle,
     /// Time.
     pub clock: Clock,
+    /// What is not on the board.
+    pub records: Arc<dyn Records>,
 }
 
 /// The routes.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use data_sources_monitor::domain::observation::Unknown;
+use data_sources_monitor::domain::observation::{Observation, Unknown};
 use data_sources_monitor::domain::plan::Why;
 use data_sources_monitor::domain::severity::Severity;
 use data_sources_monitor::runtime::board::{BoardHandle, LastRun};
@@ -40,7 +40,9 @@ fn exported() -> Exported {
     let board = BoardHandle::new(now, true);
     board.update(|board| {
         let monitor = board.monitors.entry("Examplify".into()).or_default();
-        monitor.looked(Duration::from_millis(80), false, Some(&Unknown::Timeout));
+        let outcome = Err(Unknown::Timeout);
+        let seen = Observation { monitor: "Examplify".into(), at: now, outcome };
+        monitor.looked(Duration::from_millis(80), false, &seen);
         (monitor.state.read_at, monitor.state.severity) = (Some(now), Severity::Major);
         board.banner.wrote(Why::Raise, Some(Duration::from_millis(70)));
         (board.banner.owed_since, board.banner.answered_at) = (Some(now), Some(now));
@@ -49,7 +51,8 @@ fn exported() -> Exported {
         (sync.every, sync.last_success) = (Duration::from_secs(900), Some(now));
         let rows = [("uptime_test".to_owned(), 7)].into();
         let took = Duration::from_secs(2);
-        sync.last_run = Some(LastRun { ended_at: now, end: "complete", reason: None, took, rows });
+        sync.last_run =
+            Some(LastRun { ended_at: now, end: "complete", reason: None, took, rows, waited: took });
     });
     let mut exported = Exported::new();
     for line in metrics::render(&board, now).unwrap().lines().filter(|line| !line.starts_with('#')) {
