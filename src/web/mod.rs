@@ -2,14 +2,20 @@
 //!
 //! Nothing here can change anything. Start at [`router`].
 
+pub mod api;
+mod badge;
+mod calendar;
 pub mod metrics;
+mod outlook;
 pub mod records;
+mod statuspage;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -34,7 +40,8 @@ pub fn router(shown: Shown) -> Router {
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(shown)
+        .with_state(shown.clone())
+        .merge(api::router(shown).layer(from_fn(api::problem::tell)))
 }
 
 async fn readyz(State(shown): State<Shown>) -> Response {
