@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{CommandError, compose, connectors};
 use crate::connectors as engine;
-use crate::destinations::Destination;
+use crate::destinations::{DestinationError, Place};
 use crate::domain::cell::ColumnType;
 use crate::domain::config::{ConfigValues, Standing};
 use crate::domain::op::TableShape;
@@ -87,14 +87,7 @@ pub(super) async fn schema(args: SchemaArgs) -> Result<ExitCode, CommandError> {
     let settings = compose::settings()?;
     let definition = connectors::find(connectors::definitions(&settings)?, &args.name)?;
     // What was stored knows more columns than what is declared.
-    let stored = if connectors::file(&settings, &args.name).exists() {
-        let file = connectors::open(&settings, &args.name).map_err(anyhow::Error::from)?;
-        let shapes = file.shapes().await.map_err(anyhow::Error::from)?;
-        file.close().await.map_err(anyhow::Error::from)?;
-        shapes
-    } else {
-        BTreeMap::new()
-    };
+    let stored = stored(&connectors::place(&settings), &args.name).await.map_err(anyhow::Error::from)?;
     let shape = |table: &crate::domain::connector::Table| {
         stored.get(&table.name).cloned().unwrap_or_else(|| table.declared_shape())
     };
@@ -107,6 +100,13 @@ pub(super) async fn schema(args: SchemaArgs) -> Result<ExitCode, CommandError> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn stored(place: &Place, name: &str) -> Result<BTreeMap<String, TableShape>, DestinationError> {
+    let Some(destination) = place.find(name).await? else { return Ok(BTreeMap::new()) };
+    let shapes = destination.shapes().await?;
+    destination.close().await?;
+    Ok(shapes)
 }
 
 fn print_shape(shape: &TableShape, stored: bool) {

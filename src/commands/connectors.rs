@@ -1,7 +1,7 @@
 //! What several commands need of connectors: the definitions, their configuration, their files.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -10,8 +10,7 @@ use serde_json::Value;
 use super::{CommandError, compose};
 use crate::connectors::Account;
 use crate::definitions::connector;
-use crate::destinations::DestinationError;
-use crate::destinations::sqlite::Sqlite;
+use crate::destinations::Place;
 use crate::domain::config::{BASE_URL, ConfigValues, EVERY, Standing, TOKEN_URL, variable};
 use crate::domain::connector::Definition;
 use crate::runtime::jobs::{Job, Loaded};
@@ -150,19 +149,12 @@ pub(super) fn accounts_on(
 /// The daemon's jobs: every connector that is on.
 pub(super) fn jobs(settings: &Settings, vars: &dyn Vars) -> Result<Loaded, CommandError> {
     let (accounts, off) = accounts_on(settings, vars)?;
-    let job = |account: Account| Job { file: file(settings, &account.definition().name), account };
+    let place = place(settings);
+    let job = |account: Account| Job { place: place.clone(), account };
     Ok(Loaded { jobs: accounts.into_iter().map(job).collect(), off })
 }
 
-/// The SQLite file of a connector.
-pub(super) fn file(settings: &Settings, name: &str) -> PathBuf {
-    settings.data_dir.join(format!("{name}.db"))
-}
-
-pub(super) fn open(settings: &Settings, name: &str) -> Result<Sqlite, DestinationError> {
-    if let Err(e) = std::fs::create_dir_all(&settings.data_dir) {
-        let place = settings.data_dir.display().to_string();
-        return Err(DestinationError::Unwritable { place, reason: e.to_string() });
-    }
-    Sqlite::open(&file(settings, name), name)
+/// Where the tables are.
+pub(super) fn place(settings: &Settings) -> Place {
+    Place::Sqlite(settings.data_dir.clone())
 }

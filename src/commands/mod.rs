@@ -13,6 +13,7 @@ mod compose;
 pub mod connector;
 mod connectors;
 mod daemon;
+pub mod demo;
 mod healthcheck;
 mod records;
 mod run;
@@ -85,6 +86,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Connector(what) => connector::connector(what),
         Command::Runs(args) => compose::block_on(runs::runs(args))?,
         Command::Serve(what) => serve::serve(what),
+        Command::Demo(args) => demo::demo(&args),
         Command::Healthcheck => compose::block_on(healthcheck::healthcheck())?,
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -3,42 +3,38 @@
 use async_trait::async_trait;
 use jiff::civil::Date;
 
-use super::connectors;
-use crate::destinations::{Destination, DestinationError};
+use crate::destinations::{Destination, DestinationError, Place};
 use crate::domain::assess::Transition;
 use crate::domain::history::{MonitorDay, Span};
 use crate::domain::ledger::{RejectedRow, Run, TableFacts};
-use crate::settings::Settings;
 use crate::store::{KeepError, Reader};
 use crate::web::records::{Records, Unreadable};
 
 /// Our memory, and where the connectors' tables are.
 pub(super) struct Kept {
-    settings: Settings,
+    place: Place,
     memory: Reader,
 }
 
 impl Kept {
-    pub(super) fn new(settings: &Settings, memory: Reader) -> Kept {
-        Kept { settings: settings.clone(), memory }
+    pub(super) fn new(place: Place, memory: Reader) -> Kept {
+        Kept { place, memory }
     }
 
-    /// A connector's place, to be read beside a run that may be going on; `None` where there is none yet.
+    /// What a connector wrote, to be read beside a run that may be going on; `None` where there is nothing yet.
     async fn open(&self, connector: &str) -> Result<Option<Box<dyn Destination>>, Unreadable> {
-        if !connectors::file(&self.settings, connector).exists() {
-            return Ok(None);
-        }
-        let (settings, name) = (self.settings.clone(), connector.to_owned());
-        let opened = tokio::task::spawn_blocking(move || connectors::open(&settings, &name)).await;
-        let opened = opened.map_err(|e| Unreadable(e.to_string()))?;
-        Ok(Some(Box::new(opened.map_err(of_place)?)))
+        self.place.find(connector).await.map_err(of_place)
     }
 }
 
 #[async_trait]
 impl Records for Kept {
     async fn days(&self, since: Date) -> Result<Vec<MonitorDay>, Unreadable> {
-        self.memory.days(since).await.map_err(of_memory)
+        self.memory.days(None, since).await.map_err(of_memory)
+    }
+
+    async fn days_of(&self, monitor: &str, since: Date) -> Result<Vec<MonitorDay>, Unreadable> {
+        self.memory.days(Some(monitor.to_owned()), since).await.map_err(of_memory)
     }
 
     async fn transitions(&self, span: Span) -> Result<Vec<Transition>, Unreadable> {

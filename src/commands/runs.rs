@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{CommandError, compose, connectors};
-use crate::destinations::{Destination, Entry, Run};
+use crate::destinations::{Entry, Run};
 use crate::runtime::sync::word;
 use crate::settings::Settings;
 
@@ -41,12 +41,9 @@ pub(super) async fn runs(args: RunsArgs) -> Result<ExitCode, CommandError> {
 
 /// The last runs of a connector, newest first.
 pub(super) async fn ledger(settings: &Settings, name: &str, limit: usize) -> anyhow::Result<Vec<Run>> {
-    if !connectors::file(settings, name).exists() {
-        return Ok(Vec::new());
-    }
-    let file = connectors::open(settings, name)?;
-    let runs = file.runs(limit).await?;
-    file.close().await?;
+    let Some(destination) = connectors::place(settings).find(name).await? else { return Ok(Vec::new()) };
+    let runs = destination.runs(limit).await?;
+    destination.close().await?;
     Ok(runs)
 }
 

@@ -5,6 +5,7 @@
 //! rounded, and the account of a run says what happened to every row. Start at [`Destination`].
 
 pub mod dry_run;
+mod place;
 pub mod sqlite;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::domain::op::{End, Op, State, TableShape, Tally};
+pub use place::Place;
 
 pub use crate::domain::ledger::{Entry, RejectedRow, Run, TableFacts};
 

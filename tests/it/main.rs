@@ -2,11 +2,15 @@
 //! Start at `fakes` for the servers, then at the module named after the subject.
 
 #[cfg(test)]
+mod api;
+#[cfg(test)]
 mod binary;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod daemon;
+#[cfg(test)]
+mod demo;
 #[cfg(test)]
 mod deployed;
 #[cfg(test)]

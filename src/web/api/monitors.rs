@@ -6,13 +6,14 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::Serialize;
 
 use super::problem::Problem;
 use super::words::{Link, Moment, moment, ms};
 use super::{DAYS, in_time};
 use crate::domain::assess;
-use crate::domain::history::{self, Day, date_of, days_before};
+use crate::domain::history::{self, Day, MonitorDay, date_of, days_before};
 use crate::domain::observation;
 use crate::domain::severity::Severity;
 use crate::runtime::board::{Board, Missed, MonitorView, Paced};
@@ -162,10 +163,8 @@ pub(super) async fn one(
         board.monitors.get(&name).map(|view| Details::of(view, Monitor::of(&name, view, board, now)))
     });
     let mut details = found.ok_or_else(|| Problem::unknown("monitor", &name, "/api/v1/monitors"))?;
-    let since = days_before(date_of(now), DAYS - 1);
-    let records = Arc::clone(&shown.records);
-    let days = in_time(async move { records.days(since).await }).await?;
-    details.past(days.into_iter().filter(|(monitor, ..)| *monitor == name).map(|(_, date, day)| (date, day)));
+    let (records, since) = (Arc::clone(&shown.records), days_before(date_of(now), DAYS - 1));
+    details.past(in_time(async move { records.days_of(&name, since).await }).await?);
     Ok(Json(details))
 }
 
@@ -177,7 +176,7 @@ impl Monitor {
         Monitor {
             name: name.to_owned(),
             kind: if connector.is_some() { "sync" } else { "page" },
-            url: connector.is_none().then(|| view.address.clone()),
+            url: Some(view.address.clone()).filter(|url| connector.is_none() && !url.is_empty()),
             connector,
             state: Outlook::of(view, board, now).word(),
             severity: believed.read_at.map(|_| believed.severity.as_str()),
@@ -210,16 +209,15 @@ impl Details {
         }
     }
 
-    fn past(&mut self, days: impl Iterator<Item = (jiff::civil::Date, Day)>) {
-        let days: Vec<_> = days.collect();
-        self.uptime.ratio = history::uptime(days.iter().map(|(_, day)| day));
-        self.uptime.watched_seconds = days.iter().map(|(_, day)| day.watched()).sum::<u64>() / 1000;
-        self.days = days.iter().filter_map(|(date, day)| OneDay::of(*date, day)).collect();
+    fn past(&mut self, days: Vec<MonitorDay>) {
+        self.uptime.ratio = history::uptime(days.iter().map(|(.., day)| day));
+        self.uptime.watched_seconds = days.iter().map(|(.., day)| day.watched()).sum::<u64>() / 1000;
+        self.days = days.iter().filter_map(|(_, date, day)| OneDay::of(*date, day)).collect();
     }
 }
 
 impl OneDay {
-    fn of(date: jiff::civil::Date, day: &Day) -> Option<OneDay> {
+    fn of(date: Date, day: &Day) -> Option<OneDay> {
         Some(OneDay {
             date: date.to_string(),
             worst: day.worst()?.as_str(),

@@ -51,8 +51,8 @@ impl Asked {
         if let (Some(from), Some(to)) = (asked.from, asked.to)
             && from >= to
         {
-            let detail = format!("`from` ({from:.0}) must lie before `to` ({to:.0}); exchange them");
-            return Err(Problem::parameter(detail));
+            let given = format!("`from` is {from:.0} and `to` ends at {to:.0}");
+            return Err(Problem::parameter(format!("{given}; `from` must be the earlier of the two")));
         }
         asked.to = asked.to.into_iter().chain(before).min();
         Ok(asked)
