@@ -6,6 +6,7 @@
 
 mod far_end;
 mod pages;
+pub mod past;
 mod people_ai;
 pub mod script;
 mod sensource;

@@ -63,6 +63,8 @@ fn daemon(out: &mut Out<'_, '_>, board: &Board, now: Timestamp) -> fmt::Result {
         flag(board.ready(now).is_empty()),
     )?;
     out.gauge("live", "1 when the banner is really written, 0 in preview", flag(board.live))?;
+    let leader = "1 when we watch and write, 0 when we stand by: another daemon has the lease";
+    out.gauge("leader", leader, flag(board.leads()))?;
     out.seconds_at("started_timestamp", "When the daemon started", Some(board.started_at))?;
     out.counter("cycles_finished", "Cycles finished", board.cycles.finished)?;
     out.seconds_at("cycle_finished_timestamp", "End of the last cycle", board.cycles.finished_at)?;

@@ -4,9 +4,13 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod authoring;
+#[cfg(test)]
 mod binary;
 #[cfg(test)]
 mod cluster;
+#[cfg(test)]
+mod contract;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
@@ -21,6 +25,8 @@ mod fakes;
 mod fakes_check;
 #[cfg(test)]
 mod fronts;
+#[cfg(test)]
+mod ha;
 #[cfg(test)]
 mod log_file;
 #[cfg(test)]
