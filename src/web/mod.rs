@@ -108,3 +108,6 @@ async fn metrics(State(shown): State<Shown>) -> Response {
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot be shown: {e}\n")).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@ mod contract;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod dashboard;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod deployed;
