@@ -3,10 +3,15 @@
 //! Nothing that is not known passes for operational: not a page that cannot be read, nor one that was read before the
 //! daemon started or stood still. A problem that was known is held. Start at [`Outlook::of`] and [`Overall::of`].
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::domain::severity::Severity;
 use crate::runtime::board::{Board, MonitorView};
+
+/// A copy of what another daemon knows is taken every few seconds; one that is older than this is no knowledge.
+const COPY: Duration = Duration::from_secs(300);
 
 /// What one monitor looks like now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,11 +84,16 @@ impl Overall {
     }
 }
 
-/// Since when nobody has looked, if nobody has for too long: before the first cycle, and when cycles stay out.
+/// Since when nobody has looked, if nobody has for too long: before the first cycle, and when cycles stay out. One that
+/// stands by shows a copy instead.
 fn stands_still(board: &Board, now: Timestamp) -> Option<Timestamp> {
-    let Some(finished) = board.cycles.finished_at else { return Some(board.started_at) };
-    let age = std::time::Duration::try_from(now.duration_since(finished)).unwrap_or_default();
-    (age > board.cycles.patience).then_some(finished)
+    let (last, patience) = match &board.lease {
+        Some(lease) if !lease.held => (lease.copied_at, COPY),
+        _ => (board.cycles.finished_at, board.cycles.patience),
+    };
+    let Some(last) = last else { return Some(board.started_at) };
+    let age = Duration::try_from(now.duration_since(last)).unwrap_or_default();
+    (age > patience).then_some(last)
 }
 
 #[cfg(test)]
@@ -143,7 +153,7 @@ mod tests {
         let look = |now| board.read(|board| Outlook::of(&board.monitors["A"], board, at(now)));
         board.update(|board| {
             board.monitors.entry("A".into()).or_default().state.read_at = Some(at(0));
-            board.cycles.patience = std::time::Duration::from_secs(60);
+            board.cycles.patience = Duration::from_secs(60);
         });
         assert_eq!(look(1), Outlook::Held(Severity::None, at(0)));
         board.update(|board| board.cycles.finished_at = Some(at(10)));

@@ -27,8 +27,6 @@ pub(super) struct Banner {
     answered_at: Option<Moment>,
     /// Why the last exchange failed.
     trouble: Option<String>,
-    /// Who may write it, where several daemons share a tenant.
-    held_by: Option<String>,
     /// Since the daemon's start.
     writes: Writes,
 }
@@ -70,7 +68,6 @@ impl Banner {
             owed_since: moment(view.owed_since),
             answered_at: moment(view.answered_at),
             trouble: view.trouble.clone(),
-            held_by: view.held_by.clone(),
             writes: Writes {
                 accepted: Why::ALL.into_iter().map(count).collect(),
                 avoided: view.avoided,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::words::{Link, Moment, moment};
 use crate::domain::assess::Issue;
 use crate::domain::severity::Severity;
-use crate::runtime::board::Board;
+use crate::runtime::board::{Board, LeaseView};
 use crate::web::Shown;
 use crate::web::outlook::Outlook;
 
@@ -21,6 +21,8 @@ pub(super) struct Status {
     started_at: Moment,
     /// `live`, or `preview` where no banner is written.
     mode: &'static str,
+    /// Where several daemons share one memory: which of them works.
+    lease: Option<Lease>,
     /// As `/readyz`.
     ready: bool,
     /// Why not.
@@ -35,6 +37,15 @@ pub(super) struct Status {
     definitions: Definitions,
     /// Our own memory.
     store: Store,
+}
+
+/// One that stands by shows a copy of what the holder knows.
+#[derive(Debug, Serialize)]
+struct Lease {
+    /// Whether it is ours.
+    held: bool,
+    holder: Option<String>,
+    since: Option<Moment>,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,6 +107,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             started_at: Moment(board.started_at),
             mode: if board.live { "live" } else { "preview" },
+            lease: board.lease.as_ref().map(Lease::from),
             ready: reasons.is_empty(),
             not_ready_because: reasons,
             severity: read.map(|monitor| monitor.state.severity).max().map(Severity::as_str),
@@ -137,6 +149,12 @@ impl Syncs {
         }
         let running = board.syncs.values().filter(|sync| sync.running).count();
         Syncs { total: board.syncs.len(), running, by_last_end }
+    }
+}
+
+impl From<&LeaseView> for Lease {
+    fn from(lease: &LeaseView) -> Lease {
+        Lease { held: lease.held, holder: lease.holder.clone(), since: moment(lease.since) }
     }
 }
 

@@ -254,7 +254,9 @@ fn fill(board: &mut Board) {
         link_label: Some("Status page".into()),
     });
     (banner.ours, banner.owed_since, banner.answered_at) = (true, Some(now), Some(now));
-    (banner.trouble, banner.held_by) = (Some("HTTP 403".into()), Some("monitor-1".into()));
+    banner.trouble = Some("HTTP 403".into());
+    let lease = board.lease.get_or_insert_default();
+    (lease.held, lease.holder, lease.since) = (true, Some("monitor-1".into()), Some(now));
     board.store_trouble = Some((now, "the disk is full".into()));
     let sync = board.syncs.entry("statuscake".into()).or_default();
     (sync.last_success, sync.next_at, sync.every) = (Some(ago(3)), Some(ago(-1)), Duration::from_secs(900));
