@@ -2,6 +2,8 @@
 //! Start at `fakes` for the servers, then at the module named after the subject.
 
 #[cfg(test)]
+mod api;
+#[cfg(test)]
 mod authoring;
 #[cfg(test)]
 mod binary;
@@ -17,6 +19,8 @@ mod daemon;
 mod dashboard;
 #[cfg(test)]
 mod demo;
+#[cfg(test)]
+mod deployed;
 #[cfg(test)]
 mod endless;
 #[cfg(test)]
