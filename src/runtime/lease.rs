@@ -213,7 +213,8 @@ impl Keeper {
 
     fn stand_by(&mut self, other: Option<Holder>) {
         self.tenure.lost();
-        let same = |standing: &Standing| standing.known && standing.hold.is_none() && standing.trouble.is_none();
+        let same =
+            |standing: &Standing| standing.known && standing.hold.is_none() && standing.trouble.is_none();
         self.standing.send_if_modified(|standing| {
             let news = !same(standing) || (other.is_some() && standing.other != other);
             (standing.hold, standing.trouble, standing.known) = (None, None, true);

@@ -57,7 +57,9 @@ impl<'m> Standby<'m> {
             if let Some(hold) = standing.held(self.monitor.clock) {
                 match self.begin(hold).await {
                     Ok(begin) => return Some((hold.token, begin)),
-                    Err(e) => self.say(true, format!("We hold the lease, but what is kept cannot be read: {e}")),
+                    Err(e) => {
+                        self.say(true, format!("We hold the lease, but what is kept cannot be read: {e}"))
+                    }
                 }
                 done = false;
             } else if standing.hold.is_none() && standing.trouble.is_none() && standing.known {
@@ -117,7 +119,10 @@ impl<'m> Standby<'m> {
         let store = self.monitor.store.under(left.token);
         if let Err(e) = store.keep_late(left.batch.clone()).await {
             let count = left.batch.transitions.len();
-            self.say(true, format!("{count} changes that we saw while we held the lease are not kept yet: {e}"));
+            self.say(
+                true,
+                format!("{count} changes that we saw while we held the lease are not kept yet: {e}"),
+            );
             return false;
         }
         left.batch = Batch::default();
@@ -142,7 +147,8 @@ impl<'m> Standby<'m> {
             for (name, state) in &kept.states {
                 board.monitors.entry(name.clone()).or_default().state = state.clone();
             }
-            board.issues = Assessment::of(kept.states.iter().map(|(name, state)| (name.as_str(), state))).issues;
+            board.issues =
+                Assessment::of(kept.states.iter().map(|(name, state)| (name.as_str(), state))).issues;
             board.lease.get_or_insert_default().copied_at = Some(now);
         });
         true
@@ -172,7 +178,8 @@ impl<'m> Standby<'m> {
         if let Some(trouble) = &standing.trouble {
             self.say(true, format!("Nothing is written while the database does not answer: {trouble}"));
         } else if let (None, Some(other)) = (&standing.hold, &standing.other) {
-            let line = format!("Standing by: {} has the lease of the monitor since {:.0}.", other.name, other.since);
+            let line =
+                format!("Standing by: {} has the lease of the monitor since {:.0}.", other.name, other.since);
             self.say(false, line);
         }
     }
