@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{connector, runs, serve, sync};
+use crate::commands::{connector, demo, runs, serve, sync};
 
 /// Watches the status pages of the services you depend on, keeps the banner of your Qlik Cloud tenant true, and
 /// syncs data sources into tables.
@@ -16,6 +16,7 @@ use crate::commands::{connector, runs, serve, sync};
     after_long_help = "\
 Examples:
   data-sources-monitor                       run the daemon (in preview without a tenant)
+  data-sources-monitor demo                  see it at work, without any configuration
   data-sources-monitor check                 look at every page once and print a table
   data-sources-monitor validate              find every mistake in .env and the definitions
   data-sources-monitor sync statuscake       run a connector now
@@ -70,6 +71,8 @@ Examples:
     /// Run a connector for somebody else's pipeline
     #[command(subcommand)]
     Serve(serve::Serve),
+    /// See the whole program at work for two minutes: the daemon between invented services, and its dashboard
+    Demo(demo::DemoArgs),
     /// Ask the running daemon whether it does its work (for containers)
     Healthcheck,
     /// Print a completion script for a shell

@@ -16,6 +16,7 @@ pub mod commands;
 pub mod connectors;
 pub mod database;
 pub mod definitions;
+pub mod demo;
 pub mod destinations;
 pub mod domain;
 pub mod http;

@@ -34,6 +34,8 @@ use sink::{Dropped, Sink};
 /// What the log is to be.
 #[derive(Debug, Clone)]
 pub struct LogSettings {
+    /// Whether lines go to the console as well.
+    pub console: bool,
     /// The log file; none for the console alone.
     pub file: Option<PathBuf>,
     /// How a line looks.
@@ -52,6 +54,7 @@ pub struct LogSettings {
 impl From<&settings::Log> for LogSettings {
     fn from(log: &settings::Log) -> Self {
         Self {
+            console: true,
             file: log.file.clone(),
             format: if log.json { Format::Json } else { Format::Text },
             level: log.level.clone(),
@@ -160,6 +163,7 @@ pub fn subscriber(
 
     let console = style(settings.format, &zone, io::stderr().is_terminal());
     match settings.format {
+        _ if !settings.console => {}
         Format::Fivetran => add(console.clone(), Sink::spawn(io::stdout(), "log-console", console)),
         Format::Text | Format::Json => {
             add(console.clone(), Sink::spawn(io::stderr(), "log-console", console))

@@ -1,7 +1,7 @@
 //! What several commands need of connectors: the definitions, their configuration, their files.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -9,9 +9,8 @@ use serde_json::Value;
 
 use super::{CommandError, compose};
 use crate::connectors::Account;
-use crate::definitions::connector;
-use crate::destinations::DestinationError;
-use crate::destinations::sqlite::Sqlite;
+use crate::definitions::{Mistake, connector};
+use crate::destinations::Place;
 use crate::domain::config::{BASE_URL, ConfigValues, EVERY, Standing, TOKEN_URL, variable};
 use crate::domain::connector::Definition;
 use crate::runtime::jobs::{Job, Loaded};
@@ -22,6 +21,16 @@ pub(super) type Given = BTreeMap<String, SecretString>;
 
 pub(super) fn definitions(settings: &Settings) -> Result<Vec<Definition>, CommandError> {
     connector::load(&settings.connectors_dir).map_err(CommandError::configuration)
+}
+
+/// A definition in a file of its own, which may extend one of the others.
+pub(super) fn read_file(file: &Path, others: Vec<Definition>) -> Result<Definition, Vec<Mistake>> {
+    let place = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        vec![Mistake { file: place.clone(), at: None, message: format!("cannot be read: {e}") }]
+    })?;
+    let others = others.into_iter().map(|other| (other.name.clone(), other)).collect();
+    connector::read_one(&place, &text, &others)
 }
 
 pub(super) fn find(definitions: Vec<Definition>, name: &str) -> Result<Definition, CommandError> {
@@ -150,19 +159,15 @@ pub(super) fn accounts_on(
 /// The daemon's jobs: every connector that is on.
 pub(super) fn jobs(settings: &Settings, vars: &dyn Vars) -> Result<Loaded, CommandError> {
     let (accounts, off) = accounts_on(settings, vars)?;
-    let job = |account: Account| Job { file: file(settings, &account.definition().name), account };
+    let place = place(settings)?;
+    let job = |account: Account| Job { place: place.clone(), account };
     Ok(Loaded { jobs: accounts.into_iter().map(job).collect(), off })
 }
 
-/// The SQLite file of a connector.
-pub(super) fn file(settings: &Settings, name: &str) -> PathBuf {
-    settings.data_dir.join(format!("{name}.db"))
-}
-
-pub(super) fn open(settings: &Settings, name: &str) -> Result<Sqlite, DestinationError> {
-    if let Err(e) = std::fs::create_dir_all(&settings.data_dir) {
-        let place = settings.data_dir.display().to_string();
-        return Err(DestinationError::Unwritable { place, reason: e.to_string() });
-    }
-    Sqlite::open(&file(settings, name), name)
+/// Where the tables are.
+pub(super) fn place(settings: &Settings) -> Result<Place, CommandError> {
+    Ok(match compose::database(settings)? {
+        Some(database) => Place::Postgres(database),
+        None => Place::Sqlite(settings.data_dir.clone()),
+    })
 }

@@ -2,12 +2,15 @@
 //!
 //! Nothing here looks at the environment: what is set comes in as [`Settings`] and [`Vars`]. Start at [`assemble`].
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
+use super::records;
 use super::{CommandError, compose, connectors};
 use crate::domain::config::variable;
 use crate::domain::tenure::Pace;
@@ -22,6 +25,7 @@ use crate::store::schema::Schema;
 use crate::store::{Closer, Kept, OpenError, Store};
 use crate::telemetry::Redactor;
 use crate::web;
+use crate::web::security::{Access, Door};
 
 /// Reads what is set, now: connectors that are taken over later may need what was set later.
 pub(super) type ReadVars = Arc<dyn Fn() -> Result<Box<dyn Vars>, CommandError> + Send + Sync>;
@@ -36,6 +40,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) on_tick: Box<dyn Fn(&str) + Send + Sync>,
     /// Keeps secrets out of the log.
     pub(super) redactor: &'a Redactor,
+    /// Ends it.
+    pub(super) stop: CancellationToken,
 }
 
 /// Our own memory, and who may write into it where several daemons share it.
@@ -84,11 +90,12 @@ pub(super) fn assemble(
     let clock = around.clock;
     let (store, contest) = opened;
     let board = BoardHandle::new(clock.now(), settings.tenant.is_some());
+    let place = connectors::place(settings)?;
     let web = around.listener.map(|listener| {
-        if let Ok(local) = listener.local_addr() {
-            tracing::info!(target: "WebServer", "Listening at http://{local} (/healthz, /readyz, /metrics)");
-        }
-        (listener, web::router(web::Shown { board: board.clone(), clock }))
+        let access = access(settings, listener.local_addr().ok());
+        let records = Arc::new(records::Kept::new(place, store.0.reader()));
+        let shown = web::Shown { board: board.clone(), clock, records, stop: around.stop };
+        (listener, web::router(shown, access))
     });
     let jobs = jobs(settings, vars, around.redactor)?;
     Ok(Daemon {
@@ -111,6 +118,26 @@ pub(super) fn assemble(
         jobs,
         web,
     })
+}
+
+/// Who may see the dashboard. A port that can be reached from elsewhere shows it to nobody until somebody says to whom.
+fn access(settings: &Settings, at: Option<SocketAddr>) -> Access {
+    let web = &settings.web;
+    let here = at.is_some_and(|at| at.ip().is_loopback());
+    let (door, who) = match &web.token {
+        Some(token) => (Door::Token(token.clone()), "for who has WEB_TOKEN"),
+        None if here => (Door::Open, "open on this machine"),
+        None if web.open => (Door::Open, "open to everybody who reaches it (WEB_OPEN=true)"),
+        None => (Door::Shut, "closed: set WEB_TOKEN, or WEB_OPEN=true to show it to everybody"),
+    };
+    let at = at.map_or_else(|| "an unknown address".to_owned(), |at| format!("http://{at}"));
+    let line = format!("Listening at {at} (/healthz, /readyz, /metrics); the dashboard is {who}");
+    if here || web.token.is_some() {
+        tracing::info!(target: "WebServer", "{line}");
+    } else {
+        tracing::warn!(target: "WebServer", "{line}");
+    }
+    Access { door, hosts: web.hosts.clone() }
 }
 
 /// The connectors, now and whenever their folder changes or somebody asks; says which are on.
@@ -148,6 +175,9 @@ pub(super) fn hide_secrets(settings: &Settings, redactor: &Redactor) -> Result<(
         Some(Credentials::ApiKey(key)) => hide("QLIK_API_KEY", key),
         Some(Credentials::OAuth { secret, .. }) => hide("QLIK_CLIENT_SECRET", secret),
         None => {}
+    }
+    if let Some(token) = &settings.web.token {
+        hide("WEB_TOKEN", token);
     }
     if let Some(database) = &settings.database {
         hide("DATABASE_URL", &database.url);

@@ -7,13 +7,17 @@ macro_rules! say {
     };
 }
 
+pub mod author;
 mod banner;
 mod check;
 mod compose;
 pub mod connector;
 mod connectors;
 mod daemon;
+pub mod demo;
+pub mod explain;
 mod healthcheck;
+mod records;
 mod run;
 pub mod runs;
 pub mod serve;
@@ -68,6 +72,14 @@ fn print_line(line: std::fmt::Arguments<'_>) {
     }
 }
 
+/// Tells a person what went wrong, and the system how it ended.
+pub fn exit(done: Result<ExitCode, CommandError>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        error.exit_code()
+    })
+}
+
 /// Does what was typed.
 ///
 /// # Errors
@@ -84,6 +96,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Connector(what) => connector::connector(what),
         Command::Runs(args) => compose::block_on(runs::runs(args))?,
         Command::Serve(what) => serve::serve(what),
+        Command::Demo(args) => demo::demo(&args),
         Command::Healthcheck => compose::block_on(healthcheck::healthcheck())?,
         Command::Completions { shell } => {
             let mut command = Cli::command();

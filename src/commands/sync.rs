@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::sync_view::{self, View};
 use super::{CommandError, compose, connectors};
 use crate::connectors::{Account, Progress, selected};
-use crate::destinations::Destination;
 use crate::destinations::dry_run::DryRun;
+use crate::destinations::{Destination, DestinationError, Place};
 use crate::domain::op::{End, State};
 use crate::runtime::clock::Clock;
 use crate::runtime::sync::{Done, Wanted, execute};
@@ -87,7 +87,8 @@ async fn one(
     let name = account.definition().name.clone();
     let tables = (!args.table.is_empty()).then(|| args.table.clone());
     selected(account, tables.as_deref()).map_err(|e| CommandError::configuration([e]))?;
-    let destination = destination(settings, &name, args.dry_run).await.map_err(anyhow::Error::from)?;
+    let destination =
+        destination(&connectors::place(settings)?, &name, args.dry_run).await.map_err(anyhow::Error::from)?;
     let progress = Progress::new(account.definition());
     let wanted = Wanted { tables, full_refresh: args.full_refresh };
     let work = execute(account, &*destination, wanted, Clock::system(), progress.clone(), cancel.clone());
@@ -125,18 +126,17 @@ async fn one(
 }
 
 async fn destination(
-    settings: &Settings,
+    place: &Place,
     name: &str,
     dry_run: bool,
-) -> Result<Box<dyn Destination>, crate::destinations::DestinationError> {
+) -> Result<Box<dyn Destination>, DestinationError> {
     if !dry_run {
-        return Ok(Box::new(connectors::open(settings, name)?));
+        return place.open(name).await;
     }
-    // A dry run goes on where the real one would, and must not make a file.
-    if !connectors::file(settings, name).exists() {
+    // A dry run goes on where the real one would, and must make nothing.
+    let Some(real) = place.find(name).await? else {
         return Ok(Box::new(DryRun::new(State::default(), BTreeMap::new())));
-    }
-    let real = connectors::open(settings, name)?;
+    };
     let dry = DryRun::new(real.state().await?, real.shapes().await?);
     real.close().await?;
     Ok(Box::new(dry))

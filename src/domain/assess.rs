@@ -200,6 +200,7 @@ mod tests {
                 link: None,
                 notes: vec![],
                 partial: None,
+                open: None,
             })
             .ok_or(Unknown::Timeout);
         Observation { monitor: "Examplify".into(), at: at(minute), outcome }

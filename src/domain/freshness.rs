@@ -25,6 +25,7 @@ pub fn read(rule: &Freshness, last_success: Option<Timestamp>, now: Timestamp) -
         link: None,
         notes: Vec::new(),
         partial: None,
+        open: None,
     })
 }
 

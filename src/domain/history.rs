@@ -20,6 +20,22 @@ pub struct Day {
     pub at: [u32; Severity::ALL.len()],
 }
 
+/// A day of a monitor, as kept.
+pub type MonitorDay = (String, Date, Day);
+
+/// Which transitions are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// Of one monitor; `None`: of all.
+    pub monitor: Option<String>,
+    /// The first moment.
+    pub from: Timestamp,
+    /// The moment after the last.
+    pub to: Timestamp,
+    /// At most so many, the newest.
+    pub limit: usize,
+}
+
 /// Days by monitor and date: what is to be added to what is kept.
 pub type Days = BTreeMap<(String, Date), Day>;
 

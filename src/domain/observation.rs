@@ -31,6 +31,29 @@ pub struct Reading {
     /// Why a part of what counts could not be read: then the severity is the least it can be, and may raise
     /// what is believed but never lower it.
     pub partial: Option<Unknown>,
+    /// What is open on the page; `None` where the look did not read it.
+    pub open: Option<Vec<Event>>,
+}
+
+/// An incident or a maintenance on a page. The texts are plain single lines, shortened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Planned work, not an incident.
+    pub planned: bool,
+    /// The page's headline.
+    pub title: String,
+    /// How bad the page calls it.
+    pub impact: Severity,
+    /// The page's word for how far it is (`investigating`, `in progress`), blanks for underscores.
+    pub state: String,
+    /// When it began or is to begin.
+    pub begins: Option<Timestamp>,
+    /// When planned work is to end.
+    pub ends: Option<Timestamp>,
+    /// Where people read more.
+    pub link: Option<Link>,
+    /// The latest update's text; may be empty.
+    pub update: String,
 }
 
 /// A link under the banner.

@@ -148,3 +148,15 @@ pub enum End {
     /// It went wrong; what was committed before stays, with its checkpoint.
     Failed,
 }
+
+impl End {
+    /// The word for it, in ledgers, logs, metrics and pages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            End::Complete => "complete",
+            End::Partial => "partial",
+            End::Deferred => "deferred",
+            End::Failed => "failed",
+        }
+    }
+}

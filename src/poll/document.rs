@@ -44,6 +44,8 @@ pub(super) struct Summary {
     pub(super) incidents: Vec<Event>,
     /// Maintenances that run now.
     pub(super) maintenances: Vec<Event>,
+    /// Maintenances that are to come.
+    pub(super) announced: Vec<Event>,
 }
 
 /// An incident or a maintenance.
@@ -53,6 +55,14 @@ pub(super) struct Event {
     pub(super) impact: Severity,
     /// When it began; unknown counts as long ago.
     pub(super) started: Timestamp,
+    /// The page's word for how far it is, blanks for underscores.
+    pub(super) state: String,
+    /// When it began or is to begin.
+    pub(super) begins: Option<Timestamp>,
+    /// When planned work is to end.
+    pub(super) ends: Option<Timestamp>,
+    /// The latest update's text.
+    pub(super) update: String,
     pub(super) shortlink: String,
     /// Ids of the components it touches.
     pub(super) touches: Vec<String>,
@@ -116,13 +126,15 @@ impl Document for Summary {
             scheduled_maintenances: List<RawEvent>,
         }
         let body = object::<Body>(json)?;
-        let events = |list: List<RawEvent>, open: fn(&RawEvent) -> bool| {
-            list.0.unwrap_or_default().into_iter().filter(open).map(Event::from_raw).collect()
-        };
+        let events = |list: Vec<RawEvent>| list.into_iter().map(Event::from_raw).collect();
+        let incidents = body.incidents.0.unwrap_or_default();
+        let planned = body.scheduled_maintenances.0.unwrap_or_default();
+        let (running, rest): (Vec<_>, Vec<_>) = planned.into_iter().partition(RawEvent::is_running);
         Ok(Summary {
             status: Status::from_raw(body.status)?,
-            incidents: events(body.incidents, RawEvent::is_unresolved),
-            maintenances: events(body.scheduled_maintenances, RawEvent::is_running),
+            incidents: events(incidents.into_iter().filter(RawEvent::is_unresolved).collect()),
+            maintenances: events(running),
+            announced: events(rest.into_iter().filter(RawEvent::is_announced).collect()),
         })
     }
 }
@@ -202,7 +214,10 @@ struct RawEvent {
     started_at: Text,
     created_at: Text,
     resolved_at: Text,
+    scheduled_for: Text,
+    scheduled_until: Text,
     shortlink: Text,
+    incident_updates: List<RawUpdate>,
     components: List<RawComponent>,
 }
 
@@ -212,18 +227,35 @@ impl RawEvent {
         !over && self.resolved_at.0.is_none()
     }
 
+    fn is_announced(&self) -> bool {
+        self.status.0.as_deref() == Some("scheduled")
+    }
+
     fn is_running(&self) -> bool {
         matches!(self.status.0.as_deref(), Some("in_progress" | "verifying"))
     }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawUpdate {
+    body: Text,
 }
 
 impl Event {
     fn from_raw(raw: RawEvent) -> Event {
         let time = |text: &Text| text.0.as_deref().and_then(|t| t.parse::<Timestamp>().ok());
         let link = raw.shortlink.0.unwrap_or_default();
+        let began = time(&raw.started_at).or_else(|| time(&raw.created_at));
+        // Pages list the newest first.
+        let latest = raw.incident_updates.0.unwrap_or_default().into_iter().next();
         Event {
             impact: raw.impact.0.as_deref().and_then(|word| word.parse().ok()).unwrap_or_default(),
-            started: time(&raw.started_at).or_else(|| time(&raw.created_at)).unwrap_or(Timestamp::MIN),
+            started: began.unwrap_or(Timestamp::MIN),
+            state: shortened(&raw.status.0.as_deref().unwrap_or_default().replace('_', " "), MAX_WORD),
+            begins: time(&raw.scheduled_for).or(began),
+            ends: time(&raw.scheduled_until),
+            update: latest.map(|update| short(update.body)).unwrap_or_default(),
             title: short(raw.name),
             shortlink: if link.len() <= MAX_TEXT { link } else { String::new() },
             touches: raw.components.0.unwrap_or_default().into_iter().filter_map(|c| c.id.0).collect(),

@@ -6,9 +6,12 @@
 use super::components::{label, select};
 use super::document::{Component, Components, Event, MAX_TEXT, Status, Summary};
 use crate::domain::monitor::{Page, Remap};
-use crate::domain::observation::{Link, Reading, Unknown};
+use crate::domain::observation::{self, Link, Reading, Unknown};
 use crate::domain::severity::Severity;
 use crate::domain::text;
+
+/// Open incidents and maintenances that are passed on of one page; more than a handful nobody reads.
+const MAX_OPEN: usize = 20;
 
 /// What is shown of components that all work.
 const ALL_WELL: &str = "Operational";
@@ -23,6 +26,7 @@ pub(super) fn of_status(status: &Status, page: &Page, remap: &Remap) -> Result<R
         link: root_link(page),
         notes: Vec::new(),
         partial: None,
+        open: None,
     })
 }
 
@@ -31,6 +35,7 @@ pub(super) fn of_summary(summary: &Summary, page: &Page, remap: &Remap) -> Resul
     let mut reading = of_status(&summary.status, page, remap)?;
     let headline = headline(summary, reading.severity, |_| true);
     tell(&mut reading, headline);
+    reading.open = Some(open(summary, |_| true));
     Ok(reading)
 }
 
@@ -70,6 +75,7 @@ pub(super) fn of_components(all: &Components, page: &Page, remap: &Remap) -> Res
         link: root_link(page),
         notes,
         partial: gaps.into_iter().next(),
+        open: None,
     })
 }
 
@@ -77,8 +83,10 @@ pub(super) fn of_components(all: &Components, page: &Page, remap: &Remap) -> Res
 pub(super) fn tell_of_components(reading: &mut Reading, summary: &Summary, all: &Components, page: &Page) {
     let chosen = select(&all.0, page).chosen;
     let counts = |id: &str| !id.is_empty() && chosen.iter().any(|component| component.id == id);
-    let headline = headline(summary, reading.severity, |event| event.touches.iter().any(|id| counts(id)));
+    let touches = |event: &Event| event.touches.iter().any(|id| counts(id));
+    let headline = headline(summary, reading.severity, touches);
     tell(reading, headline);
+    reading.open = Some(open(summary, touches));
 }
 
 struct Found<'a> {
@@ -134,6 +142,28 @@ fn tell(reading: &mut Reading, headline: Option<(&Event, &str)>) {
             reading.link = Some(link);
         }
     }
+}
+
+/// What people are shown of what is open or planned: incidents first, each kind in the page's order.
+fn open(summary: &Summary, counts: impl Fn(&Event) -> bool) -> Vec<observation::Event> {
+    let show = |planned: bool, event: &Event| observation::Event {
+        planned,
+        title: event.title.clone(),
+        impact: event.impact,
+        state: event.state.clone(),
+        begins: event.begins,
+        ends: event.ends,
+        link: Link::checked(&event.shortlink, if planned { "Maintenance" } else { "Incident" }),
+        update: event.update.clone(),
+    };
+    let incidents = summary.incidents.iter().map(|event| (false, event));
+    let planned = summary.maintenances.iter().chain(&summary.announced).map(|event| (true, event));
+    incidents
+        .chain(planned)
+        .filter(|(_, event)| counts(event))
+        .take(MAX_OPEN)
+        .map(|(planned, event)| show(planned, event))
+        .collect()
 }
 
 fn root_link(page: &Page) -> Option<Link> {

@@ -3,7 +3,9 @@
 //! Changed in place by whoever knows something new, read by the web and by nobody who decides. Bounded by the
 //! number of definitions, whatever happens.
 
-use std::collections::BTreeMap;
+mod pace;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +14,10 @@ use tokio::sync::watch;
 
 use crate::domain::assess::{Issue, MonitorState};
 use crate::domain::banner::Banner;
-use crate::domain::observation::Unknown;
+use crate::domain::observation::{Event, Observation, Unknown};
 use crate::domain::plan::Why;
+
+pub use pace::{Pace, Paced};
 
 /// The handle; clones share one board.
 #[derive(Clone)]
@@ -78,6 +82,25 @@ pub struct MonitorView {
     pub not_modified: u64,
     /// Looks without a reading, by reason.
     pub failures: BTreeMap<&'static str, u64>,
+    /// How long the last looks took.
+    pub pace: Pace,
+    /// The last reasons why it could not be read, oldest first; a reason that repeats stands once.
+    pub missed: VecDeque<Missed>,
+    /// What was open on the page at the last reading; `None` where that does not read it.
+    pub open: Option<Vec<Event>>,
+}
+
+/// Looks in a row that failed for one reason.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Missed {
+    /// Why.
+    pub reason: Unknown,
+    /// The first.
+    pub first: Timestamp,
+    /// The last.
+    pub last: Timestamp,
+    /// How many.
+    pub times: u32,
 }
 
 /// The cycles.
@@ -118,6 +141,8 @@ pub struct BannerView {
     pub failures: u64,
     /// Seconds from the change seen on a page to the banner accepted.
     pub lag: Histogram,
+    /// Who may write it, where several daemons share a tenant; `None`: this one alone.
+    pub held_by: Option<String>,
 }
 
 /// How a connector's data stands.
@@ -148,6 +173,8 @@ pub struct LastRun {
     pub took: Duration,
     /// Rows the source sent, by table.
     pub rows: BTreeMap<String, u64>,
+    /// How much of it was waiting for limits and for further tries.
+    pub waited: Duration,
 }
 
 /// Counts of durations by upper bound.
@@ -213,13 +240,36 @@ impl BoardHandle {
 }
 
 impl MonitorView {
+    /// Reasons that are kept.
+    const MISSED: usize = 12;
+
     /// Notes one look.
-    pub fn looked(&mut self, took: Duration, not_modified: bool, failure: Option<&Unknown>) {
+    pub fn looked(&mut self, took: Duration, not_modified: bool, seen: &Observation) {
         self.took = took;
         self.looks += 1;
         self.not_modified += u64::from(not_modified);
-        if let Some(failure) = failure {
-            *self.failures.entry(failure.reason()).or_default() += 1;
+        // The age of our own data takes no time to look at.
+        if !took.is_zero() {
+            self.pace.push(seen.at, took, seen.outcome.is_ok());
+        }
+        match &seen.outcome {
+            Ok(reading) => self.open.clone_from(&reading.open),
+            Err(reason) => {
+                *self.failures.entry(reason.reason()).or_default() += 1;
+                self.miss(reason, seen.at);
+            }
+        }
+    }
+
+    fn miss(&mut self, reason: &Unknown, at: Timestamp) {
+        match self.missed.back_mut().filter(|missed| missed.reason == *reason) {
+            Some(missed) => (missed.last, missed.times) = (at, missed.times.saturating_add(1)),
+            None => {
+                if self.missed.len() == Self::MISSED {
+                    self.missed.pop_front();
+                }
+                self.missed.push_back(Missed { reason: reason.clone(), first: at, last: at, times: 1 });
+            }
         }
     }
 }

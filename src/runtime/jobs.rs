@@ -10,7 +10,6 @@ pub use roster::{Load, Loaded, Roster};
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -22,8 +21,7 @@ use super::board::{BoardHandle, LastRun, SyncView};
 use super::clock::Clock;
 use super::sync::{self, Done, Wanted};
 use crate::connectors::{Account, Progress};
-use crate::destinations::sqlite::Sqlite;
-use crate::destinations::{Destination, DestinationError};
+use crate::destinations::Place;
 use crate::domain::op::End;
 use crate::domain::schedule;
 
@@ -39,8 +37,8 @@ const LEDGER_DEPTH: usize = 200;
 pub struct Job {
     /// At which source, as whom.
     pub account: Account,
-    /// Its SQLite file.
-    pub file: PathBuf,
+    /// Where its tables are.
+    pub place: Place,
 }
 
 impl Job {
@@ -51,7 +49,7 @@ impl Job {
 
     /// Whether it does the same, in the same place, as another one.
     fn same(&self, other: &Job) -> bool {
-        self.file == other.file && self.account.same(&other.account)
+        self.place == other.place && self.account.same(&other.account)
     }
 
     /// Runs again and again, until `stop` or until something else is ordered; a run under way ends before.
@@ -92,33 +90,23 @@ impl Job {
     }
 
     async fn once(&self, clock: Clock, stop: &CancellationToken) -> Result<Done, String> {
-        let destination = self.open().await.map_err(|e| e.to_string())?;
+        let destination = self.place.open(self.name()).await.map_err(|e| e.to_string())?;
         let progress = Progress::new(self.account.definition());
         let wanted = Wanted::default();
         let done =
-            sync::execute(&self.account, &destination, wanted, clock, progress, stop.child_token()).await;
+            sync::execute(&self.account, &*destination, wanted, clock, progress, stop.child_token()).await;
         let closed = destination.close().await;
         let done = done.map_err(|e| e.to_string())?;
         closed.map_err(|e| e.to_string())?;
         Ok(done)
     }
 
-    async fn open(&self) -> Result<Sqlite, DestinationError> {
-        let (file, name) = (self.file.clone(), self.account.definition().name.clone());
-        let place = file.display().to_string();
-        let opened = tokio::task::spawn_blocking(move || Sqlite::open(&file, &name)).await;
-        opened.unwrap_or_else(|e| Err(DestinationError::Unwritable { place, reason: e.to_string() }))
-    }
-
     /// When data last came in whole, from before a restart.
     async fn remember(&self, board: &BoardHandle) {
         let name = self.name();
         view(board, name, |_| {});
-        if !self.file.exists() {
-            return;
-        }
-        // Whatever is wrong with the file is told by the first run.
-        let Ok(destination) = self.open().await else { return };
+        // Whatever is wrong with the place is told by the first run.
+        let Ok(Some(destination)) = self.place.find(name).await else { return };
         if let Ok(runs) = destination.runs(LEDGER_DEPTH).await {
             let complete = runs.iter().find(|run| run.entry.end == Some(End::Complete));
             view(board, name, |view| view.last_success = complete.map(|run| run.started));
@@ -176,7 +164,15 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
             view.last_success = started;
         }
         *view.ends.entry(sync::word(end)).or_default() += 1;
-        view.last_run = Some(LastRun { ended_at: clock.now(), end: sync::word(end), reason, took, rows });
+        let waited = done.as_ref().map_or(0, |done| done.waited_ms);
+        view.last_run = Some(LastRun {
+            ended_at: clock.now(),
+            end: sync::word(end),
+            reason,
+            took,
+            rows,
+            waited: Duration::from_millis(waited),
+        });
     });
     end == End::Failed
 }

@@ -168,10 +168,5 @@ fn panicked() -> connectors::Outcome {
 
 /// The word for an end, as in the ledger, the log and the metrics.
 pub fn word(end: End) -> &'static str {
-    match end {
-        End::Complete => "complete",
-        End::Partial => "partial",
-        End::Deferred => "deferred",
-        End::Failed => "failed",
-    }
+    end.as_str()
 }

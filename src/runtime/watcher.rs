@@ -318,7 +318,7 @@ impl Watcher {
         }
         self.board.update(|board| {
             let view = board.monitors.entry(name.to_owned()).or_default();
-            view.looked(took, not_modified, seen.outcome.as_ref().err());
+            view.looked(took, not_modified, seen);
             view.state = state.clone();
         });
         if let Some(transition) = transition {

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::database::{Database, DatabaseError};
 use crate::domain::assess::{MonitorState, Transition};
-use crate::domain::history::{Day, Days};
+use crate::domain::history::{Days, MonitorDay, Span};
 use crate::domain::plan::Memory;
 
 use lease::Lease;
@@ -148,27 +148,11 @@ impl Batch {
     }
 }
 
-/// Which transitions are asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Span {
-    /// Of one monitor; `None`: of all.
-    pub monitor: Option<String>,
-    /// The first moment.
-    pub from: Timestamp,
-    /// The moment after the last.
-    pub to: Timestamp,
-    /// At most so many, the newest.
-    pub limit: usize,
-}
-
-/// A day of a monitor.
-pub type MonitorDay = (String, Date, Day);
-
 enum Ask {
     Keep(Order, Writer, Reply<()>),
     Recall(Reply<Kept>),
     Reports(Reply<Vec<Report>>),
-    Days(Date, Reply<Vec<MonitorDay>>),
+    Days(Option<String>, Date, Reply<Vec<MonitorDay>>),
     Transitions(Span, Reply<Vec<Transition>>),
 }
 
@@ -351,20 +335,9 @@ impl Store {
         self.order(Order::Prune(now)).await
     }
 
-    /// The days of all monitors since a date, by monitor and date.
-    ///
-    /// # Errors
-    /// When it could not be read.
-    pub async fn days(&self, since: Date) -> Result<Vec<MonitorDay>, KeepError> {
-        self.ask(|reply| Ask::Days(since, reply)).await
-    }
-
-    /// Changes of what was believed, newest first.
-    ///
-    /// # Errors
-    /// When it could not be read.
-    pub async fn transitions(&self, span: Span) -> Result<Vec<Transition>, KeepError> {
-        self.ask(|reply| Ask::Transitions(span, reply)).await
+    /// A handle that only reads.
+    pub fn reader(&self) -> Reader {
+        Reader { asks: self.asks.downgrade(), place: self.place.clone(), patience: self.patience }
     }
 
     async fn order(&self, order: Order) -> Result<(), KeepError> {
@@ -373,19 +346,57 @@ impl Store {
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, KeepError> {
-        let failed = |reason: &str| KeepError { place: self.place.clone(), reason: reason.to_owned() };
-        let gone = || failed("the store's worker has ended");
-        let (reply, answer) = oneshot::channel();
-        let asking = async {
-            self.asks.send(ask(reply)).await.map_err(|_| gone())?;
-            answer.await.map_err(|_| gone())?
-        };
-        match self.patience {
-            None => asking.await,
-            Some(patience) => tokio::time::timeout(patience, asking)
-                .await
-                .unwrap_or_else(|_| Err(failed("the server does not answer in time"))),
-        }
+        put(Some(self.asks.clone()), &self.place, self.patience, ask).await
+    }
+}
+
+/// Reads what is kept, for whoever shows it. It does not keep the worker from ending.
+#[derive(Clone)]
+pub struct Reader {
+    asks: mpsc::WeakSender<Ask>,
+    place: String,
+    patience: Option<Duration>,
+}
+
+impl Reader {
+    /// The days of one monitor, or of all, since a date, by monitor and date.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn days(&self, of: Option<String>, since: Date) -> Result<Vec<MonitorDay>, KeepError> {
+        put(self.asks.upgrade(), &self.place, self.patience, |reply| Ask::Days(of, since, reply)).await
+    }
+
+    /// Changes of what was believed, newest first.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn transitions(&self, span: Span) -> Result<Vec<Transition>, KeepError> {
+        put(self.asks.upgrade(), &self.place, self.patience, |reply| Ask::Transitions(span, reply)).await
+    }
+}
+
+/// Asks the worker, and lets go of it before its answer comes, which is waited for no longer than `patience`.
+async fn put<T>(
+    asks: Option<mpsc::Sender<Ask>>,
+    place: &str,
+    patience: Option<Duration>,
+    ask: impl FnOnce(Reply<T>) -> Ask,
+) -> Result<T, KeepError> {
+    let failed = |reason: &str| KeepError { place: place.to_owned(), reason: reason.to_owned() };
+    let gone = || failed("the store's worker has ended");
+    let (reply, answer) = oneshot::channel();
+    let asks = asks.ok_or_else(gone)?;
+    let asking = async {
+        asks.send(ask(reply)).await.map_err(|_| gone())?;
+        drop(asks);
+        answer.await.map_err(|_| gone())?
+    };
+    match patience {
+        None => asking.await,
+        Some(patience) => tokio::time::timeout(patience, asking)
+            .await
+            .unwrap_or_else(|_| Err(failed("the server does not answer in time"))),
     }
 }
 

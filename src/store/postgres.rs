@@ -110,8 +110,8 @@ impl Worker {
                         ),
                     );
                 }
-                Ask::Days(since, reply) => {
-                    let days = async |db: &Connected| tables::days(db, schema, since).await;
+                Ask::Days(of, since, reply) => {
+                    let days = async |db: &Connected| tables::days(db, schema, of.as_deref(), since).await;
                     drop(reply.send(self.read(db, deadline, days).await));
                 }
                 Ask::Transitions(span, reply) => {

@@ -10,9 +10,9 @@ use jiff::civil::Date;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use tokio::sync::mpsc;
 
-use super::{Ask, Batch, KeepError, Kept, MonitorDay, OpenError, Order, Remembered, Span};
+use super::{Ask, Batch, KeepError, Kept, OpenError, Order, Remembered};
 use crate::domain::assess::Transition;
-use crate::domain::history::{self, Day};
+use crate::domain::history::{self, Day, MonitorDay, Span};
 
 /// Numbered by position, from 1; never changed once released.
 const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
@@ -148,7 +148,9 @@ fn work(db: &mut Connection, path: &Path, mut inbox: mpsc::Receiver<Ask>) {
             Ask::Recall(reply) => drop(reply.send(read_kept(db).map_err(|e| failed(path, &e)))),
             // A folder has one daemon at a time, and the next reads its memory.
             Ask::Reports(reply) => drop(reply.send(Ok(Vec::new()))),
-            Ask::Days(since, reply) => drop(reply.send(days(db, since).map_err(|e| failed(path, &e)))),
+            Ask::Days(of, since, reply) => {
+                drop(reply.send(days(db, of, since).map_err(|e| failed(path, &e))))
+            }
             Ask::Transitions(span, reply) => {
                 drop(reply.send(transitions(db, &span).map_err(|e| failed(path, &e))));
             }
@@ -215,16 +217,17 @@ fn text_of(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-fn days(db: &Connection, since: Date) -> rusqlite::Result<Vec<MonitorDay>> {
-    let mut select = db.prepare_cached(
-        "SELECT monitor, date, none, maintenance, minor, major, critical FROM day WHERE date >= ?1
-         ORDER BY monitor, date",
-    )?;
+fn days(db: &Connection, of: Option<String>, since: Date) -> rusqlite::Result<Vec<MonitorDay>> {
+    let one = if of.is_some() { "AND monitor = ?2" } else { "AND ?2 IS NULL" };
+    let mut select = db.prepare_cached(&format!(
+        "SELECT monitor, date, none, maintenance, minor, major, critical FROM day WHERE date >= ?1 {one}
+         ORDER BY monitor, date"
+    ))?;
     let day = |row: &Row<'_>| {
         let at = [row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?];
         Ok((row.get(0)?, parsed(row, 1)?, Day { at }))
     };
-    select.query_map([since.to_string()], day)?.collect()
+    select.query_map(params![since.to_string(), of], day)?.collect()
 }
 
 fn transitions(db: &Connection, span: &Span) -> rusqlite::Result<Vec<Transition>> {

@@ -1,6 +1,7 @@
 //! What is kept comes back, and what cannot be used is refused clearly.
 
 use super::*;
+use crate::domain::history::Day;
 use crate::domain::severity::Severity;
 use rusqlite::Connection;
 
@@ -58,9 +59,9 @@ async fn prunes() {
     let days = [day("A", "2025-01-01", 5), day("A", "2026-05-01", 7)].into();
     store.keep(Batch { transitions, days, ..Batch::default() }).await.unwrap();
     store.prune("2026-05-02T00:00:00Z".parse().unwrap()).await.unwrap();
-    let left = store.transitions(ever()).await.unwrap();
+    let left = store.reader().transitions(ever()).await.unwrap();
     assert_eq!(left, [transition("2026-05-01T00:00:00Z")]);
-    let left = store.days(Date::MIN).await.unwrap();
+    let left = store.reader().days(None, Date::MIN).await.unwrap();
     assert_eq!(left.len(), 1);
 }
 
@@ -77,7 +78,7 @@ async fn adds_days_up() {
         let days = [day("B", "2026-05-01", ms), day("A", "2026-05-02", 1), day("A", "2026-04-30", 1)].into();
         store.keep(Batch { days, ..Batch::default() }).await.unwrap();
     }
-    let days = store.days("2026-05-01".parse().unwrap()).await.unwrap();
+    let days = store.reader().days(None, "2026-05-01".parse().unwrap()).await.unwrap();
     let shown: Vec<String> =
         days.iter().map(|(name, date, day)| format!("{name} {date} {:?}", day.at)).collect();
     assert_eq!(shown, ["A 2026-05-02 [2, 0, 0, 2, 0]", "B 2026-05-01 [12, 0, 0, 2, 0]"]);
@@ -97,7 +98,7 @@ async fn finds_transitions() {
     let ask = |monitor: Option<&str>, from: i64, to: i64, limit| {
         let span = Span { monitor: monitor.map(Into::into), from: of("", from).at, to: of("", to).at, limit };
         let store = store.clone();
-        async move { store.transitions(span).await.unwrap() }
+        async move { store.reader().transitions(span).await.unwrap() }
     };
     assert_eq!(ask(None, 2, 4, 9).await, [of("A", 3), of("B", 2)]);
     assert_eq!(ask(Some("A"), 0, 9, 2).await, [of("A", 4), of("A", 3)]);

@@ -273,7 +273,7 @@ impl Out<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::observation::Unknown;
+    use crate::domain::observation::{Observation, Unknown};
     use std::time::Duration;
 
     /// What a scraper sees, whole: names, help, units and labels are a promise to dashboards. The figures of the
@@ -284,8 +284,15 @@ mod tests {
         let board = BoardHandle::new(now, true);
         board.update(|board| {
             let monitor = board.monitors.entry("Epic \"Games\"".into()).or_default();
-            monitor.looked(Duration::from_millis(120), true, None);
-            monitor.looked(Duration::from_millis(80), false, Some(&Unknown::Timeout));
+            let seen = |outcome| Observation { monitor: "Epic \"Games\"".into(), at: now, outcome };
+            let rule = crate::domain::monitor::Freshness {
+                connector: "shop".into(),
+                stale_after: Duration::from_secs(60),
+                severity: Severity::Minor,
+            };
+            let fresh = crate::domain::freshness::read(&rule, Some(now), now);
+            monitor.looked(Duration::from_millis(120), true, &seen(fresh));
+            monitor.looked(Duration::from_millis(80), false, &seen(Err(Unknown::Timeout)));
             monitor.state.read_at = Some(now);
             monitor.state.severity = Severity::Major;
             board.banner.wrote(crate::domain::plan::Why::Raise, Some(Duration::from_millis(70)));

@@ -312,6 +312,7 @@ fn a_missing_folder_is_a_clear_error() {
 
 fn settings(file: &Path, format: Format) -> LogSettings {
     LogSettings {
+        console: true,
         file: Some(file.to_path_buf()),
         format,
         level: "info".into(),

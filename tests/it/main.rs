@@ -2,11 +2,17 @@
 //! Start at `fakes` for the servers, then at the module named after the subject.
 
 #[cfg(test)]
+mod authoring;
+#[cfg(test)]
 mod binary;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod daemon;
+#[cfg(test)]
+mod demo;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]

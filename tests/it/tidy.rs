@@ -39,6 +39,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("web", &["domain", "runtime"]),
+    ("demo", &["domain"]),
     ("protocol", &["domain", "http", "connectors"]),
     ("cli", &["commands"]),
     ("commands", &["*"]),

@@ -205,13 +205,14 @@ pub(super) async fn reports(db: &Connected, schema: Schema) -> Result<Vec<Report
 pub(super) async fn days(
     db: &Connected,
     schema: Schema,
+    of: Option<&str>,
     since: Date,
 ) -> Result<Vec<MonitorDay>, DatabaseError> {
     let select = "SELECT monitor, date, sum(none)::bigint, sum(maintenance)::bigint, sum(minor)::bigint,
             sum(major)::bigint, sum(critical)::bigint
-        FROM @.day WHERE date >= $1 GROUP BY monitor, date ORDER BY monitor COLLATE \"C\", date";
+        FROM @.day WHERE date >= $1 AND ($2 IS NULL OR monitor = $2) GROUP BY monitor, date ORDER BY monitor COLLATE \"C\", date";
     let since = since.max(first_day());
-    let rows = query(db, schema, select, &[(&since, Type::DATE)]).await?;
+    let rows = query(db, schema, select, &[(&since, Type::DATE), (&of, Type::TEXT)]).await?;
     let day = |row: &Row| {
         let mut day = Day::default();
         for (place, ms) in day.at.iter_mut().enumerate() {

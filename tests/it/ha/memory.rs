@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use data_sources_monitor::domain::assess::{MonitorState, Transition};
 use data_sources_monitor::domain::history::Day;
+use data_sources_monitor::domain::history::Span;
 use data_sources_monitor::domain::plan::Memory;
 use data_sources_monitor::domain::severity::Severity;
 use data_sources_monitor::store::lease::Taken;
 use data_sources_monitor::store::schema::Schema;
-use data_sources_monitor::store::{Batch, Span, Store};
+use data_sources_monitor::store::{Batch, Store};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
@@ -54,8 +55,9 @@ fn believed(description: &str) -> (String, MonitorState) {
 
 async fn history(store: &Store) -> String {
     let span = Span { monitor: None, from: Timestamp::MIN, to: Timestamp::MAX, limit: 9 };
-    let changes = store.transitions(span).await.unwrap().len();
-    let days: Vec<[u32; 5]> = store.days(Date::MIN).await.unwrap().into_iter().map(|day| day.2.at).collect();
+    let changes = store.reader().transitions(span).await.unwrap().len();
+    let days: Vec<[u32; 5]> =
+        store.reader().days(None, Date::MIN).await.unwrap().into_iter().map(|day| day.2.at).collect();
     format!("{changes} changes, days {days:?}")
 }
 
@@ -83,7 +85,7 @@ async fn remembers() {
         to: Timestamp::MAX,
         limit: 9,
     };
-    let found = next.transitions(span).await.unwrap();
+    let found = next.reader().transitions(span).await.unwrap();
     assert_eq!(found[0].description, "down \u{fffd} with a NUL");
     assert_eq!(found.len(), 1);
     next.forget(vec!["A".into()]).await.unwrap();

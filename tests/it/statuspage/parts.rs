@@ -200,6 +200,29 @@ async fn tells_maintenance_as_such() {
     assert_eq!(Onlooker::of(&page).with_incidents().says().await, "none: All Systems Operational");
 }
 
+/// What is open or planned comes along with its state, times, link and latest words; what is over does not.
+#[tokio::test]
+async fn brings_what_is_open() {
+    let page = StatusPage::start();
+    let over = page.open_incident("Over", "major", &[]);
+    page.update_incident(&over, "resolved", "Done.");
+    let slow = page.open_incident("Slow queries", "minor", &[]);
+    page.update_incident(
+        &slow,
+        "identified",
+        &format!("A <b>bad</b> node\u{202e}.\n{}", "x".repeat(100_000)),
+    );
+    page.add_maintenance("Upgrade", "scheduled");
+    page.add_maintenance("Old upgrade", "completed");
+    let open = Onlooker::of(&page).with_incidents().reading().await.open.unwrap();
+    let told: Vec<_> = open.iter().map(|e| (e.title.as_str(), e.state.as_str(), e.planned)).collect();
+    assert_eq!(told, [("Slow queries", "identified", false), ("Upgrade", "scheduled", true)]);
+    assert!(open[0].update.starts_with("A <b>bad</b> node.") && open[0].update.chars().count() <= 300);
+    assert_eq!(open[0].link.as_ref().unwrap().label, "Incident");
+    assert!(open[1].ends > open[1].begins && open[1].begins.is_some());
+    assert_eq!(Onlooker::of(&page).reading().await.open, None);
+}
+
 /// Compatible servers leave `incidents` out or fill it oddly; a dangerous link is not passed on.
 #[tokio::test]
 async fn bears_odd_incidents() {
