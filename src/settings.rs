@@ -20,6 +20,9 @@ pub use source::{Problem, ProcessVars, Vars, lookup};
 use variables::default_of;
 pub use variables::{VARIABLES, Variable};
 
+/// A token that is guessed in no lifetime.
+const SHORTEST_TOKEN: usize = 16;
+
 /// Everything, checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -39,6 +42,8 @@ pub struct Settings {
     pub log: Log,
     /// Address of the web server.
     pub listen: Option<SocketAddr>,
+    /// Who may see the dashboard.
+    pub web: Web,
     /// The banner.
     pub policy: Policy,
     /// How often the tenant is read although nothing changed.
@@ -70,6 +75,17 @@ pub struct Log {
     pub rotate_age: Duration,
     /// Renamed files kept.
     pub keep: usize,
+}
+
+/// Who may see the dashboard.
+#[derive(Debug, Clone)]
+pub struct Web {
+    /// Those who have it.
+    pub token: Option<SecretString>,
+    /// Everybody who reaches it.
+    pub open: bool,
+    /// Names it is reached by.
+    pub hosts: Vec<String>,
 }
 
 /// Where PostgreSQL is. Whether the URL can be used is for `database` to say.
@@ -129,6 +145,7 @@ impl Settings {
                 keep: read.parsed("LOG_KEEP", "a number", |text| text.parse().ok()),
             },
             listen: read.listen(),
+            web: read.web(),
             policy: Policy {
                 lease: read.at_least("BANNER_LEASE", Duration::from_secs(60)),
                 resolved_for,
@@ -272,6 +289,22 @@ impl Reader<'_> {
                 self.problems.push(Problem::new("LISTEN", words));
             })
             .ok()
+    }
+
+    fn web(&mut self) -> Web {
+        let token = self.optional("WEB_TOKEN");
+        if token.as_ref().is_some_and(|token| token.chars().count() < SHORTEST_TOKEN) {
+            let words =
+                format!("must have {SHORTEST_TOKEN} characters or more; `openssl rand -hex 16` makes one");
+            self.problems.push(Problem::new("WEB_TOKEN", words));
+        }
+        let open = self.choice("WEB_OPEN", [("false", false), ("true", true)]);
+        if open && token.is_some() {
+            self.problems.push(Problem::new("WEB_OPEN", "is true beside WEB_TOKEN; keep one of the two"));
+        }
+        let hosts = self.optional("WEB_HOSTS").unwrap_or_default();
+        let hosts = hosts.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned);
+        Web { token: token.map(SecretString::from), open, hosts: hosts.collect() }
     }
 
     fn tenant(&mut self) -> Option<Tenant> {

@@ -2,11 +2,13 @@
 //!
 //! Nothing here looks at the environment: what is set comes in as [`Settings`] and [`Vars`]. Start at [`assemble`].
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::records;
 use super::{CommandError, compose, connectors};
@@ -19,6 +21,7 @@ use crate::settings::{Credentials, Settings, Vars};
 use crate::store::{Closer, Kept, OpenError, Store};
 use crate::telemetry::Redactor;
 use crate::web;
+use crate::web::security::{Access, Door};
 
 /// Reads what is set, now: connectors that are taken over later may need what was set later.
 pub(super) type ReadVars = Arc<dyn Fn() -> Result<Box<dyn Vars>, CommandError> + Send + Sync>;
@@ -33,6 +36,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) on_tick: Box<dyn Fn(&str) + Send>,
     /// Keeps secrets out of the log.
     pub(super) redactor: &'a Redactor,
+    /// Ends it.
+    pub(super) stop: CancellationToken,
 }
 
 /// Our own memory.
@@ -60,11 +65,10 @@ pub(super) fn assemble(
     let clock = around.clock;
     let board = BoardHandle::new(clock.now(), settings.tenant.is_some());
     let web = around.listener.map(|listener| {
-        if let Ok(local) = listener.local_addr() {
-            tracing::info!(target: "WebServer", "Listening at http://{local} (/healthz, /readyz, /metrics)");
-        }
+        let access = access(settings, listener.local_addr().ok());
         let records = Arc::new(records::Kept::new(connectors::place(settings), store.0.reader()));
-        (listener, web::router(web::Shown { board: board.clone(), clock, records }))
+        let shown = web::Shown { board: board.clone(), clock, records, stop: around.stop };
+        (listener, web::router(shown, access))
     });
     let jobs = jobs(settings, vars, around.redactor)?;
     Ok(Daemon {
@@ -86,6 +90,26 @@ pub(super) fn assemble(
         jobs,
         web,
     })
+}
+
+/// Who may see the dashboard. A port that can be reached from elsewhere shows it to nobody until somebody says to whom.
+fn access(settings: &Settings, at: Option<SocketAddr>) -> Access {
+    let web = &settings.web;
+    let here = at.is_some_and(|at| at.ip().is_loopback());
+    let (door, who) = match &web.token {
+        Some(token) => (Door::Token(token.clone()), "for who has WEB_TOKEN"),
+        None if here => (Door::Open, "open on this machine"),
+        None if web.open => (Door::Open, "open to everybody who reaches it (WEB_OPEN=true)"),
+        None => (Door::Shut, "closed: set WEB_TOKEN, or WEB_OPEN=true to show it to everybody"),
+    };
+    let at = at.map_or_else(|| "an unknown address".to_owned(), |at| format!("http://{at}"));
+    let line = format!("Listening at {at} (/healthz, /readyz, /metrics); the dashboard is {who}");
+    if here || web.token.is_some() {
+        tracing::info!(target: "WebServer", "{line}");
+    } else {
+        tracing::warn!(target: "WebServer", "{line}");
+    }
+    Access { door, hosts: web.hosts.clone() }
 }
 
 /// The connectors, now and whenever their folder changes or somebody asks; says which are on.
@@ -123,6 +147,9 @@ pub(super) fn hide_secrets(settings: &Settings, redactor: &Redactor) -> Result<(
         Some(Credentials::ApiKey(key)) => hide("QLIK_API_KEY", key),
         Some(Credentials::OAuth { secret, .. }) => hide("QLIK_CLIENT_SECRET", secret),
         None => {}
+    }
+    if let Some(token) = &settings.web.token {
+        hide("WEB_TOKEN", token);
     }
     if let Some(database) = &settings.database {
         hide("DATABASE_URL", &database.url);

@@ -171,17 +171,18 @@ impl Show {
         let (days, transitions) = past(Clock::system().now());
         let batch = Batch { days, transitions, ..Batch::default() };
         store.0.keep(batch).await.context("the invented past cannot be kept")?;
+        let controls = Controls::default();
         let around = Surroundings {
             clock: Clock::system(),
             listener: Some(listener),
             on_tick: Box::new(|_| {}),
             redactor,
+            stop: controls.stop.clone(),
         };
         daemon::hide_secrets(&settings, redactor)?;
         let vars: ReadVars = Arc::new(move || Ok(Box::new(vars.clone())));
         let daemon = daemon::assemble(&settings, vars, store, around)?;
         let board = daemon.board.clone();
-        let controls = Controls::default();
         let far_ends = tokio::spawn(async {
             if let Err(e) = servers.serve().await {
                 tracing::error!("The demo's far ends are gone: {e}");

@@ -30,7 +30,11 @@ impl Kept {
 #[async_trait]
 impl Records for Kept {
     async fn days(&self, since: Date) -> Result<Vec<MonitorDay>, Unreadable> {
-        self.memory.days(since).await.map_err(of_memory)
+        self.memory.days(None, since).await.map_err(of_memory)
+    }
+
+    async fn days_of(&self, monitor: &str, since: Date) -> Result<Vec<MonitorDay>, Unreadable> {
+        self.memory.days(Some(monitor.to_owned()), since).await.map_err(of_memory)
     }
 
     async fn transitions(&self, span: Span) -> Result<Vec<Transition>, Unreadable> {

@@ -41,15 +41,16 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
     }
     let store = daemon::open_store(&settings)?;
     let lines = log.log();
+    let controls = Controls::default();
     let around = Surroundings {
         clock: Clock::system(),
         listener: daemon::listen(&settings).await?,
         on_tick: tell_service_manager(&settings),
         redactor: lines.redactor(),
+        stop: controls.stop.clone(),
     };
     let vars: ReadVars = Arc::new(|| Ok(Box::new(compose::vars()?)));
     let daemon = daemon::assemble(&settings, vars, store, around)?;
-    let controls = Controls::default();
     listen_to_signals(controls.clone(), lines)?;
     let drained = crate::runtime::run(daemon, controls).await;
     if drained {

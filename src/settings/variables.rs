@@ -45,7 +45,18 @@ pub const VARIABLES: &[Variable] = &[
     var("LOG_ROTATE_SIZE", "20MB", "The log file is renamed to monitor.log.1 above this size"),
     var("LOG_ROTATE_AGE", "30d", "... and when it is older than this"),
     var("LOG_KEEP", "5", "How many renamed log files are kept"),
-    var("LISTEN", "127.0.0.1:8080", "Address of /healthz, /readyz and /metrics, or off"),
+    var("LISTEN", "127.0.0.1:8080", "Address of the dashboard, /healthz, /readyz and /metrics, or off"),
+    var(
+        "WEB_TOKEN",
+        "",
+        "Who opens the dashboard must have this secret; wanted where LISTEN is not loopback",
+    ),
+    var("WEB_OPEN", "false", "true: everybody who reaches LISTEN may see the dashboard"),
+    var(
+        "WEB_HOSTS",
+        "",
+        "Names of this machine that browsers may use besides localhost, comma-separated; * for any",
+    ),
     var(
         "BANNER_LEASE",
         "4h",

@@ -122,7 +122,7 @@ impl Batch {
 
 enum Ask {
     Keep(Order, Reply<()>),
-    Days(Date, Reply<Vec<MonitorDay>>),
+    Days(Option<String>, Date, Reply<Vec<MonitorDay>>),
     Transitions(Span, Reply<Vec<Transition>>),
 }
 
@@ -215,12 +215,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The days of all monitors since a date, by monitor and date.
+    /// The days of one monitor, or of all, since a date, by monitor and date.
     ///
     /// # Errors
     /// When it could not be read.
-    pub async fn days(&self, since: Date) -> Result<Vec<MonitorDay>, KeepError> {
-        put(self.asks.upgrade(), &self.place, |reply| Ask::Days(since, reply)).await
+    pub async fn days(&self, of: Option<String>, since: Date) -> Result<Vec<MonitorDay>, KeepError> {
+        put(self.asks.upgrade(), &self.place, |reply| Ask::Days(of, since, reply)).await
     }
 
     /// Changes of what was believed, newest first.

@@ -157,7 +157,9 @@ fn work(db: &mut Connection, path: &Path, mut inbox: mpsc::Receiver<Ask>) {
         // Nobody waits for an answer any more when the daemon stops in the middle.
         match ask {
             Ask::Keep(order, reply) => drop(reply.send(carry_out(db, order).map_err(|e| failed(path, &e)))),
-            Ask::Days(since, reply) => drop(reply.send(days(db, since).map_err(|e| failed(path, &e)))),
+            Ask::Days(of, since, reply) => {
+                drop(reply.send(days(db, of, since).map_err(|e| failed(path, &e))))
+            }
             Ask::Transitions(span, reply) => {
                 drop(reply.send(transitions(db, &span).map_err(|e| failed(path, &e))));
             }
@@ -223,16 +225,17 @@ fn text_of(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-fn days(db: &Connection, since: Date) -> rusqlite::Result<Vec<MonitorDay>> {
-    let mut select = db.prepare_cached(
-        "SELECT monitor, date, none, maintenance, minor, major, critical FROM day WHERE date >= ?1
-         ORDER BY monitor, date",
-    )?;
+fn days(db: &Connection, of: Option<String>, since: Date) -> rusqlite::Result<Vec<MonitorDay>> {
+    let one = if of.is_some() { "AND monitor = ?2" } else { "AND ?2 IS NULL" };
+    let mut select = db.prepare_cached(&format!(
+        "SELECT monitor, date, none, maintenance, minor, major, critical FROM day WHERE date >= ?1 {one}
+         ORDER BY monitor, date"
+    ))?;
     let day = |row: &Row<'_>| {
         let at = [row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?];
         Ok((row.get(0)?, parsed(row, 1)?, Day { at }))
     };
-    select.query_map([since.to_string()], day)?.collect()
+    select.query_map(params![since.to_string(), of], day)?.collect()
 }
 
 fn transitions(db: &Connection, span: &Span) -> rusqlite::Result<Vec<Transition>> {

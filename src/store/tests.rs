@@ -61,7 +61,7 @@ async fn prunes() {
     store.prune("2026-05-02T00:00:00Z".parse().unwrap()).await.unwrap();
     let left = store.reader().transitions(ever()).await.unwrap();
     assert_eq!(left, [transition("2026-05-01T00:00:00Z")]);
-    let left = store.reader().days(Date::MIN).await.unwrap();
+    let left = store.reader().days(None, Date::MIN).await.unwrap();
     assert_eq!(left.len(), 1);
 }
 
@@ -78,7 +78,7 @@ async fn adds_days_up() {
         let days = [day("B", "2026-05-01", ms), day("A", "2026-05-02", 1), day("A", "2026-04-30", 1)].into();
         store.keep(Batch { days, ..Batch::default() }).await.unwrap();
     }
-    let days = store.reader().days("2026-05-01".parse().unwrap()).await.unwrap();
+    let days = store.reader().days(None, "2026-05-01".parse().unwrap()).await.unwrap();
     let shown: Vec<String> =
         days.iter().map(|(name, date, day)| format!("{name} {date} {:?}", day.at)).collect();
     assert_eq!(shown, ["A 2026-05-02 [2, 0, 0, 2, 0]", "B 2026-05-01 [12, 0, 0, 2, 0]"]);

@@ -1,21 +1,42 @@
-//! What the daemon shows over HTTP: whether it lives, whether it does its work, and its figures.
+//! What the daemon shows over HTTP: whether it lives, whether it does its work, its figures, and the pages for people.
 //!
-//! Nothing here can change anything. Start at [`router`].
+//! Nothing here can change anything. Pages are made from a copy of what they need of the board, taken in one reading,
+//! and from what is kept ([`records`]). Start at [`router`]; `overview`, `monitor` and `connector` are the pages.
 
+mod assets;
+mod banner;
+mod charts;
+mod connector;
+mod connectors;
+mod days;
+mod events;
+mod history;
+mod layout;
 pub mod metrics;
+mod monitor;
+mod monitors;
+mod overview;
 pub mod records;
+pub mod security;
+mod timeline;
+mod words;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio_util::sync::CancellationToken;
 
 use crate::runtime::board::BoardHandle;
 use crate::runtime::clock::Clock;
+use events::Pulse;
+use history::History;
 use records::Records;
+use security::Access;
 
 /// What the pages are made from.
 #[derive(Clone)]
@@ -26,15 +47,38 @@ pub struct Shown {
     pub clock: Clock,
     /// What is not on the board.
     pub records: Arc<dyn Records>,
+    /// Ends open streams.
+    pub stop: CancellationToken,
+}
+
+/// What the pages share.
+struct Site {
+    shown: Shown,
+    access: Access,
+    history: History,
+    pulse: Pulse,
 }
 
 /// The routes.
-pub fn router(shown: Shown) -> Router {
+pub fn router(shown: Shown, access: Access) -> Router {
+    let history = History::new(shown.records.clone());
+    let site = Arc::new(Site { shown: shown.clone(), access, history, pulse: Pulse::default() });
+    let pages = Router::new()
+        .route("/", get(overview::page))
+        .route("/monitors/{name}", get(monitor::page))
+        .route("/connectors/{name}", get(connector::page))
+        .route("/events", get(events::stream))
+        .fallback(layout::not_found)
+        .layer(from_fn_with_state(site.clone(), security::guard))
+        .with_state(site);
     Router::new()
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(shown)
+        .route("/assets/{name}", get(assets::serve))
+        .merge(pages)
+        .layer(from_fn(security::headers))
 }
 
 async fn readyz(State(shown): State<Shown>) -> Response {

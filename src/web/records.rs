@@ -20,6 +20,9 @@ pub trait Records: Send + Sync {
     /// The days of all monitors since a date, by monitor and date.
     async fn days(&self, since: Date) -> Result<Vec<MonitorDay>, Unreadable>;
 
+    /// The days of one monitor since a date, by date.
+    async fn days_of(&self, monitor: &str, since: Date) -> Result<Vec<MonitorDay>, Unreadable>;
+
     /// Changes of what was believed, newest first.
     async fn transitions(&self, span: Span) -> Result<Vec<Transition>, Unreadable>;
 

@@ -1,0 +1,214 @@
+//! The page that everybody opens: what the tenant's users see, every monitor, every connector, what changed.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::banner;
+use super::connectors::Card;
+use super::layout::{self, Frame, unreadable};
+use super::monitors::{Row, Rows, look};
+use super::words::{LINE, Look, ago, ahead, badge, clean, lasting, mark, outside, path, some, word};
+use super::{Site, timeline};
+use crate::domain::observation::Event;
+use crate::domain::severity::Severity;
+use crate::runtime::board::{Board, SyncView};
+
+/// Incidents and maintenances on the overview; the rest stands on the monitors' own pages.
+const EVENTS: usize = 20;
+
+/// What can be asked of the page.
+#[derive(Debug, Default, serde::Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    page: String,
+}
+
+/// A copy of what the page needs, so that nobody who reads slowly holds the board.
+struct Copy {
+    live: bool,
+    banner: banner::Shown,
+    rows: Rows,
+    open: Vec<Row>,
+    head: Head,
+    syncs: Vec<(String, SyncView)>,
+}
+
+struct Head {
+    worst: Look,
+    /// More than planned work.
+    problems: usize,
+    planned: usize,
+    cycle: Option<Timestamp>,
+    not_ready: Vec<String>,
+    definitions_ok: bool,
+}
+
+impl Copy {
+    fn of(board: &Board, search: &str, page: usize, now: Timestamp) -> Copy {
+        let nothing_read = board.monitors.values().all(|view| view.state.read_at.is_none());
+        let worst = board.issues.first().map_or(Severity::None, |issue| issue.severity);
+        let problems = board.issues.iter().filter(|issue| issue.severity > Severity::Maintenance).count();
+        let open =
+            board.monitors.iter().filter(|(_, view)| view.open.as_ref().is_some_and(|open| !open.is_empty()));
+        Copy {
+            live: board.live,
+            banner: banner::Shown::of(board),
+            rows: Rows::of(board, search, page),
+            open: open.take(EVENTS).map(|(name, view)| Row::of(name, view)).collect(),
+            head: Head {
+                worst: if nothing_read { Look::Never } else { Look::Read(worst) },
+                problems,
+                planned: board.issues.len() - problems,
+                cycle: board.cycles.finished_at,
+                not_ready: board.ready(now),
+                definitions_ok: board.definitions.0,
+            },
+            syncs: board.syncs.iter().map(|(name, view)| (name.clone(), view.clone())).collect(),
+        }
+    }
+}
+
+pub(super) async fn page(State(site): State<Arc<Site>>, Query(asked): Query<Asked>) -> Response {
+    let now = site.shown.clock.now();
+    // What is no page number is the first page.
+    let number = asked.page.parse().unwrap_or(1);
+    let copy = site.shown.board.read(|board| Copy::of(board, &asked.q, number, now));
+    let history = &site.history;
+    let cards = join_all(copy.syncs.into_iter().map(|(name, view)| Card::load(history, name, view)));
+    let (days, changes, cards) = tokio::join!(history.days(now), history.changes(now), cards);
+    let main = html! {
+        (copy.head.section(&copy.rows, now))
+        div class="pair" {
+            (copy.banner.section(now))
+            (events(&copy.open, now))
+        }
+        (copy.rows.section(&days, now))
+        div class="pair wide-left" {
+            section aria-labelledby="connectors" {
+                h2 id="connectors" { "Connectors" }
+                @if cards.is_empty() {
+                    p class="empty" { "No connector is on. One is on once its variables are set; " code { "connector list" } " names them." }
+                }
+                div class="cards" { @for card in &cards { (card.article(now)) } }
+            }
+            section aria-labelledby="changes" {
+                h2 id="changes" { "Recent changes" }
+                @match &changes {
+                    Ok(changes) if changes.is_empty() => p class="empty" { "Nothing has changed in the last 30 days." },
+                    Ok(changes) => (timeline::list(changes, now, true)),
+                    Err(e) => (unreadable("History", e)),
+                }
+            }
+        }
+    };
+    let title = match copy.head.problems {
+        0 => copy.head.worst.word().to_owned(),
+        problems => format!("({problems}) {}", copy.head.worst.word()),
+    };
+    layout::page(StatusCode::OK, &Frame { title, now, live: copy.live }, &main)
+}
+
+impl Head {
+    fn section(&self, rows: &Rows, now: Timestamp) -> Markup {
+        let headline = match (self.worst, self.problems, self.planned, rows.unread) {
+            (Look::Never, ..) => "Waiting for the first answers".to_owned(),
+            (_, 0, 0, 0) => "All services operational".to_owned(),
+            (_, 0, 0, unread) => format!("No problem known, {unread} not readable"),
+            (_, 0, planned, _) => {
+                format!("{}, no problem", some(planned as u64, "maintenance", "maintenances"))
+            }
+            (_, 1, ..) => "1 service has a problem".to_owned(),
+            (_, problems, ..) => format!("{problems} services have a problem"),
+        };
+        let class = match (self.worst, rows.unread) {
+            (Look::Read(Severity::None), 1..) => "unknown",
+            (look, _) => look.class(),
+        };
+        html! {
+            section class={ "hero " (class) } aria-label="At a glance" {
+                (mark(class))
+                div {
+                    h1 { (headline) }
+                    p {
+                        (some(rows.all as u64, "monitor", "monitors"))
+                        @if self.problems > 0 && self.planned > 0 { ", " (self.planned) " in maintenance" }
+                        @if self.problems + self.planned > 0 && rows.unread > 0 { ", " (rows.unread) " not readable" }
+                        " · "
+                        @match self.cycle { Some(at) => { "last round " (ago(now, at)) }, None => "first round under way" }
+                    }
+                    @if !self.definitions_ok {
+                        p class="trouble" { (mark("minor")) "The definitions have a mistake; the last good set stays. The log names it." }
+                    }
+                    @if self.cycle.is_some() {
+                        @for reason in &self.not_ready { p class="trouble" { (mark("minor")) "Not ready: " (clean(reason, LINE)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is open or planned on the pages that tell it.
+fn events(rows: &[Row], now: Timestamp) -> Markup {
+    let mut all: Vec<(&Row, &Event)> =
+        rows.iter().flat_map(|row| row.open.iter().map(move |event| (row, event))).collect();
+    all.sort_by_key(|(_, event)| (event.planned, std::cmp::Reverse(event.impact), event.begins));
+    all.truncate(EVENTS);
+    html! {
+        section class="card" aria-labelledby="open" {
+            h2 id="open" { "Incidents and maintenance" }
+            @if all.is_empty() {
+                p class="empty" { "Nothing is open on the pages that are read for it." }
+            } @else {
+                ul class="events" { @for (row, event) in all { (item(Some(row), event, now)) } }
+            }
+        }
+    }
+}
+
+/// One incident or maintenance.
+pub(super) fn item(row: Option<&Row>, event: &Event, now: Timestamp) -> Markup {
+    let impact = if event.planned { Severity::Maintenance } else { event.impact };
+    let ahead_of_us = event.begins.filter(|at| *at > now);
+    html! {
+        li {
+            (badge(Look::Read(impact)))
+            div {
+                p class="title" {
+                    @if let Some(row) = row { a class="name" href=(path("monitors", &row.name)) { (clean(&row.name, LINE)) } " " }
+                    (clean(&event.title, LINE))
+                }
+                @if !event.update.is_empty() { p class="say" { (clean(&event.update, LINE)) } }
+                p class="when" {
+                    @if !event.state.is_empty() { span class="word" { (clean(&event.state, 60)) } " · " }
+                    @match (event.begins, ahead_of_us) {
+                        (_, Some(at)) => { "begins " (ahead(now, at)) },
+                        (Some(at), None) => { "for " (lasting(now, at)) },
+                        (None, None) => "since an unknown time",
+                    }
+                    @if let Some(end) = event.ends { " · ends " (ahead(now, end)) }
+                    @if let Some(link) = &event.link { " · " (outside(&link.url, &link.label).unwrap_or_default()) }
+                }
+            }
+        }
+    }
+}
+
+/// The heading of a monitor's page: severity in words for the title.
+pub(super) fn title_of(row: &Row) -> String {
+    let look = look(&row.state);
+    let words = if let Look::Held(severity) = look {
+        format!("{} (held)", word(severity))
+    } else {
+        look.word().into()
+    };
+    format!("{}: {words}", clean(&row.name, 80))
+}
