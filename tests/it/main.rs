@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod daemon;
