@@ -1,6 +1,6 @@
 """Drives the gRPC service with Fivetran's own stubs and reports, as JSON, what they understood.
 
-    python fivetran_client.py ADDRESS CONFIGURATION.json-text
+    python fivetran_client.py ADDRESS CONFIGURATION.json-text NAME-OF-THE-SECRET
 """
 
 import json
@@ -65,31 +65,33 @@ def take(record, out, rows, types):
         rows.setdefault(table, {})[key] = record
 
 
-def main(address, configuration):
+def main(address, configuration, secret):
     with grpc.insecure_channel(address) as channel:
         stub = connector_sdk_pb2_grpc.SourceConnectorStub(channel)
         form = stub.ConfigurationForm(common_pb2.ConfigurationFormRequest())
         fields = [[f.name, common_pb2.TextField.Name(f.text_field), f.required] for f in form.fields]
         name = form.tests[0].name
         test = stub.Test(common_pb2.TestRequest(name=name, configuration=configuration))
-        wrong = dict(configuration, api_key="fake-wrong-key")
+        wrong = dict(configuration, **{secret: "fake-wrong-key"})
         refused = stub.Test(common_pb2.TestRequest(name=name, configuration=wrong))
         schema = stub.Schema(connector_sdk_pb2.SchemaRequest(configuration=configuration))
-        declared = [table.name for table in schema.without_schema.tables]
+        declared = {table.name: [[c.name, common_pb2.DataType.Name(c.type), c.primary_key] for c in table.columns]
+                    for table in schema.without_schema.tables}
+        some = next(iter(declared))
         first = update(stub, configuration)
         second = update(stub, configuration, first["state"])
         only = connector_sdk_pb2 if hasattr(connector_sdk_pb2, "Selection") else common_pb2
         selection = only.Selection(without_schema=only.TablesWithNoSchema(
-            tables=[only.TableSelection(included=True, table_name=declared[0])]))
+            tables=[only.TableSelection(included=True, table_name=some)]))
         selected = update(stub, configuration, selection=selection)
         refused_sync = update(stub, wrong)
     report = {
         "fields": fields, "test": test.WhichOneof("response"), "wrong_key": refused.failure, "declared": declared,
         "tables": first["tables"], "first": first, "second": second,
-        "selected": {"tables": sorted(selected["tables"])}, "task": refused_sync["task"],
+        "selected": [some, sorted(selected["tables"])], "task": refused_sync["task"],
     }
     print(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], json.loads(sys.argv[2]))
+    main(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3])

@@ -8,7 +8,7 @@ use anyhow::Context;
 use futures_util::{StreamExt, stream};
 
 use super::runs::ledger;
-use super::{CommandError, compose};
+use super::{CommandError, compose, connectors};
 use crate::domain::assess::{Assessment, MonitorState};
 use crate::domain::freshness;
 use crate::domain::monitor::{Monitor, Source};
@@ -57,7 +57,11 @@ async fn look_at(client: &reqwest::Client, settings: &Settings, monitor: Monitor
             look(client, page, &monitor.remap, timeout, &mut Memo::default()).await.outcome
         }
         Source::Sync(rule) => {
-            let runs = ledger(settings, &rule.connector, LEDGER_DEPTH).await.unwrap_or_default();
+            // What cannot be read is told as late data.
+            let runs = match connectors::place(settings) {
+                Ok(place) => ledger(&place, &rule.connector, LEDGER_DEPTH).await.unwrap_or_default(),
+                Err(_) => Vec::new(),
+            };
             let complete = runs.iter().find(|run| run.entry.end == Some(End::Complete));
             freshness::read(rule, complete.map(|run| run.started), Clock::system().now())
         }

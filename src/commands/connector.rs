@@ -1,4 +1,5 @@
-//! `connector`, `test` and `schema`: what connectors there are, whether one works, and what its tables look like.
+//! `connector`, `test` and `schema`: what connectors there are, whether one works, and what its tables look like. Making
+//! one is in `author`, looking at one in `explain`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{CommandError, compose, connectors};
+use super::{CommandError, author, compose, connectors, explain};
 use crate::connectors as engine;
 use crate::destinations::{DestinationError, Place};
 use crate::domain::cell::ColumnType;
@@ -25,6 +26,16 @@ pub enum Connector {
         /// The connector
         name: String,
     },
+    /// Write the first definition of a connector, to be completed by you
+    New(author::NewArgs),
+    /// Find every mistake in definitions, with line and column
+    ///
+    /// Exit: 0 fine, 78 mistakes.
+    Check(author::CheckArgs),
+    /// Print what a run would ask for, remember and store; writes nothing
+    ///
+    /// Reads the first page of each table, and of a child table that of the first parent seen.
+    Explain(explain::ExplainArgs),
 }
 
 /// What can be asked of `test`.
@@ -50,6 +61,9 @@ pub struct SchemaArgs {
 pub(super) fn connector(what: Connector) -> Result<ExitCode, CommandError> {
     let settings = compose::settings()?;
     match what {
+        Connector::New(args) => return compose::block_on(author::new(&settings, args))?,
+        Connector::Check(args) => return author::check(&settings, &args),
+        Connector::Explain(args) => return compose::block_on(explain::explain(&settings, args))?,
         Connector::Show { name } => {
             say!("{}", connectors::find(connectors::definitions(&settings)?, &name)?.source.trim_end());
         }
@@ -87,7 +101,7 @@ pub(super) async fn schema(args: SchemaArgs) -> Result<ExitCode, CommandError> {
     let settings = compose::settings()?;
     let definition = connectors::find(connectors::definitions(&settings)?, &args.name)?;
     // What was stored knows more columns than what is declared.
-    let stored = stored(&connectors::place(&settings), &args.name).await.map_err(anyhow::Error::from)?;
+    let stored = stored(&connectors::place(&settings)?, &args.name).await.map_err(anyhow::Error::from)?;
     let shape = |table: &crate::domain::connector::Table| {
         stored.get(&table.name).cloned().unwrap_or_else(|| table.declared_shape())
     };
@@ -109,14 +123,17 @@ async fn stored(place: &Place, name: &str) -> Result<BTreeMap<String, TableShape
     Ok(shapes)
 }
 
+pub(super) fn kind_of(kind: ColumnType) -> String {
+    match kind {
+        ColumnType::Unknown => "from the first value".to_owned(),
+        kind => format!("{kind:?}").to_lowercase(),
+    }
+}
+
 fn print_shape(shape: &TableShape, stored: bool) {
     let known = if stored { "" } else { ", not synced yet: only what the definition declares" };
     say!("{} (key: {}{known})", shape.table, shape.key.join(", "));
     for column in &shape.columns {
-        let kind = match column.kind {
-            ColumnType::Unknown => "from the first value".to_owned(),
-            kind => format!("{kind:?}").to_lowercase(),
-        };
-        say!("  {:<32} {kind}", column.name);
+        say!("  {:<32} {}", column.name, kind_of(column.kind));
     }
 }

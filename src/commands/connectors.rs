@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{CommandError, compose};
 use crate::connectors::Account;
-use crate::definitions::connector;
+use crate::definitions::{Mistake, connector};
 use crate::destinations::Place;
 use crate::domain::config::{BASE_URL, ConfigValues, EVERY, Standing, TOKEN_URL, variable};
 use crate::domain::connector::Definition;
@@ -21,6 +21,16 @@ pub(super) type Given = BTreeMap<String, SecretString>;
 
 pub(super) fn definitions(settings: &Settings) -> Result<Vec<Definition>, CommandError> {
     connector::load(&settings.connectors_dir).map_err(CommandError::configuration)
+}
+
+/// A definition in a file of its own, which may extend one of the others.
+pub(super) fn read_file(file: &Path, others: Vec<Definition>) -> Result<Definition, Vec<Mistake>> {
+    let place = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        vec![Mistake { file: place.clone(), at: None, message: format!("cannot be read: {e}") }]
+    })?;
+    let others = others.into_iter().map(|other| (other.name.clone(), other)).collect();
+    connector::read_one(&place, &text, &others)
 }
 
 pub(super) fn find(definitions: Vec<Definition>, name: &str) -> Result<Definition, CommandError> {
@@ -149,12 +159,15 @@ pub(super) fn accounts_on(
 /// The daemon's jobs: every connector that is on.
 pub(super) fn jobs(settings: &Settings, vars: &dyn Vars) -> Result<Loaded, CommandError> {
     let (accounts, off) = accounts_on(settings, vars)?;
-    let place = place(settings);
+    let place = place(settings)?;
     let job = |account: Account| Job { place: place.clone(), account };
     Ok(Loaded { jobs: accounts.into_iter().map(job).collect(), off })
 }
 
 /// Where the tables are.
-pub(super) fn place(settings: &Settings) -> Place {
-    Place::Sqlite(settings.data_dir.clone())
+pub(super) fn place(settings: &Settings) -> Result<Place, CommandError> {
+    Ok(match compose::database(settings)? {
+        Some(database) => Place::Postgres(database),
+        None => Place::Sqlite(settings.data_dir.clone()),
+    })
 }

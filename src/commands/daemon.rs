@@ -13,11 +13,15 @@ use tokio_util::sync::CancellationToken;
 use super::records;
 use super::{CommandError, compose, connectors};
 use crate::domain::config::variable;
+use crate::domain::tenure::Pace;
 use crate::runtime::board::BoardHandle;
 use crate::runtime::clock::Clock;
 use crate::runtime::jobs::{Load, Loaded, Roster};
+use crate::runtime::lease::Contest;
 use crate::runtime::{Daemon, watcher};
 use crate::settings::{Credentials, Settings, Vars};
+use crate::store::lease::Lease;
+use crate::store::schema::Schema;
 use crate::store::{Closer, Kept, OpenError, Store};
 use crate::telemetry::Redactor;
 use crate::web;
@@ -33,19 +37,40 @@ pub(super) struct Surroundings<'a> {
     /// Where pages are served, if at all.
     pub(super) listener: Option<TcpListener>,
     /// Called after each finished tick.
-    pub(super) on_tick: Box<dyn Fn(&str) + Send>,
+    pub(super) on_tick: Box<dyn Fn(&str) + Send + Sync>,
     /// Keeps secrets out of the log.
     pub(super) redactor: &'a Redactor,
     /// Ends it.
     pub(super) stop: CancellationToken,
 }
 
-/// Our own memory.
-pub(super) fn open_store(settings: &Settings) -> Result<(Store, Closer, Kept), CommandError> {
-    Store::open(&settings.data_dir).map_err(|e| match e {
+/// Our own memory, and who may write into it where several daemons share it.
+pub(super) type Opened = ((Store, Closer, Kept), Option<Contest>);
+
+/// Opens our own memory: on the server that `DATABASE_URL` names, or in `DATA_DIR`.
+pub(super) async fn open_store(settings: &Settings) -> Result<Opened, CommandError> {
+    let refused = |e: OpenError| match e {
         OpenError::InUse { .. } => CommandError::Failed(e.into()),
-        OpenError::Unusable { .. } | OpenError::TooNew { .. } => CommandError::configuration([e]),
-    })
+        OpenError::Database(e) if e.is_transient() => CommandError::Failed(e.into()),
+        OpenError::Unusable { .. } | OpenError::Database(_) | OpenError::TooNew { .. } => {
+            CommandError::configuration([e])
+        }
+    };
+    let Some(database) = compose::database(settings)? else {
+        return Ok((Store::open(&settings.data_dir).map_err(refused)?, None));
+    };
+    let pace = Pace::USUAL;
+    let (schema, name, holder) = (schema(settings), "monitor".to_owned(), compose::holder());
+    let lease = Lease { schema, name, holder, ttl: pace.ttl };
+    let (store, closer) = Store::connect(database.clone(), lease.clone()).await.map_err(refused)?;
+    let (place, schema, me) = (database.name(), schema.name(), &lease.holder);
+    tracing::info!(target: "MainOrchestrator", "Our memory is in PostgreSQL at {place}, schema {schema}; we are {me}.");
+    Ok(((store, closer, Kept::default()), Some(Contest { database, lease, pace })))
+}
+
+/// Where our own memory is on a server. A daemon in preview must not keep those that write the banner from it.
+pub(super) fn schema(settings: &Settings) -> Schema {
+    if settings.tenant.is_some() { Schema::SHARED } else { Schema::PREVIEW }
 }
 
 /// The port that pages are served at, if any.
@@ -59,14 +84,16 @@ pub(super) async fn listen(settings: &Settings) -> Result<Option<TcpListener>, C
 pub(super) fn assemble(
     settings: &Settings,
     vars: ReadVars,
-    store: (Store, Closer, Kept),
+    opened: Opened,
     around: Surroundings<'_>,
 ) -> Result<Daemon, CommandError> {
     let clock = around.clock;
+    let (store, contest) = opened;
     let board = BoardHandle::new(clock.now(), settings.tenant.is_some());
+    let place = connectors::place(settings)?;
     let web = around.listener.map(|listener| {
         let access = access(settings, listener.local_addr().ok());
-        let records = Arc::new(records::Kept::new(connectors::place(settings), store.0.reader()));
+        let records = Arc::new(records::Kept::new(place, store.0.reader()));
         let shown = web::Shown { board: board.clone(), clock, records, stop: around.stop };
         (listener, web::router(shown, access))
     });
@@ -75,6 +102,7 @@ pub(super) fn assemble(
         clock,
         board,
         store,
+        contest,
         target: compose::target(settings)?,
         tenant: settings.tenant.as_ref().map(|tenant| tenant.url.to_string()),
         policy: settings.policy,

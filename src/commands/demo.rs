@@ -167,11 +167,11 @@ impl Show {
         let mut vars: BTreeMap<String, String> = stage.variables(folder, pace);
         vars.insert("LISTEN".to_owned(), address.to_string());
         let settings = Settings::from_vars(&vars).map_err(CommandError::configuration)?;
-        let store = daemon::open_store(&settings)?;
+        let store = daemon::open_store(&settings).await?;
+        let controls = Controls::default();
         let (days, transitions) = past(Clock::system().now());
         let batch = Batch { days, transitions, ..Batch::default() };
-        store.0.keep(batch).await.context("the invented past cannot be kept")?;
-        let controls = Controls::default();
+        store.0.0.keep(batch).await.context("the invented past cannot be kept")?;
         let around = Surroundings {
             clock: Clock::system(),
             listener: Some(listener),

@@ -7,6 +7,7 @@ macro_rules! say {
     };
 }
 
+pub mod author;
 mod banner;
 mod check;
 mod compose;
@@ -14,6 +15,7 @@ pub mod connector;
 mod connectors;
 mod daemon;
 pub mod demo;
+pub mod explain;
 mod healthcheck;
 mod records;
 mod run;
@@ -68,6 +70,14 @@ fn print_line(line: std::fmt::Arguments<'_>) {
     if writeln!(out, "{line}").is_err() {
         std::process::exit(1);
     }
+}
+
+/// Tells a person what went wrong, and the system how it ended.
+pub fn exit(done: Result<ExitCode, CommandError>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        error.exit_code()
+    })
 }
 
 /// Does what was typed.

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{CommandError, compose, connectors};
-use crate::destinations::{Entry, Run};
+use crate::destinations::{Entry, Place, Run};
 use crate::runtime::sync::word;
-use crate::settings::Settings;
 
 /// What can be asked of `runs`.
 #[derive(Debug, Args)]
@@ -26,9 +25,10 @@ pub(super) async fn runs(args: RunsArgs) -> Result<ExitCode, CommandError> {
         Some(name) => vec![connectors::find(definitions, &name)?.name],
         None => definitions.into_iter().map(|definition| definition.name).collect(),
     };
+    let place = connectors::place(&settings)?;
     let mut any = false;
     for name in &names {
-        for run in ledger(&settings, name, args.limit).await? {
+        for run in ledger(&place, name, args.limit).await? {
             any = true;
             print_run(name, &run);
         }
@@ -40,8 +40,8 @@ pub(super) async fn runs(args: RunsArgs) -> Result<ExitCode, CommandError> {
 }
 
 /// The last runs of a connector, newest first.
-pub(super) async fn ledger(settings: &Settings, name: &str, limit: usize) -> anyhow::Result<Vec<Run>> {
-    let Some(destination) = connectors::place(settings).find(name).await? else { return Ok(Vec::new()) };
+pub(super) async fn ledger(place: &Place, name: &str, limit: usize) -> anyhow::Result<Vec<Run>> {
+    let Some(destination) = place.find(name).await? else { return Ok(Vec::new()) };
     let runs = destination.runs(limit).await?;
     destination.close().await?;
     Ok(runs)

@@ -2,26 +2,26 @@
 //!
 //! Neither writes a log file: stdout of the one is the answer and of the other the log, as those who start it expect.
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{CommandError, compose, connectors};
-use crate::definitions::connector;
+use crate::definitions::connector::read_one;
 use crate::domain::connector::Definition;
 use crate::protocol::fivetran;
 use crate::protocol::source::Engine;
 use crate::protocol::stdin::{Answer, answer};
-use crate::settings::Settings;
+use crate::settings::{Settings, lookup};
 use crate::telemetry::{self, Format, Guard, LogSettings};
 
 /// A state may be large, but not as large as what would endanger the machine.
@@ -76,6 +76,23 @@ pub struct FivetranArgs {
     pub listen: Option<IpAddr>,
 }
 
+/// The name under which Fivetran builds and starts a source that is written in Rust.
+pub const SOURCE_NAME: &str = "fivetran_source";
+/// Which connector the program is when it is started under that name.
+const SOURCE_VARIABLE: &str = "FIVETRAN_SOURCE";
+
+/// A Fivetran source (Partner SDK v2, gRPC without TLS)
+#[derive(Debug, Parser)]
+#[command(name = SOURCE_NAME, version)]
+struct SourceArgs {
+    /// Port to listen at
+    #[arg(long, default_value_t = 50051)]
+    port: u16,
+    /// Address to listen at, instead of all of this machine's
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<IpAddr>,
+}
+
 pub(super) fn serve(what: Serve) -> Result<ExitCode, CommandError> {
     match what {
         Serve::Stdin(which) => stdin(&which),
@@ -114,10 +131,8 @@ fn answer_stdin(which: &Which) -> Result<Answer, CommandError> {
     }
     let engine = Engine::new(definition, compose::network(&settings));
     let runtime = compose::runtime()?;
-    let answer = runtime.block_on(async {
-        let stop = stopping()?;
-        anyhow::Ok(answer(&engine, &document, &stop).await)
-    })?;
+    let answer =
+        runtime.block_on(until_stopped(async |stop| anyhow::Ok(answer(&engine, &document, &stop).await)))?;
     // What still waits for the network has nothing to say any more.
     runtime.shutdown_background();
     Ok(answer)
@@ -126,19 +141,49 @@ fn answer_stdin(which: &Which) -> Result<Answer, CommandError> {
 fn serve_fivetran(args: &FivetranArgs) -> Result<ExitCode, CommandError> {
     let settings = compose::settings()?;
     let definition = definition(&settings, &args.which)?;
-    let _log = log(&settings, Format::Fivetran)?;
+    serve_definition(&settings, definition, args.listen, args.port)
+}
+
+/// The program as Fivetran starts it: `fivetran_source --port N`, one connector, named by `FIVETRAN_SOURCE` or given as
+/// the text of a definition.
+pub fn fivetran_source(text: Option<&str>) -> Result<ExitCode, CommandError> {
+    let args = SourceArgs::parse();
+    let settings = compose::settings()?;
+    let definition = match text {
+        Some(text) => {
+            let others = connectors::definitions(&settings)?;
+            let others = others.into_iter().map(|other| (other.name.clone(), other)).collect();
+            read_one("connector.toml", text, &others).map_err(CommandError::configuration)?
+        }
+        None => {
+            let name =
+                lookup(&compose::vars()?, SOURCE_VARIABLE).map_err(|e| CommandError::configuration([e]))?;
+            let missing =
+                || CommandError::configuration([format!("set {SOURCE_VARIABLE} to the connector's name")]);
+            connectors::find(connectors::definitions(&settings)?, &name.ok_or_else(missing)?)?
+        }
+    };
+    serve_definition(&settings, definition, args.listen, args.port)
+}
+
+fn serve_definition(
+    settings: &Settings,
+    definition: Definition,
+    address: Option<IpAddr>,
+    port: u16,
+) -> Result<ExitCode, CommandError> {
+    let _log = log(settings, Format::Fivetran)?;
     let name = definition.name.clone();
-    let engine = Engine::new(definition, compose::network(&settings));
+    let engine = Engine::new(definition, compose::network(settings));
     let runtime = compose::runtime()?;
-    runtime.block_on(async {
-        let stop = stopping()?;
-        let listener = listen(args.listen, args.port).await?;
-        let address = listener.local_addr().context("cannot tell where it listens")?;
-        tracing::info!("{name} is served at {address}");
+    runtime.block_on(until_stopped(async |stop| {
+        let listener = listen(address, port).await?;
+        let place = listener.local_addr().context("cannot tell where it listens")?;
+        tracing::info!("{name} is served at {place}");
         fivetran::serve(listener, Arc::new(engine), stop).await.context("the server ended")?;
         tracing::info!("stopped");
-        anyhow::Ok(())
-    })?;
+        Ok(())
+    }))?;
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
@@ -173,13 +218,8 @@ fn definition(settings: &Settings, which: &Which) -> Result<Definition, CommandE
 
 /// A definition that is in no folder, but may extend one that is.
 fn from_file(settings: &Settings, file: &Path) -> Result<Definition, CommandError> {
-    let place = file.display().to_string();
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| CommandError::configuration([format!("{place}: cannot be read: {e}")]))?;
     let others = connectors::definitions(settings)?;
-    let others: BTreeMap<String, Definition> =
-        others.into_iter().map(|other| (other.name.clone(), other)).collect();
-    connector::read_one(&place, &text, &others).map_err(CommandError::configuration)
+    connectors::read_file(file, others).map_err(CommandError::configuration)
 }
 
 fn log(settings: &Settings, format: Format) -> Result<Guard, CommandError> {
@@ -187,24 +227,24 @@ fn log(settings: &Settings, format: Format) -> Result<Guard, CommandError> {
     telemetry::init(&wanted).map_err(|e| CommandError::configuration([e]))
 }
 
-/// SIGTERM and SIGINT stop, a second one at once.
-fn stopping() -> anyhow::Result<CancellationToken> {
+/// Does work that SIGTERM and SIGINT stop, a second one at once.
+async fn until_stopped<T>(
+    work: impl AsyncFnOnce(CancellationToken) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let context = "cannot listen to signals";
     let mut terminate = signal(SignalKind::terminate()).context(context)?;
     let mut interrupt = signal(SignalKind::interrupt()).context(context)?;
     let stop = CancellationToken::new();
-    let stopping = stop.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if stopping.is_cancelled() {
-                std::process::exit(1);
-            }
-            stopping.cancel();
+    let mut work = pin!(work(stop.clone()));
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    });
-    Ok(stop)
+        if stop.is_cancelled() {
+            std::process::exit(1);
+        }
+        stop.cancel();
+    }
 }

@@ -88,7 +88,7 @@ async fn one(
     let tables = (!args.table.is_empty()).then(|| args.table.clone());
     selected(account, tables.as_deref()).map_err(|e| CommandError::configuration([e]))?;
     let destination =
-        destination(&connectors::place(settings), &name, args.dry_run).await.map_err(anyhow::Error::from)?;
+        destination(&connectors::place(settings)?, &name, args.dry_run).await.map_err(anyhow::Error::from)?;
     let progress = Progress::new(account.definition());
     let wanted = Wanted { tables, full_refresh: args.full_refresh };
     let work = execute(account, &*destination, wanted, Clock::system(), progress.clone(), cancel.clone());

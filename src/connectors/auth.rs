@@ -200,6 +200,17 @@ pub(super) fn sign(account: &Shared, request: RequestBuilder, token: Option<&Tok
     }
 }
 
+/// How requests are signed, without what they are signed with.
+pub(super) fn shown(auth: &Auth) -> String {
+    match auth {
+        Auth::None => String::new(),
+        Auth::Header { name, .. } => format!(" ({name}: [secret])"),
+        Auth::Query { name, .. } => format!(" (and {name}=[secret])"),
+        Auth::Basic { .. } => " (HTTP basic: [secret])".to_owned(),
+        Auth::OAuth2(_) => " (Authorization: Bearer [token])".to_owned(),
+    }
+}
+
 /// What to look at when the credentials are refused.
 pub(super) fn advice(account: &Shared) -> String {
     let variables = match &account.definition.auth {

@@ -14,6 +14,7 @@ mod fetch;
 mod layout;
 mod lens;
 mod partition;
+mod probe;
 mod run;
 mod tables;
 
@@ -26,16 +27,16 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use account::{Account, AccountError};
+pub use probe::{Page, TableProbe, page, probe, test};
 pub use run::{Progress, TableProgress};
 
 use decode::RowReader;
-use fetch::{Answer, Wanted};
 use partition::TableRun;
 use run::{Run, Stop};
 use tables::TableEnd;
 
 use crate::domain::cell::Cell;
-use crate::domain::connector::{Definition, Method, Table};
+use crate::domain::connector::{Definition, Table};
 use crate::domain::op::{End, Op, State, TableShape};
 
 /// What a run is asked to do.
@@ -268,42 +269,5 @@ fn judge(stop: &Stop) -> (End, Option<String>, Option<String>) {
         Stop::Closed => (End::Failed, Some("nothing takes the rows any more".into()), None),
         Stop::Deferred(reason) => (End::Deferred, Some(reason.clone()), None),
         Stop::Failed { reason, place, .. } => (End::Failed, Some(reason.clone()), place.clone()),
-    }
-}
-
-/// Tries the credentials and the address with one request. Says what was reached.
-///
-/// # Errors
-/// What is wrong, in words for a person, without secrets.
-pub async fn test(account: &Account, now: Timestamp) -> Result<String, String> {
-    let (ops, _unused) = mpsc::channel(1);
-    let run = Run::new(account.clone(), ops, CancellationToken::new(), now);
-    let shared = account.shared();
-    let definition = account.definition();
-    let path = match &definition.check {
-        Some(check) => shared.fill(check),
-        None => definition
-            .tables
-            .iter()
-            .find(|table| table.parent.is_none())
-            .and_then(|table| shared.fill(&table.path)),
-    };
-    let path = path.ok_or("the definition names nothing that could be asked for")?;
-    let url = shared.base.join(path.trim_start_matches('/')).map_err(|e| format!("{path:?}: {e}"))?;
-    let progress = TableProgress::default();
-    let rules = definition.http.rules.clone();
-    let paths = rules.iter().filter_map(|rule| rule.has.clone()).collect();
-    let fetcher = fetch::Fetcher { run: &run, progress: &progress, rules, child: false, paths };
-    let place = fetcher.place(&url);
-    match fetcher.get(&Wanted { url, method: Method::Get, body: BTreeMap::new() }).await {
-        Ok(Answer::Page(_) | Answer::Empty) => {
-            Ok(format!("{place} answered, and the credentials are accepted"))
-        }
-        Ok(Answer::Gone | Answer::TooWide) => Err(format!("{place} is not there: check base_url")),
-        Err(Stop::Failed { reason, place: failed_at, .. }) => {
-            Err(format!("{reason} (at {})", failed_at.unwrap_or(place)))
-        }
-        Err(Stop::Deferred(reason)) => Err(reason),
-        Err(Stop::Cancelled | Stop::Closed) => Err("stopped".into()),
     }
 }

@@ -87,7 +87,7 @@ impl Watch for Unwatched {
 }
 
 /// A page after decoding.
-struct Decoded {
+pub(super) struct Decoded {
     lens: Lens,
     read: Result<PageRead, PageError>,
     closed: bool,
@@ -185,7 +185,7 @@ impl TableRun<'_> {
         }
     }
 
-    async fn decode(&self, body: Vec<u8>, scope: &Scope, mut lens: Lens) -> Result<Decoded, Stop> {
+    pub(super) async fn decode(&self, body: Vec<u8>, scope: &Scope, mut lens: Lens) -> Result<Decoded, Stop> {
         // Held while its rows are handed on: a shape is told before the rows that have it.
         let mut reader = Arc::clone(&self.reader).lock_owned().await;
         let inherited = scope.inherited.clone();
@@ -206,7 +206,7 @@ impl TableRun<'_> {
     }
 
     /// Takes in what a decoded page held.
-    fn accept(
+    pub(super) fn accept(
         &self,
         decoded: Decoded,
         place: &str,
@@ -247,7 +247,7 @@ impl TableRun<'_> {
     }
 
     /// What a page says beside its rows.
-    fn facts(&self, page: &Fetched) -> Seen {
+    pub(super) fn facts(&self, page: &Fetched) -> Seen {
         let number = |path: &Option<String>| {
             let value = page.facts.value(path.as_deref()?)?;
             value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
@@ -282,7 +282,7 @@ impl TableRun<'_> {
     }
 
     /// The request for a page. `base`: what a relative link is relative to.
-    fn wanted_by(&self, scope: &Scope, ask: &Ask, base: Option<&Url>) -> Result<Wanted, Stop> {
+    pub(super) fn wanted_by(&self, scope: &Scope, ask: &Ask, base: Option<&Url>) -> Result<Wanted, Stop> {
         let account = self.run.account.shared();
         let failed = |reason: String| {
             Stop::failed(account.redact(&reason), Some(format!("table {}", self.table.name)))

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -52,24 +53,30 @@ impl TableRun<'_> {
         Ok(end)
     }
 
-    async fn windows(&self, window: &Window, state: &State) -> Result<TableEnd, Stop> {
+    /// What a table of windows has to read, by the days of its zone.
+    fn planned(&self, window: &Window, state: &State) -> Result<(window::Plan, TimeZone, Date), Stop> {
         let zone = TimeZone::get(&window.zone).unwrap_or(TimeZone::UTC);
         let today = self.run.started_at().to_zoned(zone.clone()).date();
         let start = self.run.account.config().first_day(&window.start, today);
         let start = start.ok().flatten().ok_or_else(|| self.no_start())?;
         let known: Option<WindowState> = self.remembered(state, "");
-        let plan = window::plan(window, known.as_ref(), start, today);
+        Ok((window::plan(window, known.as_ref(), start, today), zone, today))
+    }
+
+    /// What the first window asks for.
+    pub(super) fn first_window(&self, window: &Window, state: &State) -> Result<Scope, Stop> {
+        let (plan, zone, today) = self.planned(window, state)?;
+        let days = plan.days.window(plan.days.first, plan.step_days).unwrap_or(plan.days);
+        let params = self.window_params(window, &plan, days, &zone, today)?;
+        Ok(Scope { params, ..Scope::default() })
+    }
+
+    async fn windows(&self, window: &Window, state: &State) -> Result<TableEnd, Stop> {
+        let (plan, zone, today) = self.planned(window, state)?;
         let mut end = TableEnd::default();
         let (mut at, mut step) = (plan.days.first, plan.step_days);
         while let Some(days) = plan.days.window(at, step) {
-            let mut params = self.bounds(window, days, &zone)?;
-            if let (Some(since), Some(changes)) = (plan.changed_since, &window.changes) {
-                params.push((changes.from.clone(), self.written(window, since, &zone)?));
-                let until = today.tomorrow().unwrap_or(today);
-                if let Some(to) = &changes.to {
-                    params.push((to.clone(), self.written(window, until, &zone)?));
-                }
-            }
+            let params = self.window_params(window, &plan, days, &zone, today)?;
             let reading = self.read(&Scope { params, ..Scope::default() }, &Unwatched).await?;
             if reading.too_wide {
                 step = self.halved(window, days)?;
@@ -101,13 +108,28 @@ impl TableRun<'_> {
         Ok(end)
     }
 
-    fn bounds(&self, window: &Window, days: Days, zone: &TimeZone) -> Result<Vec<(String, String)>, Stop> {
+    fn window_params(
+        &self,
+        window: &Window,
+        plan: &window::Plan,
+        days: Days,
+        zone: &TimeZone,
+        today: Date,
+    ) -> Result<Vec<(String, String)>, Stop> {
         let from = self.written(window, days.first, zone)?;
         let to = self.written(window, days.written_end(window.end), zone)?;
-        Ok(vec![(window.from.clone(), from), (window.to.clone(), to)])
+        let mut params = vec![(window.from.clone(), from), (window.to.clone(), to)];
+        if let (Some(since), Some(changes)) = (plan.changed_since, &window.changes) {
+            params.push((changes.from.clone(), self.written(window, since, zone)?));
+            let until = today.tomorrow().unwrap_or(today);
+            if let Some(to) = &changes.to {
+                params.push((to.clone(), self.written(window, until, zone)?));
+            }
+        }
+        Ok(params)
     }
 
-    fn written(&self, window: &Window, day: jiff::civil::Date, zone: &TimeZone) -> Result<String, Stop> {
+    fn written(&self, window: &Window, day: Date, zone: &TimeZone) -> Result<String, Stop> {
         let moment = day.to_zoned(zone.clone());
         let text = moment.and_then(|moment| jiff::fmt::strtime::format(&window.format, &moment));
         text.map_err(|e| Stop::failed(format!("table {}: {:?}: {e}", self.table.name, window.format), None))
@@ -141,6 +163,28 @@ impl TableRun<'_> {
         mut scope: Scope,
         partition: &str,
     ) -> Result<Reading, Stop> {
+        let (at, first_start) = self.begin_at(cursor, known, &mut scope);
+        let steps =
+            Steps { run: self, partition, at: at.clone(), start: first_start.clone(), order: cursor.order };
+        let reading = self.read(&scope, &steps).await?;
+        if !reading.gone && !reading.too_wide && !reading.unsettled {
+            let at = match (at, reading.newest.clone()) {
+                (Some(at), Some(newest)) => Some(at.later(newest)),
+                (at, newest) => newest.or(at),
+            };
+            let state = CursorState { at, start: first_start, read_at: Some(self.run.started_at()) };
+            self.remember(partition, &state).await?;
+        }
+        Ok(reading)
+    }
+
+    /// Says in a scope where reading begins. Returns the place known and the first start ever.
+    pub(super) fn begin_at(
+        &self,
+        cursor: &Cursor,
+        known: Option<CursorState>,
+        scope: &mut Scope,
+    ) -> (Option<Position>, Option<Position>) {
         let start = self.cursor_start(cursor);
         // An earlier start in the configuration means that what lies before was never read.
         let known = known.filter(|known| match (&start, &known.start) {
@@ -155,18 +199,7 @@ impl TableRun<'_> {
             (None, Some(from)) => scope.stop_before = Some(from),
             (_, None) => {}
         }
-        let steps =
-            Steps { run: self, partition, at: at.clone(), start: first_start.clone(), order: cursor.order };
-        let reading = self.read(&scope, &steps).await?;
-        if !reading.gone && !reading.too_wide && !reading.unsettled {
-            let at = match (at, reading.newest.clone()) {
-                (Some(at), Some(newest)) => Some(at.later(newest)),
-                (at, newest) => newest.or(at),
-            };
-            let state = CursorState { at, start: first_start, read_at: Some(self.run.started_at()) };
-            self.remember(partition, &state).await?;
-        }
-        Ok(reading)
+        (at, first_start)
     }
 
     fn cursor_start(&self, cursor: &Cursor) -> Option<Position> {
@@ -231,8 +264,7 @@ impl TableRun<'_> {
     // Boxed: its type would otherwise be too deep for the compiler to see that it may change threads.
     fn child<'a>(&'a self, family: &'a Family, known: Option<CursorState>) -> Child<'a> {
         Box::pin(async move {
-            let scope =
-                Scope { row: family.row.clone(), inherited: family.inherited.clone(), ..Scope::default() };
+            let scope = family.scope();
             let reading = match &self.table.cursor {
                 Some(cursor) => self.partition_by_cursor(cursor, known, scope, &family.partition).await?,
                 None => self.read(&scope, &Unwatched).await?,
@@ -243,7 +275,7 @@ impl TableRun<'_> {
     }
 
     /// What the children of one parent row are asked for by; `None` when the row has nothing to ask by.
-    fn family(&self, parent: &Parent, row: &[Cell]) -> Option<Family> {
+    pub(super) fn family(&self, parent: &Parent, row: &[Cell]) -> Option<Family> {
         let texts: Option<Vec<String>> = row.iter().map(|cell| Some(cell.to_text()?.into_owned())).collect();
         let Some(texts) =
             texts.filter(|texts| texts.iter().all(|text| !matches!(text.as_str(), "" | "." | "..")))
@@ -315,7 +347,7 @@ impl TableRun<'_> {
     }
 
     /// What an earlier run left; what cannot be read any more is as good as nothing, and everything is read again.
-    fn remembered<T: DeserializeOwned>(&self, state: &State, partition: &str) -> Option<T> {
+    pub(super) fn remembered<T: DeserializeOwned>(&self, state: &State, partition: &str) -> Option<T> {
         let value = state.tables.get(&self.table.name)?.get(partition)?;
         let read = serde_json::from_value(value.clone());
         if read.is_err() {
@@ -356,10 +388,16 @@ impl TableEnd {
 type Child<'a> = Pin<Box<dyn Future<Output = Result<Reading, Stop>> + Send + 'a>>;
 
 /// The children of one parent row.
-struct Family {
-    partition: String,
+pub(super) struct Family {
+    pub(super) partition: String,
     row: BTreeMap<String, String>,
     inherited: Vec<Cell>,
+}
+
+impl Family {
+    pub(super) fn scope(&self) -> Scope {
+        Scope { row: self.row.clone(), inherited: self.inherited.clone(), ..Scope::default() }
+    }
 }
 
 /// Remembers the place after each page, where rows come oldest first.

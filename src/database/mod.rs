@@ -9,6 +9,7 @@ mod error;
 mod tls;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ struct Inner {
     address: Address,
     config: Config,
     tls: Option<MakeRustlsConnect>,
+    pooled: AtomicBool,
 }
 
 impl std::fmt::Debug for Database {
@@ -66,6 +68,15 @@ impl std::fmt::Debug for Database {
         f.debug_tuple("Database").field(&self.name()).finish()
     }
 }
+
+impl PartialEq for Database {
+    /// The same server, database and user, signed in to in the same way.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.config == other.0.config && self.0.address == other.0.address
+    }
+}
+
+impl Eq for Database {}
 
 impl Database {
     /// Reads `DATABASE_URL`. `password` is used where the URL has none; `extra_ca` is trusted beside the system's roots.
@@ -84,7 +95,8 @@ impl Database {
         config.keepalives_interval(config.get_keepalives_interval().unwrap_or(DEAD_AFTER / PROBES));
         config.keepalives_retries(config.get_keepalives_retries().unwrap_or(PROBES));
         let tls = if address.encrypted { Some(tls::connector(extra_ca)?) } else { None };
-        Ok(Database(Arc::new(Inner { address, config, tls })))
+        let pooled = AtomicBool::new(address.pooled);
+        Ok(Database(Arc::new(Inner { address, config, tls, pooled })))
     }
 
     /// The server and the database for people: `db.example.com:5432/acme`, without user or password.
@@ -98,9 +110,14 @@ impl Database {
         Some(String::from_utf8_lossy(password).into_owned().into())
     }
 
-    /// Whether `pooler=transaction` stands in the URL: nothing of a session outlives a transaction.
+    /// Whether nothing of a session outlives a transaction: `pooler=transaction` stands in the URL, or it was noticed.
     pub fn is_pooled(&self) -> bool {
-        self.0.address.pooled
+        self.0.pooled.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that two transactions of one connection were served by two sessions.
+    pub fn notice_pooler(&self) {
+        self.0.pooled.store(true, Ordering::Relaxed);
     }
 
     /// Connects, and makes sure that the server takes writes.

@@ -131,6 +131,8 @@ struct Head {
     name: String,
     extends: Option<(String, usize)>,
     base_url: Option<Template>,
+    /// Where the base URL stands.
+    base_at: Option<usize>,
     check: Option<Template>,
     every: Option<Duration>,
     arrays: Option<Arrays>,
@@ -189,6 +191,7 @@ fn read_file<'a>(
         tables: Vec::new(),
         source: text.to_owned(),
     };
+    semantics::address(&mut keys, &definition, head.base_at);
     let definition = semantics::check(&mut keys, definition, tables);
     keys.finish();
     Some(definition)
@@ -210,6 +213,7 @@ fn head(mut keys: Keys<'_, '_>) -> Option<Head> {
     let head = Head {
         name: name.map(|(name, _)| name).unwrap_or_default(),
         extends: keys.text("extends"),
+        base_at: keys.place("base_url"),
         base_url: template(&mut keys, "base_url"),
         check: template(&mut keys, "check"),
         every: keys.duration("every", MIN_EVERY),
@@ -246,6 +250,7 @@ fn extended(
     definition.arrays = head.arrays.unwrap_or(definition.arrays);
     definition.config.extend(config);
     definition.source = text.to_owned();
+    semantics::address(keys, &definition, head.base_at);
     Some(definition)
 }
 

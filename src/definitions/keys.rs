@@ -65,6 +65,11 @@ impl<'f, 'a> Keys<'f, 'a> {
         self.table.contains_key(key)
     }
 
+    /// Where the value of a key stands, if it is there and not yet taken.
+    pub fn place(&self, key: &'static str) -> Option<usize> {
+        self.table.get(key).map(|value| value.span().start)
+    }
+
     /// Notes a mistake about a key that was taken.
     pub fn wrong(&mut self, offset: usize, message: impl Into<String>) {
         self.file.wrong(Some(offset), message);

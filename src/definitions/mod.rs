@@ -6,6 +6,7 @@
 pub mod connector;
 pub mod keys;
 pub mod monitor;
+pub mod starter;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

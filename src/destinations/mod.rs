@@ -4,17 +4,22 @@
 //! three things: rows and the checkpoint that covers them are stored together or not at all, a value is never
 //! rounded, and the account of a run says what happened to every row. Start at [`Destination`].
 
+mod account;
 pub mod dry_run;
 mod place;
+pub mod postgres;
 pub mod sqlite;
+mod threaded;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::database::DatabaseError;
 use crate::domain::op::{End, Op, State, TableShape, Tally};
 pub use place::Place;
+pub use threaded::Threaded;
 
 pub use crate::domain::ledger::{Entry, RejectedRow, Run, TableFacts};
 
@@ -160,6 +165,25 @@ pub enum DestinationError {
         /// The newest this program knows.
         known: i64,
     },
+    /// Another run began while this one was silent for longer than its lease.
+    #[error(
+        "{place}: another sync took over, because this one was paused or cut off for too long; nothing more of it was stored"
+    )]
+    Overtaken {
+        /// The server and schema.
+        place: String,
+    },
+    /// A pooler gives each transaction to another session, which nobody told us.
+    #[error(
+        "{place} is behind a pooler in transaction mode: add pooler=transaction to DATABASE_URL (or connect to the server itself)"
+    )]
+    Pooled {
+        /// The server and schema.
+        place: String,
+    },
+    /// PostgreSQL, or the way to it.
+    #[error(transparent)]
+    Database(DatabaseError),
     /// A table cannot become what the ops ask for.
     #[error("table {table}: {reason}")]
     Table {

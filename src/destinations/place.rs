@@ -4,14 +4,16 @@
 
 use std::path::PathBuf;
 
-use super::sqlite::Sqlite;
-use super::{Destination, DestinationError};
+use super::{Destination, DestinationError, postgres, sqlite};
+use crate::database::Database;
 
 /// Where tables are. Cheap to clone; nothing is opened by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// A folder with one SQLite file for each connector.
     Sqlite(PathBuf),
+    /// A database with one schema for each connector.
+    Postgres(Database),
 }
 
 impl Place {
@@ -29,11 +31,12 @@ impl Place {
                     if let Err(e) = std::fs::create_dir_all(&folder) {
                         return Err(e.to_string());
                     }
-                    Ok(Sqlite::open(&file(&folder, &connector), &connector))
+                    Ok(sqlite::open(&file(&folder, &connector), &connector))
                 });
                 let sqlite = opened.await.unwrap_or_else(|e| Err(e.to_string())).map_err(unwritable)?;
                 Ok(Box::new(sqlite?))
             }
+            Place::Postgres(database) => Ok(Box::new(postgres::open(database, connector).await?)),
         }
     }
 
@@ -45,6 +48,10 @@ impl Place {
         match self {
             Place::Sqlite(folder) if !file(folder, connector).exists() => Ok(None),
             Place::Sqlite(_) => self.open(connector).await.map(Some),
+            Place::Postgres(database) => {
+                let found = postgres::find(database, connector).await?;
+                Ok(found.map(|found| Box::new(found) as Box<dyn Destination>))
+            }
         }
     }
 }

@@ -5,6 +5,8 @@
 //! a letter. Then two of our own: a name never meets one of our own columns, and never exceeds [`MAX_LENGTH`].
 //! Whether two source names meet in one column is for whoever holds both to find out.
 
+use std::borrow::Cow;
+
 /// PostgreSQL's limit on identifiers, in bytes; longer ones it cuts off silently, and two may then be one.
 pub const MAX_LENGTH: usize = 63;
 
@@ -73,6 +75,15 @@ fn bounded(name: String, source: &str) -> String {
     format!("{}_{:08x}", kept.trim_end_matches('_'), fnv1a(source))
 }
 
+/// A name of any origin within [`MAX_LENGTH`] bytes: a longer one is cut and marked with a hash of the whole.
+pub fn fitted(name: &str) -> Cow<'_, str> {
+    if name.len() <= MAX_LENGTH {
+        return Cow::Borrowed(name);
+    }
+    let kept = name.floor_char_boundary(MAX_LENGTH - 9);
+    Cow::Owned(format!("{}_{:08x}", name.get(..kept).unwrap_or_default(), fnv1a(name)))
+}
+
 /// FNV-1a, 32 bits: small, and the same for ever, as names in tables must be.
 fn fnv1a(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
@@ -123,6 +134,9 @@ mod tests {
         let (a, b) = (column_name(&format!("{long}a")), column_name(&format!("{long}b")));
         assert_ne!(a, b);
         assert_eq!((a.len(), b.len()), (MAX_LENGTH, MAX_LENGTH));
+        let (a, b) = ("ä".repeat(40) + "a", "ä".repeat(40) + "b");
+        assert!(fitted(&a) != fitted(&b) && fitted(&a).len() <= MAX_LENGTH);
+        assert_eq!(fitted("short"), "short");
     }
 
     proptest! {

@@ -9,6 +9,8 @@
 //! - the end time is a lease, renewed when half of it is gone;
 //! - only our own banner is ever disabled.
 
+mod learn;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -39,6 +41,9 @@ pub struct Memory {
     pub borrowed: Option<Banner>,
     /// The wish against which a person decided otherwise.
     pub stands: Option<String>,
+    /// The banner by which they did, if it was one.
+    #[serde(default)]
+    pub overruled_by: Option<Banner>,
 }
 
 /// One write of ours.
@@ -48,6 +53,9 @@ pub struct Ours {
     pub sent: Banner,
     /// What the tenant made of it, once we know.
     pub stored: Option<Shown>,
+    /// When, by our own clock.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
 }
 
 /// What a tenant shows.
@@ -333,7 +341,7 @@ impl Memory {
         if why == Why::HandBack {
             return;
         }
-        self.ours.push(Ours { sent: banner.clone(), stored: None });
+        self.ours.push(Ours { sent: banner.clone(), stored: None, at: Some(now) });
         if self.ours.len() > REMEMBERED {
             self.ours.remove(0);
         }
@@ -389,6 +397,10 @@ impl Memory {
             let up = self.ours.iter().rev().find(|ours| ours.stored.is_some()).or(self.ours.last());
             let decided = up.map(|ours| format!("{}: {}", ours.sent.kind, ours.sent.message));
             self.stands = decided.or_else(|| Some(wish.key()));
+            self.overruled_by = match slot {
+                Slot::Theirs(theirs) => Some((*theirs).clone()),
+                Slot::Empty | Slot::Ours(_) | Slot::SwitchedOff => None,
+            };
             self.holding = false;
         }
     }

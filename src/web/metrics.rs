@@ -54,6 +54,8 @@ impl Collector for Figures {
 fn daemon(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
     out.info("build", "The running version", &[("version", env!("CARGO_PKG_VERSION"))])?;
     out.gauge("live", "1 when the banner is really written, 0 in preview", flag(board.live))?;
+    let leader = "1 when we watch and write, 0 when we stand by: another daemon has the lease";
+    out.gauge("leader", leader, flag(board.leads()))?;
     out.seconds_at("started_timestamp", "When the daemon started", Some(board.started_at))?;
     out.counter("cycles_finished", "Cycles finished", board.cycles.finished)?;
     out.seconds_at("cycle_finished_timestamp", "End of the last cycle", board.cycles.finished_at)?;

@@ -82,9 +82,12 @@ pub fn router(shown: Shown, access: Access) -> Router {
 }
 
 async fn readyz(State(shown): State<Shown>) -> Response {
-    let reasons = shown.board.read(|board| board.ready(shown.clock.now()));
+    let (reasons, role) = shown.board.read(|board| {
+        let role = board.lease.as_ref().map(|lease| lease.role() + "\n");
+        (board.ready(shown.clock.now()), role.unwrap_or_default())
+    });
     if reasons.is_empty() {
-        (StatusCode::OK, "ready\n").into_response()
+        (StatusCode::OK, format!("ready\n{role}")).into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
     }

@@ -25,7 +25,6 @@ const LINGER: u32 = 3;
 /// What every cluster is started with: fast, small, and with room for tests that run at once.
 const SETTINGS: &[&str] = &[
     "fsync=off",
-    "synchronous_commit=off",
     "full_page_writes=off",
     "max_connections=200",
     "shared_buffers=64MB",
@@ -178,7 +177,7 @@ fn template(programs: &Path, root: &Path) -> PathBuf {
 }
 
 /// A command that runs as somebody whom the server accepts, and dies with nobody.
-fn unprivileged(program: &Path) -> Command {
+pub(crate) fn unprivileged(program: &Path) -> Command {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
         return Command::new(program);
     }

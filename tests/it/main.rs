@@ -2,11 +2,15 @@
 //! Start at `fakes` for the servers, then at the module named after the subject.
 
 #[cfg(test)]
+mod authoring;
+#[cfg(test)]
 mod binary;
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
 mod cluster;
+#[cfg(test)]
+mod contract;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
@@ -19,6 +23,8 @@ mod fakes;
 mod fakes_check;
 #[cfg(test)]
 mod fronts;
+#[cfg(test)]
+mod ha;
 #[cfg(test)]
 mod log_file;
 #[cfg(test)]

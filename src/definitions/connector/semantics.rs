@@ -2,7 +2,7 @@
 
 use super::Keys;
 use super::table::Placed;
-use crate::domain::config::{ConfigKind, TOKEN_URL};
+use crate::domain::config::{ConfigKind, TOKEN_URL, check_url};
 use crate::domain::connector::{Auth, ColumnRule, Definition, Enabled, Table, Then};
 use crate::domain::op::Write;
 use crate::domain::paging::PageKind;
@@ -26,6 +26,14 @@ pub(super) fn check(keys: &mut Keys<'_, '_>, mut definition: Definition, placed:
     }
     definition.tables = parents_first(keys, placed);
     definition
+}
+
+/// An address that needs no configuration must be one, and one that credentials may go to.
+pub(super) fn address(keys: &mut Keys<'_, '_>, definition: &Definition, at: Option<usize>) {
+    let Some(at) = at.filter(|_| definition.base_url.config_keys().next().is_none()) else { return };
+    if let Err(reason) = check_url(&definition.base_url.to_string(), definition.auth == Auth::None) {
+        keys.wrong(at, format!("`base_url`: {reason}"));
+    }
 }
 
 fn shared_templates(definition: &Definition) -> Vec<Template> {

@@ -5,21 +5,12 @@ use std::collections::BTreeMap;
 use jiff::{Timestamp, civil, tz::TimeZone};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use crate::destinations::account::{
+    INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, WHOLE_RUN, counts, end_of, number, word,
+};
 use crate::destinations::{Account, Entry, RejectedRow, Run};
 use crate::domain::cell::Cell;
 use crate::domain::op::{Checkpoint, End, Rejected, State, Tally};
-
-/// Runs kept: a quarter of a year at one every fifteen minutes.
-const KEPT_RUNS: i64 = 10_000;
-
-/// Rejected rows kept, the newest: enough to see what is wrong, and bounded when everything is.
-const KEPT_REJECTED: i64 = 10_000;
-
-/// The ledger's word for a run that has no end yet.
-const RUNNING: &str = "running";
-
-/// The name under which the run itself stands among its tables.
-pub(super) const WHOLE_RUN: &str = "";
 
 pub(super) fn text_of(moment: Timestamp) -> String {
     Cell::Timestamp(moment).to_text().unwrap_or_default().into_owned()
@@ -28,19 +19,6 @@ pub(super) fn text_of(moment: Timestamp) -> String {
 fn moment_of(text: &str) -> Option<Timestamp> {
     let civil: civil::DateTime = text.parse().ok()?;
     civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
-}
-
-fn word(end: End) -> &'static str {
-    match end {
-        End::Complete => "complete",
-        End::Partial => "partial",
-        End::Deferred => "deferred",
-        End::Failed => "failed",
-    }
-}
-
-fn end_of(word: &str) -> Option<End> {
-    [End::Complete, End::Partial, End::Deferred, End::Failed].into_iter().find(|end| self::word(*end) == word)
 }
 
 /// The whole state. `Err` holds the format of an entry that is newer than ours.
@@ -84,9 +62,9 @@ pub(super) fn forget(db: &Connection, table: &str) -> Result<(), rusqlite::Error
 pub(super) fn open_run(db: &Connection, started: Timestamp) -> Result<i64, rusqlite::Error> {
     let started = text_of(started);
     db.execute(
-        "UPDATE _runs SET outcome = ?, ended_at = NULL, reason = coalesce(reason, 'it was interrupted: the process ended without closing it')
+        "UPDATE _runs SET outcome = ?, ended_at = NULL, reason = coalesce(reason, ?)
          WHERE outcome = ?",
-        params![word(End::Failed), RUNNING],
+        params![word(End::Failed), INTERRUPTED, RUNNING],
     )?;
     let last: Option<i64> =
         db.query_row("SELECT max(run) FROM _runs", [], |row| row.get(0)).optional()?.flatten();
@@ -132,19 +110,6 @@ pub(super) fn count(
         .map(drop)
 }
 
-fn counts(tally: &Tally) -> [i64; 7] {
-    [
-        tally.seen,
-        tally.inserted,
-        tally.updated,
-        tally.unchanged,
-        tally.duplicate,
-        tally.rejected,
-        tally.deleted,
-    ]
-    .map(|count| i64::try_from(count).unwrap_or(i64::MAX))
-}
-
 /// Enters the end of a table, or of the run itself.
 pub(super) fn close(
     db: &Connection,
@@ -153,7 +118,6 @@ pub(super) fn close(
     ended: Timestamp,
     account: &Account,
 ) -> Result<(), rusqlite::Error> {
-    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     db.prepare_cached(
         "UPDATE _runs SET ended_at = ?, outcome = ?, reason = ?, place = ?, requests = ?, retries = ?, waited_ms = ?
          WHERE run = ? AND table_name = ?",

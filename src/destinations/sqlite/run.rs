@@ -11,9 +11,10 @@ use rusqlite::Connection;
 use super::rows::Target;
 use super::table::{self, Trouble, refuse};
 use super::{complete, ledger};
-use crate::destinations::{Account, Begin, DestinationError, Outcome, Report};
+use crate::destinations::account::{Closing, Finished};
+use crate::destinations::{Begin, DestinationError, Outcome};
 use crate::domain::cell::Cell;
-use crate::domain::op::{Checkpoint, End, Rejected, Rows, Sweep, TableShape, Tally, Write};
+use crate::domain::op::{Checkpoint, Rejected, Rows, Sweep, TableShape, Tally, Write};
 
 /// Rows sorted and written in one go: enough that neighbours in the key's tree meet, few enough for memory.
 const GATHERED_ROWS: usize = 10_000;
@@ -64,12 +65,6 @@ struct Table {
     target: Target,
     /// A replaced table whose rows are staged and not yet in place.
     staged: bool,
-}
-
-/// The end of a run, ready for the ledger.
-pub(super) struct Closing {
-    pub(super) report: Report,
-    outcome: Outcome,
 }
 
 impl Running {
@@ -281,92 +276,26 @@ impl Running {
     }
 
     /// What the run comes to. After a failure only what was committed counts.
-    pub(super) fn report(&mut self, mut outcome: Outcome, failure: Option<&DestinationError>) -> Closing {
-        let mut tallies = std::mem::take(&mut self.committed);
-        for (name, table) in self.tables.iter().filter(|(_, table)| table.staged) {
-            let rejected = tallies.get(name).map_or(0, |tally| tally.rejected);
-            if let Some(tally) = tallies.get_mut(name) {
-                *tally = Tally { seen: rejected, rejected, ..Tally::default() };
-            }
-            let name = &table.shape.table;
-            self.notes.push(format!("table {name} was not read to its end: its rows were not replaced"));
-        }
-        let rejected: u64 = tallies.values().map(|tally| tally.rejected).sum();
-        let mut reasons = std::mem::take(&mut self.doubts);
-        if rejected > 0 {
-            reasons.push(format!("{rejected} rows were rejected, see _rejected"));
-        }
-        if let Some(failure) = failure {
-            outcome.run.end = End::Failed;
-            outcome.run.reason = Some(failure.to_string());
-        } else if !reasons.is_empty() {
-            worsen(&mut outcome.run, &reasons.join("; "));
-        }
-        for (name, account) in &mut outcome.tables {
-            let doubt = reasons.iter().find(|reason| reason.starts_with(&format!("table {name}: ")));
-            let rejected = tallies.get(name).map_or(0, |tally| tally.rejected);
-            if failure.is_some() && account.end == End::Complete {
-                worsen(account, "the run failed");
-            } else if let Some(doubt) = doubt {
-                worsen(account, doubt);
-            } else if rejected > 0 {
-                worsen(account, &format!("{rejected} rows were rejected, see _rejected"));
-            }
-        }
-        let report = Report {
-            end: outcome.run.end,
-            reason: outcome.run.reason.clone(),
-            tallies,
+    pub(super) fn report(&mut self, outcome: Outcome, failure: Option<&DestinationError>) -> Closing {
+        let staged = self.tables.values().filter(|table| table.staged);
+        let finished = Finished {
+            tallies: std::mem::take(&mut self.committed),
+            unfinished: staged.map(|table| table.shape.table.clone()).collect(),
+            doubts: std::mem::take(&mut self.doubts),
             notes: std::mem::take(&mut self.notes),
         };
-        Closing { report, outcome }
+        finished.close(outcome, failure)
     }
 
     /// Enters the end in the ledger and forgets the run's temporary tables.
     pub(super) fn close(&self, db: &Connection, closing: &Closing) -> Result<(), Trouble> {
-        let (run, started, outcome) = (self.number, self.begin.started, &closing.outcome);
-        let tallies = &closing.report.tallies;
-        let mut whole = Tally::default();
-        for tally in tallies.values() {
-            add(&mut whole, tally);
-        }
-        ledger::count(db, run, started, ledger::WHOLE_RUN, &whole)?;
-        ledger::close(db, run, ledger::WHOLE_RUN, outcome.ended, &outcome.run)?;
-        let unasked = tallies.keys().filter(|table| !outcome.tables.contains_key(*table));
-        for table in outcome.tables.keys().chain(unasked) {
-            let account = outcome.tables.get(table).cloned().unwrap_or_else(|| Account {
-                requests: 0,
-                retries: 0,
-                waited_ms: 0,
-                ..outcome.run.clone()
-            });
-            ledger::count(db, run, started, table, &tallies.get(table).copied().unwrap_or_default())?;
-            ledger::close(db, run, table, outcome.ended, &account)?;
+        for line in closing.lines() {
+            ledger::count(db, self.number, self.begin.started, line.table, &line.tally)?;
+            ledger::close(db, self.number, line.table, closing.ended(), &line.account)?;
         }
         for table in self.tables.keys() {
             complete::forget(db, table)?;
         }
         Ok(())
     }
-}
-
-/// Never greener than the rows allow.
-fn worsen(account: &mut Account, reason: &str) {
-    if account.end == End::Complete {
-        account.end = End::Partial;
-    }
-    account.reason = Some(match account.reason.take() {
-        Some(first) => format!("{first}; {reason}"),
-        None => reason.to_owned(),
-    });
-}
-
-fn add(sum: &mut Tally, tally: &Tally) {
-    sum.seen += tally.seen;
-    sum.inserted += tally.inserted;
-    sum.updated += tally.updated;
-    sum.unchanged += tally.unchanged;
-    sum.duplicate += tally.duplicate;
-    sum.rejected += tally.rejected;
-    sum.deleted += tally.deleted;
 }

@@ -13,9 +13,10 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 
 use super::file::Place;
+use super::ledger;
 use super::run::{COMMIT_AFTER, Running};
 use super::table::{self, Trouble};
-use super::{Ask, Failure, ledger};
+use crate::destinations::threaded::{Ask, Failure};
 use crate::destinations::{Begin, DestinationError, Outcome, Report};
 use crate::domain::op::{End, Op, State, TableShape};
 

@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::server::{Server, TcpIncoming};
 
@@ -44,20 +43,16 @@ pub async fn serve(
     source: Arc<dyn Source>,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let tasks = TaskTracker::new();
-    let service = SourceConnectorServer::new(Service::new(source, tasks.clone(), stop.clone()))
+    let service = SourceConnectorServer::new(Service::new(source, stop.clone()))
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .accept_compressed(CompressionEncoding::Gzip);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving =
         Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, stop.cancelled());
     tokio::pin!(serving);
-    let ended = tokio::select! {
+    // Streams are cancelled with `stop`; each ends as soon as the request under way has been let go.
+    tokio::select! {
         ended = &mut serving => ended,
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => Ok(()),
-    };
-    tasks.close();
-    // Cancelled with `stop`; each ends as soon as the request under way has been let go.
-    let _ = tokio::time::timeout(GRACE, tasks.wait()).await;
-    ended
+    }
 }

@@ -1,4 +1,7 @@
 //! The four calls.
+//!
+//! An update has no task of its own: it goes on while its stream is polled, which is while the client takes messages,
+//! and ends where it is when the stream is dropped, which is when the client goes away.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -8,7 +11,6 @@ use futures_util::{Stream, stream};
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
 use super::choice::{Choice, HasNoSchemas};
@@ -19,7 +21,7 @@ use super::generated::{
     TestResponse, UpdateRequest, UpdateResponse, schema_response, test_response,
 };
 use super::schema;
-use super::update::{Feed, MAX_RECORDS, task};
+use super::update::{Feed, MAX_RECORDS, StateTooLarge, task};
 use crate::domain::config::ConfigValues;
 use crate::domain::op::{End, Op};
 use crate::protocol::given;
@@ -34,11 +36,11 @@ const MESSAGES: usize = 8;
 /// One connector as a service.
 pub(super) struct Service {
     source: Arc<dyn Source>,
-    tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 type Message = Result<UpdateResponse, Status>;
+type Messages = Pin<Box<dyn Stream<Item = Message> + Send>>;
 
 /// What a reading hands to its stream.
 enum Part {
@@ -48,8 +50,8 @@ enum Part {
 }
 
 impl Service {
-    pub(super) fn new(source: Arc<dyn Source>, tasks: TaskTracker, stop: CancellationToken) -> Service {
-        Service { source, tasks, stop }
+    pub(super) fn new(source: Arc<dyn Source>, stop: CancellationToken) -> Service {
+        Service { source, stop }
     }
 
     fn config(&self, given: BTreeMap<String, String>) -> Result<ConfigValues, String> {
@@ -85,7 +87,7 @@ enum Refusal {
 
 #[tonic::async_trait]
 impl SourceConnector for Service {
-    type UpdateStream = Pin<Box<dyn Stream<Item = Message> + Send>>;
+    type UpdateStream = Messages;
 
     async fn configuration_form(
         &self,
@@ -132,52 +134,75 @@ impl SourceConnector for Service {
         let (messages, inbox) = mpsc::channel(MESSAGES);
         let update = Update { feed, messages, out: Vec::new() };
         let (source, cancel) = (Arc::clone(&self.source), self.stop.child_token());
-        self.tasks.spawn(async move { update.stream(source.as_ref(), wanted, cancel).await });
-        let stream = stream::unfold(Some(inbox), async |inbox| {
-            let mut inbox: mpsc::Receiver<Part> = inbox?;
-            match inbox.recv().await {
-                Some(Part::Message(message)) => Some((message, Some(inbox))),
-                Some(Part::End) => None,
-                None => Some((Err(Status::internal("reading broke off; see the log")), None)),
-            }
-        });
+        let work = async move { update.stream(source.as_ref(), wanted, cancel).await };
+        let going = Going { work: Some(Box::pin(work)), inbox, over: false };
+        let stream =
+            stream::unfold(going, async |mut going| going.next().await.map(|message| (message, going)));
         Ok(Response::new(Box::pin(stream)))
     }
 }
 
-/// One stream while it goes on.
+/// An update while its messages are asked for.
+struct Going {
+    work: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    inbox: mpsc::Receiver<Part>,
+    over: bool,
+}
+
+impl Going {
+    async fn next(&mut self) -> Option<Message> {
+        while !self.over {
+            let part = tokio::select! {
+                biased;
+                part = self.inbox.recv() => part,
+                () = async { if let Some(work) = &mut self.work { work.await } }, if self.work.is_some() => {
+                    self.work = None;
+                    continue;
+                }
+            };
+            match part {
+                Some(Part::Message(Ok(message))) => return Some(Ok(message)),
+                Some(Part::Message(status)) => {
+                    self.over = true;
+                    return Some(status);
+                }
+                Some(Part::End) => self.over = true,
+                None => {
+                    self.over = true;
+                    return Some(Err(Status::internal("reading broke off; see the log")));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        if !self.over {
+            tracing::warn!("the client went away, and reading has ended");
+        }
+    }
+}
+
+/// The making of one stream's messages.
 struct Update {
     feed: Feed,
     messages: mpsc::Sender<Part>,
     out: Vec<UpdateResponse>,
 }
 
-/// The client does not listen any more.
-struct Gone;
-
 impl Update {
     async fn stream(mut self, source: &dyn Source, wanted: Wanted, cancel: CancellationToken) {
         let tables = wanted.tables.as_ref().map_or(0, Vec::len);
         tracing::info!(tables, "update started");
         self.feed.start(&mut self.out);
-        let read = if tables == 0 { Ok(nothing_selected()) } else { self.read(source, wanted, cancel).await };
-        let finished = match read {
-            Ok(ended) => self.finish(&ended).await.map(|()| ended.end),
-            Err(Gone) => Err(Gone),
-        };
-        let rows = self.feed.sent;
-        match finished {
-            Err(Gone) => tracing::warn!(rows, "the client went away, and reading has ended"),
-            Ok(end) => tracing::info!(rows, end = ?end, "update ended"),
-        }
+        let ended = if tables == 0 { nothing_selected() } else { self.read(source, wanted, cancel).await };
+        self.finish(&ended).await;
+        tracing::info!(rows = self.feed.sent, end = ?ended.end, "update ended");
     }
 
-    async fn read(
-        &mut self,
-        source: &dyn Source,
-        wanted: Wanted,
-        cancel: CancellationToken,
-    ) -> Result<Ended, Gone> {
+    async fn read(&mut self, source: &dyn Source, wanted: Wanted, cancel: CancellationToken) -> Ended {
         let (ops, mut inbox) = mpsc::channel(OPS);
         let forward = async {
             let forwarded = self.forward(&mut inbox).await;
@@ -190,58 +215,51 @@ impl Update {
             forwarded
         };
         let (ended, forwarded) = tokio::join!(source.run(wanted, ops, cancel.clone()), forward);
-        forwarded.map(|()| ended)
+        forwarded.map_or_else(|too_large| too_large.ended(), |()| ended)
     }
 
-    async fn forward(&mut self, inbox: &mut mpsc::Receiver<Op>) -> Result<(), Gone> {
-        self.send().await?;
-        loop {
-            let op = tokio::select! {
-                // Between two pages the client may go, with nothing to send that would show it.
-                () = self.messages.closed() => return Err(Gone),
-                op = inbox.recv() => op,
-            };
+    async fn forward(&mut self, inbox: &mut mpsc::Receiver<Op>) -> Result<(), StateTooLarge> {
+        self.send().await;
+        while let Some(op) = inbox.recv().await {
             match op {
-                None => return Ok(()),
-                Some(Op::Rows(rows)) => {
+                Op::Rows(rows) => {
                     self.feed.begin(&rows, &mut self.out);
                     for part in rows.rows.chunks(MAX_RECORDS) {
                         self.feed.rows(&rows.shape, part, &mut self.out);
-                        self.send().await?;
+                        self.send().await;
                     }
                 }
-                Some(op) => {
-                    self.feed.take(op, &mut self.out);
-                    self.send().await?;
+                op => {
+                    self.feed.take(op, &mut self.out)?;
+                    self.send().await;
                 }
             }
-        }
-    }
-
-    async fn finish(&mut self, ended: &Ended) -> Result<(), Gone> {
-        for note in &ended.notes {
-            tracing::warn!("{note}");
-        }
-        let status = self.feed.end(ended, &mut self.out);
-        self.send().await?;
-        if ended.end != End::Complete {
-            tracing::error!("{}", ended.reason());
-        }
-        match status {
-            Ok(()) => self.send_part(Part::End).await,
-            Err(status) => self.send_part(Part::Message(Err(status))).await,
-        }
-    }
-
-    async fn send(&mut self) -> Result<(), Gone> {
-        for message in self.out.drain(..) {
-            self.messages.send(Part::Message(Ok(message))).await.map_err(|_| Gone)?;
         }
         Ok(())
     }
 
-    async fn send_part(&mut self, part: Part) -> Result<(), Gone> {
-        self.messages.send(part).await.map_err(|_| Gone)
+    async fn finish(&mut self, ended: &Ended) {
+        for note in &ended.notes {
+            tracing::warn!("{note}");
+        }
+        let status = self.feed.end(ended, &mut self.out);
+        self.send().await;
+        if ended.end != End::Complete {
+            tracing::error!("{}", ended.reason());
+        }
+        let last = status.map_or_else(|status| Part::Message(Err(status)), |()| Part::End);
+        self.send_part(last).await;
+    }
+
+    async fn send(&mut self) {
+        for message in std::mem::take(&mut self.out) {
+            self.send_part(Part::Message(Ok(message))).await;
+        }
+    }
+
+    async fn send_part(&self, part: Part) {
+        // Whoever receives also drives us: there is nobody to tell that it is gone.
+        let _ = self.messages.send(part).await;
     }
 }
 

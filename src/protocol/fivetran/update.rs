@@ -37,6 +37,25 @@ const MAX_RECORD_BYTES: usize = (4 << 20) - (64 << 10);
 /// A state of this size is sent whenever it changes; a larger one after as many bytes of rows.
 const SMALL_STATE_BYTES: usize = 64 << 10;
 
+/// As for a record: a larger checkpoint would break the stream at the client, after all its rows were sent.
+const MAX_STATE_BYTES: usize = MAX_RECORD_BYTES;
+
+/// The state has grown beyond what a checkpoint can hold, so nothing that follows could be kept.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct StateTooLarge(usize);
+
+impl StateTooLarge {
+    /// Only the user can mend that.
+    pub(super) fn ended(&self) -> Ended {
+        let reason = format!(
+            "the state of this sync is {} bytes, and a checkpoint holds {MAX_STATE_BYTES}: it remembers a cursor for each \
+             parent of a child table, so deselect child tables, or split the connector into several by `enabled`",
+            self.0
+        );
+        Ended { end: End::Failed, reason: Some(reason), mend: true, notes: Vec::new() }
+    }
+}
+
 /// Makes the messages of one stream.
 pub(super) struct Feed {
     choice: Choice,
@@ -92,7 +111,10 @@ impl Feed {
     }
 
     /// The messages for an op. Rows come through [`Feed::begin`] and [`Feed::rows`], a batch at a time.
-    pub(super) fn take(&mut self, op: Op, out: &mut Vec<UpdateResponse>) {
+    ///
+    /// # Errors
+    /// When the state does not fit into a checkpoint any more.
+    pub(super) fn take(&mut self, op: Op, out: &mut Vec<UpdateResponse>) -> Result<(), StateTooLarge> {
         match op {
             Op::Shape(shape) if self.wants(&shape.table) => self.shape(&shape, out),
             Op::Rows(rows) if self.wants(&rows.shape.table) => {
@@ -104,12 +126,13 @@ impl Feed {
                 self.saved.apply(checkpoint);
                 self.unsaved.changed = true;
                 if self.unsaved.state <= SMALL_STATE_BYTES || self.unsaved.bytes >= self.unsaved.state {
-                    self.checkpoint(out);
+                    self.checkpoint(out)?;
                 }
             }
-            Op::Finish { table, sweep } if self.wants(&table) => self.finish(&table, sweep, out),
+            Op::Finish { table, sweep } if self.wants(&table) => self.finish(&table, sweep, out)?,
             Op::Shape(_) | Op::Rows(_) | Op::Finish { .. } => {}
         }
+        Ok(())
     }
 
     /// What precedes rows.
@@ -147,8 +170,11 @@ impl Feed {
         for (table, count) in std::mem::take(&mut self.rejected).into_iter().filter(|(_, count)| *count > 1) {
             out.push(warning(format!("{table}: {count} rows could not be taken in all")));
         }
-        if self.unsaved.changed {
-            self.checkpoint(out);
+        if self.unsaved.changed
+            && let Err(too_large) = self.checkpoint(out)
+        {
+            out.push(task(too_large.ended().reason().to_owned()));
+            return Ok(());
         }
         match ended.end {
             End::Complete => Ok(()),
@@ -249,14 +275,23 @@ impl Feed {
         }
     }
 
-    fn checkpoint(&mut self, out: &mut Vec<UpdateResponse>) {
+    fn checkpoint(&mut self, out: &mut Vec<UpdateResponse>) -> Result<(), StateTooLarge> {
         self.flush(out);
         let state_json = self.saved.to_json();
         self.unsaved = Unsaved { state: state_json.len(), ..Unsaved::default() };
+        if state_json.len() > MAX_STATE_BYTES {
+            return Err(StateTooLarge(state_json.len()));
+        }
         out.push(message(Operation::Checkpoint(Checkpoint { state_json })));
+        Ok(())
     }
 
-    fn finish(&mut self, table: &str, sweep: Option<Sweep>, out: &mut Vec<UpdateResponse>) {
+    fn finish(
+        &mut self,
+        table: &str,
+        sweep: Option<Sweep>,
+        out: &mut Vec<UpdateResponse>,
+    ) -> Result<(), StateTooLarge> {
         if let Some(shape) = self.lenses.get(table).map(|lens| Arc::clone(&lens.shape)) {
             self.empty(table, shape.write, out);
             let gone = self.passes.finish(&shape, sweep, &mut self.saved);
@@ -272,8 +307,9 @@ impl Feed {
             out.extend(gone.note.map(warning));
         }
         if self.unsaved.changed || self.unsaved.bytes > 0 {
-            self.checkpoint(out);
+            self.checkpoint(out)?;
         }
+        Ok(())
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn custom(toml: &str, change: impl FnOnce(&mut Definition)) -> Defini
     quick(all.into_iter().find(|definition| definition.name == "acme").unwrap(), change)
 }
 
-fn quick(mut definition: Definition, change: impl FnOnce(&mut Definition)) -> Definition {
+pub(crate) fn quick(mut definition: Definition, change: impl FnOnce(&mut Definition)) -> Definition {
     definition.http.rates.clear();
     definition.http.retry.base = Duration::from_millis(1);
     for delay in &mut definition.http.retry.delays {

@@ -8,24 +8,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Bench, custom};
-use crate::fakes::{Fake, Reply, Request, Service};
-
-/// An API that a closure answers for.
-struct Acme(Box<dyn FnMut(&Request) -> Reply + Send>);
-
-impl Service for Acme {
-    fn answer(&mut self, request: &Request) -> Reply {
-        (self.0)(request)
-    }
-
-    fn describe(&self) -> String {
-        "made up".into()
-    }
-}
-
-fn serve(answer: impl FnMut(&Request) -> Reply + Send + 'static) -> Fake<Acme> {
-    Fake::serve(Acme(Box::new(answer)))
-}
+use crate::fakes::made_up::{MadeUp, serve};
+use crate::fakes::{Fake, Reply};
 
 fn now() -> Timestamp {
     "2026-05-02T09:10:00Z".parse().unwrap()
@@ -40,7 +24,12 @@ fn things(more: &str) -> String {
     )
 }
 
-fn bench(toml: &str, acme: &Fake<Acme>) -> Bench {
+/// The same with more before the table.
+fn things_with(more: &str, before: &str) -> String {
+    things(more).replace("[[table]]", &format!("{before}[[table]]"))
+}
+
+fn bench(toml: &str, acme: &Fake<MadeUp>) -> Bench {
     Bench::new(custom(toml, |_| {}), &[("base_url", &acme.url())])
 }
 
@@ -188,6 +177,52 @@ async fn retry_after_wins() {
     let outcome = bench.run(now()).await;
     assert_eq!(outcome.end, End::Deferred);
     assert!(outcome.reason.unwrap().contains("3600 s"));
+}
+
+/// Each way of proving who asks: what the service gets, by header, by query, by HTTP basic, and by a token that was asked
+/// for by form, by HTTP basic or by JSON.
+#[tokio::test]
+async fn every_way_of_proving_who_asks() {
+    let oauth = |send: &str| {
+        format!(
+            "kind = \"oauth2\"\ntoken_url = \"https://acme.test/token\"\nclient_id = \"me\"\nclient_secret = \"${{config.key}}\"\nscope = \"all\"\nsend = \"{send}\""
+        )
+    };
+    let basic = "Basic bWU6czNjcmV0"; // me:s3cret
+    let form = "grant_type=client_credentials";
+    for (auth, things, token) in [
+        ("kind = \"none\"".to_owned(), "", ""),
+        ("kind = \"header\"\nname = \"X-Key\"\nvalue = \"${config.key}\"".to_owned(), "x-key=s3cret", ""),
+        ("kind = \"query\"\nname = \"k\"\nvalue = \"${config.key}\"".to_owned(), "?k=s3cret", ""),
+        ("kind = \"basic\"\nuser = \"me\"\npassword = \"${config.key}\"".to_owned(), basic, ""),
+        (oauth("form"), "Bearer t0ken", "client_secret=s3cret"),
+        (oauth("basic"), "Bearer t0ken", basic),
+        (oauth("json"), "Bearer t0ken", "\"client_secret\":\"s3cret\""),
+    ] {
+        let acme = serve(|request| match request.path.as_str() {
+            "/token" => Reply::json(&json!({ "access_token": "t0ken", "expires_in": 3600 })),
+            _ => Reply::json(&json!({ "data": ids(0..2) })),
+        });
+        let toml = things_with("", &format!("[config]\nkey = {{ type = \"secret\" }}\n[auth]\n{auth}\n"));
+        let (url, token_url) = (acme.url(), format!("{}/token", acme.url()));
+        let mut config = vec![("base_url", url.as_str()), ("key", "s3cret")];
+        config.extend((!token.is_empty()).then_some(("token_url", token_url.as_str())));
+        let mut bench = Bench::new(custom(&toml, |_| {}), &config);
+        bench.complete(now()).await;
+        let said = |path: &str| {
+            let of = acme.requests_on(path).pop()?;
+            let header =
+                |name: &str| of.header(name).map(|value| format!("{name}={value} ")).unwrap_or_default();
+            let query: String = of.query.iter().map(|(name, value)| format!("?{name}={value} ")).collect();
+            let body = String::from_utf8_lossy(&of.body).into_owned();
+            Some(format!("{}{}{query}{body}", header("authorization"), header("x-key")))
+        };
+        let got = said("/things").unwrap();
+        assert!(got.contains(things) && (!things.is_empty() || got.is_empty()), "{auth}: {got}");
+        let asked = said("/token").unwrap_or_default();
+        assert!(asked.contains(token) && asked.is_empty() == token.is_empty(), "{auth}: {asked}");
+        assert!(token.is_empty() || asked.contains(form) || asked.contains("\"grant_type\""), "{asked}");
+    }
 }
 
 /// Credentials in the query reach the service and nothing else: no error, no place, no note.

@@ -1,11 +1,12 @@
 //! The gRPC service, told by bytes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
-use data_sources_monitor::domain::op::{End, Op, Rejected, Sweep, TableShape, Write};
+use data_sources_monitor::domain::op::{Checkpoint, End, Op, Rejected, Sweep, TableShape, Write};
 use data_sources_monitor::protocol::fivetran::serve;
 use data_sources_monitor::protocol::source::Ended;
 use tokio::net::TcpListener;
@@ -17,6 +18,7 @@ use super::{Heard, Scripted, checkpoint, ended, finish, rows, shape};
 
 /// A service on a free port; it stops when this is dropped.
 struct Served {
+    address: SocketAddr,
     client: Client,
     heard: Arc<Heard>,
     stop: CancellationToken,
@@ -33,7 +35,7 @@ async fn served(source: Scripted) -> Served {
     let address = listener.local_addr().unwrap();
     let (heard, stop) = (Arc::clone(&source.heard), CancellationToken::new());
     tokio::spawn(serve(listener, Arc::new(source), stop.clone()));
-    Served { client: Client::connect(address).await, heard, stop }
+    Served { address, client: Client::connect(address).await, heard, stop }
 }
 
 const CONFIG: [(&str, &str); 1] = [("api_key", "right")];
@@ -412,20 +414,19 @@ async fn slow_clients_hold_up_and_gone_clients_stop() {
     let served = served(Scripted::new(vec![Op::Shape(Arc::clone(&of)), page]).rounds(100_000)).await;
     let mut call = served.client.call("Update", &update("{}")).await;
     call.next().await.unwrap();
-    // It fills what is bounded, and then stands still for want of room.
-    let mut before = 0;
-    let stalled = async {
-        loop {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            let sent = served.heard.sent.load(Ordering::Relaxed);
-            if sent == before && sent > 0 {
-                break sent;
-            }
-            before = sent;
+    // It fills what is bounded, and then stands still for want of room, while other calls come and go on the same thread.
+    let other = Client::connect(served.address).await;
+    let mut sent = 0;
+    loop {
+        for _ in 0..20 {
+            other.one("ConfigurationForm", b"").await;
         }
-    };
-    let sent = tokio::time::timeout(Duration::from_secs(30), stalled).await.unwrap();
-    assert!(sent < 100, "{sent} ops were taken although nobody reads");
+        let before = std::mem::replace(&mut sent, served.heard.sent.load(Ordering::Relaxed));
+        assert!(sent < 100, "{sent} ops were taken although nobody reads");
+        if sent > 0 && sent == before {
+            break;
+        }
+    }
     call.cancel();
     tokio::time::timeout(Duration::from_secs(30), served.heard.over.cancelled()).await.unwrap();
 }
@@ -441,4 +442,24 @@ async fn a_stop_ends_streams() {
     served.stop.cancel();
     while call.next().await.is_some() {}
     assert_eq!(call.status().await, (14, "stopped".to_owned()));
+}
+
+/// A state that no checkpoint can hold ends the sync with what the user can do, before the client chokes on it.
+#[tokio::test]
+async fn a_state_too_large_is_a_task() {
+    let of = shape("contacts", &[]);
+    let long = |n: usize| {
+        let entry = ("contacts".to_owned(), format!("{n}"), Some("x".repeat(1 << 20).into()));
+        Op::Checkpoint(Checkpoint { entries: vec![entry] })
+    };
+    let mut ops = vec![Op::Shape(Arc::clone(&of)), rows(&of, 0..1, &[])];
+    ops.extend((0..5).flat_map(|n| [long(n), finish("contacts")]));
+    let source = Scripted::new(ops).rounds(1000);
+    let heard = Arc::clone(&source.heard);
+    let (messages, status) = updates(source, &update("{}")).await;
+    let last = word(messages.last().unwrap());
+    assert!(status.0 == 0 && last.contains("a checkpoint holds"), "{status:?} {last}");
+    assert!(heard.sent.load(Ordering::Relaxed) < 20, "it went on reading");
+    let states = messages.iter().filter_map(|message| message.message(3)?.text(1));
+    assert!(states.map(|state| state.len()).max().unwrap() < 4 << 20);
 }

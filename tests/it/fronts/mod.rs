@@ -6,7 +6,9 @@ mod grpc;
 mod program;
 mod proto;
 mod python;
+mod same;
 mod stdin;
+mod tables;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -104,18 +106,18 @@ impl Source for Scripted {
 
     async fn run(&self, wanted: Wanted, ops: mpsc::Sender<Op>, cancel: CancellationToken) -> Ended {
         self.heard.wanted.lock().unwrap().push(wanted);
+        // Also when it is dropped in the middle.
+        let _over = self.heard.over.clone().drop_guard();
         for op in (0..self.rounds).flat_map(|_| &self.ops) {
             let sent = tokio::select! {
                 () = cancel.cancelled() => false,
                 sent = ops.send(op.clone()) => sent.is_ok(),
             };
             if !sent {
-                self.heard.over.cancel();
                 return ended(End::Deferred, "stopped");
             }
             self.heard.sent.fetch_add(1, Ordering::Relaxed);
         }
-        self.heard.over.cancel();
         self.ended.clone()
     }
 }

@@ -1,8 +1,9 @@
 //! The real program as a pipeline starts it: the seed's three commands, verbatim but for the program's name, and what
 //! can be wrong around them.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -197,4 +198,33 @@ fn a_port_in_use_is_named() {
             && said.contains("--port"),
         "{said}"
     );
+}
+
+/// Started under the name that Fivetran knows, the program is the source of the connector that a variable names.
+#[test]
+fn a_fivetran_source_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("fivetran_source");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_data-sources-monitor"), &link).unwrap();
+    let source = |name: Option<&str>| {
+        let mut command = Command::new(&link);
+        command.args(["--port", "0", "--listen", "127.0.0.1"]).current_dir(folder.path()).env_clear();
+        command.envs(name.map(|name| ("FIVETRAN_SOURCE", name)));
+        command
+    };
+    let mut running = source(Some("sensource")).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(running.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert!(
+        first.contains("sensource is served at 127.0.0.1:") && first.contains("sdk_connector"),
+        "{first}"
+    );
+    for (name, want) in [(None, "set FIVETRAN_SOURCE"), (Some("nobody"), "there is no connector \"nobody\"")]
+    {
+        let Output { status, stderr, .. } = source(name).output().unwrap();
+        let said = String::from_utf8(stderr).unwrap();
+        assert!(status.code() == Some(78) && said.contains(want), "{said}");
+    }
 }

@@ -5,11 +5,15 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use data_sources_monitor::domain::cell::ColumnType;
 use serde_json::{Value, json};
 
 use super::program::program;
+use crate::engine::built_in;
 use crate::fakes::Clock;
-use crate::fakes::statuscake::{API_KEY, Sizes, StatusCake};
+use crate::fakes::people_ai::{self, PeopleAi};
+use crate::fakes::sensource::{self, SenSource};
+use crate::fakes::statuscake::{self, Sizes, StatusCake};
 
 struct Running(Child);
 
@@ -32,49 +36,124 @@ fn python() -> PathBuf {
     python
 }
 
-/// The four calls as Fivetran makes them: form, test, schema, an initial sync, and one that goes on; the log is its.
+/// What Fivetran's stubs understood of a connector behind the real program.
+fn report(name: &str, configuration: &Value, secret: &str) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(folder.path());
+    command.args(["serve", "fivetran", name, "--listen", "127.0.0.1", "--port", "0"]).stdout(Stdio::piped());
+    let mut server = Running(command.spawn().unwrap());
+    let mut log = BufReader::new(server.0.stdout.take().unwrap());
+    let mut first = String::new();
+    log.read_line(&mut first).unwrap();
+    // Nobody may stand still because nobody reads its log.
+    let rest = std::thread::spawn(move || log.lines().map_while(Result::ok).collect::<Vec<_>>());
+    let said: Value = serde_json::from_str(&first).unwrap();
+    assert_eq!((&said["level"], &said["message-origin"]), (&json!("INFO"), &json!("sdk_connector")));
+    let address = said["message"].as_str().unwrap().rsplit(' ').next().unwrap();
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fivetran_client.py");
+    let output = Command::new(python())
+        .arg(script)
+        .args([address, &configuration.to_string(), secret])
+        .output()
+        .unwrap();
+    drop(server);
+    for line in rest.join().unwrap() {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert!(["INFO", "WARNING", "SEVERE"].contains(&line["level"].as_str().unwrap()), "{line}");
+    }
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    check(name, &report);
+    report
+}
+
+/// What holds for every connector.
+fn check(name: &str, report: &Value) {
+    assert_eq!(report["test"], "success", "{report:#}");
+    assert!(report["wrong_key"].as_str().unwrap().contains("401"), "{report:#}");
+    assert!(report["task"].as_str().unwrap().contains("401"), "{report:#}");
+    let definition = built_in(name, |_| {});
+    let declared = report["declared"].as_object().unwrap();
+    for (table, columns) in declared {
+        let shape = definition.table(table).unwrap().declared_shape();
+        let columns: Vec<(&str, &str, bool)> = columns
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| (c[0].as_str().unwrap(), c[1].as_str().unwrap(), c[2].as_bool().unwrap()))
+            .collect();
+        let want: Vec<(&str, &str, bool)> = shape
+            .columns
+            .iter()
+            .map(|column| (column.name.as_str(), type_name(column.kind), shape.key.contains(&column.name)))
+            .collect();
+        assert_eq!(columns, want, "{table}");
+        let mut key = shape.key.clone();
+        key.sort();
+        let mut found: Vec<String> =
+            serde_json::from_value(report["tables"][table]["key"].clone()).unwrap_or_else(|_| key.clone());
+        found.sort();
+        assert_eq!(found, key, "{table}");
+    }
+    assert!(report["first"]["largest_batch"].as_u64().unwrap() <= 100);
+    assert_eq!(report["first"]["warnings"], json!([]), "{name}");
+    assert_eq!(report["second"]["truncated"], json!([]), "{name}");
+    assert!(report["second"]["rows"].as_u64() <= report["first"]["rows"].as_u64(), "{report:#}");
+    assert_eq!(report["selected"][1], json!([report["selected"][0]]));
+}
+
+fn type_name(kind: ColumnType) -> &'static str {
+    match kind {
+        ColumnType::Unknown => "UNSPECIFIED",
+        ColumnType::Boolean => "BOOLEAN",
+        ColumnType::Bigint => "LONG",
+        ColumnType::Double => "DOUBLE",
+        ColumnType::Decimal => "DECIMAL",
+        ColumnType::Date => "NAIVE_DATE",
+        ColumnType::Timestamp => "UTC_DATETIME",
+        ColumnType::Json => "JSON",
+        ColumnType::Text => "STRING",
+    }
+}
+
+fn rows(report: &Value, table: &str) -> usize {
+    report["tables"][table]["rows"].as_u64().unwrap_or(0) as usize
+}
+
+/// The four calls as Fivetran makes them, of all three built-in connectors: form, test, schema, an initial sync, one that
+/// goes on, a selection, refused credentials. Every value is of its column's type, every row is there, the log is as the
+/// SDK wants it.
 #[test]
 #[ignore = "installs a package from PyPI"]
 fn fivetrans_stubs_understand_every_word() {
-    let folder = tempfile::tempdir().unwrap();
-    let cake =
-        StatusCake::start(7, Sizes { tests: 12, history: 260, periods: 12, alerts: 30 }, &Clock::system());
-    let mut command = program(folder.path());
-    command
-        .args(["serve", "fivetran", "statuscake", "--listen", "127.0.0.1", "--port", "0"])
-        .stdout(Stdio::piped());
-    let mut server = Running(command.spawn().unwrap());
-    let mut log = BufReader::new(server.0.stdout.take().unwrap()).lines().map(|line| line.unwrap());
-    let first: Value = serde_json::from_str(&log.next().unwrap()).unwrap();
-    let said = first["message"].as_str().unwrap();
-    assert_eq!((&first["level"], &first["message-origin"]), (&json!("INFO"), &json!("sdk_connector")));
-    let address = said.rsplit(' ').next().unwrap();
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fivetran_client.py");
-    let configuration = json!({ "api_key": API_KEY, "base_url": cake.base_url() });
-    let output =
-        Command::new(python()).arg(script).args([address, &configuration.to_string()]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["fields"][0], json!(["api_key", "Password", true]));
-    assert_eq!(report["test"], "success");
-    assert!(
-        report["wrong_key"]
-            .as_str()
-            .unwrap()
-            .contains("401: \"Unauthorised\"; the credentials were refused: check api_key"),
-        "{report:#}"
-    );
-    for table in ["uptime_test", "uptime_test_history", "uptime_test_period", "uptime_test_alert"] {
-        assert_eq!(report["tables"][table]["rows"], cake.source_rows(table).len(), "{report:#}");
+    let clock = Clock::system();
+    let sizes = Sizes { tests: 12, history: 260, periods: 12, alerts: 30 };
+    let cake = StatusCake::start(7, sizes, &clock);
+    let configuration = json!({ "api_key": statuscake::API_KEY, "base_url": cake.base_url() });
+    let said = report("statuscake", &configuration, "api_key");
+    assert_eq!(said["fields"][0], json!(["api_key", "Password", true]));
+    let tables = ["uptime_test", "uptime_test_history", "uptime_test_period", "uptime_test_alert"];
+    for table in tables {
+        assert_eq!(rows(&said, table), cake.source_rows(table).len(), "{table}");
     }
-    assert_eq!(report["tables"]["uptime_test"]["key"], json!(["id"]));
-    assert_eq!(
-        report["first"]["truncated"],
-        json!(["uptime_test", "uptime_test_history", "uptime_test_period", "uptime_test_alert"])
-    );
-    assert!(report["first"]["largest_batch"].as_u64().unwrap() <= 100);
-    assert_eq!(report["second"]["truncated"], json!([]));
-    assert!(report["second"]["rows"].as_u64() < report["first"]["rows"].as_u64(), "{report:#}");
-    assert_eq!(report["selected"]["tables"], json!(["uptime_test"]));
-    assert!(report["task"].as_str().unwrap().contains("401"), "{report:#}");
+    assert_eq!(said["first"]["truncated"], json!(tables));
+
+    let today = clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let opened = today.saturating_sub(jiff::ToSpan::days(40));
+    let vea = SenSource::start(7, 3, opened, &clock);
+    let configuration = json!({ "client_id": sensource::CLIENT_ID, "client_secret": sensource::CLIENT_SECRET,
+        "base_url": vea.base_url(), "token_url": vea.token_url(), "start_date": opened.to_string() });
+    let said = report("sensource", &configuration, "client_secret");
+    for table in ["location", "site", "zone", "space"] {
+        assert_eq!(rows(&said, table), vea.source_rows(table).len(), "{table}");
+    }
+    assert!(rows(&said, "traffic") > 500 && rows(&said, "occupancy") > 500, "{said:#}");
+
+    let people = PeopleAi::start(7, 150, 60, &clock);
+    let configuration = json!({ "api_key": people_ai::API_KEY, "api_secret": people_ai::API_SECRET,
+        "base_url": people.base_url(), "token_url": people.token_url() });
+    let said = report("people_ai", &configuration, "api_secret");
+    for table in ["activity", "participants"] {
+        assert_eq!(rows(&said, table), people.source_rows(table).len(), "{table}");
+    }
 }

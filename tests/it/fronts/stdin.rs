@@ -239,6 +239,7 @@ async fn wrong_documents_are_errors() {
         (json!([]), "must be a JSON object"),
         (json!({ "selection": { "action": "erase" } }), "known are schema, test and sync"),
         (json!({ "secrets": { "api_key": { "hush": 1 } } }), "`secrets.api_key` must be a text"),
+        (json!({ "secrets": "hush" }), "`secrets` must be"),
         (json!({ "state": {} }), "api_key is missing: give it in `secrets`"),
         (json!({ "secrets": { "api_key": "hush", "start": "soon" } }), "start in `secrets`"),
         (json!({ "secrets": good, "state": { "format": 9, "connector": "acme" } }), "update the program"),

@@ -1,3 +1,6 @@
 //! PostgreSQL: real servers that the tests start themselves. Start at `cluster` for how.
 
 mod connecting;
+mod outages;
+mod rights;
+mod storing;

@@ -16,31 +16,18 @@ async fn no_database_is_refused() {
     let desk = Desk::new();
     std::fs::write(desk.path(), "this is a letter, not a database, and long enough to be read as one")
         .unwrap();
-    let error = Sqlite::open(&desk.path(), "acme").unwrap_err();
+    let error = sqlite::open(&desk.path(), "acme").unwrap_err();
     assert!(matches!(error, DestinationError::Damaged { .. }), "{error}");
     assert!(std::fs::read(desk.path()).unwrap().starts_with(b"this is a letter"));
-    let error = Sqlite::open(&desk.folder.path().join("absent").join("x.db"), "acme").unwrap_err();
+    let error = sqlite::open(&desk.folder().join("absent").join("x.db"), "acme").unwrap_err();
     assert!(matches!(error, DestinationError::Unwritable { .. }), "{error}");
-}
-
-/// A file, or a state, that a newer version wrote isn't touched.
-#[tokio::test]
-async fn newer_formats_are_refused() {
-    let desk = Desk::new();
-    desk.run(0, vec![checkpoint("", 1)]).await.unwrap();
-    desk.execute("UPDATE _state SET format = 9");
-    let error = desk.open().state().await.unwrap_err();
-    assert!(matches!(error, DestinationError::Newer { found: 9, .. }), "{error}");
-    desk.execute("PRAGMA user_version = 9");
-    let error = Sqlite::open(&desk.path(), "acme").unwrap_err();
-    assert!(matches!(error, DestinationError::Newer { found: 9, known: 1, .. }), "{error}");
 }
 
 /// Not a test of its own: the writer that [`a_full_disk_leaves_nothing_half`] runs where no file may grow large.
 #[tokio::test]
 async fn writer_without_room() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let sqlite = Sqlite::open(&PathBuf::from(folder).join("acme.db"), "acme").unwrap();
+    let sqlite = sqlite::open(&PathBuf::from(folder).join("acme.db"), "acme").unwrap();
     sqlite.begin(begin(0)).await.unwrap();
     let large = "x".repeat(200);
     for batch in 0..1_000 {
@@ -66,21 +53,21 @@ async fn a_full_disk_leaves_nothing_half() {
         .args(["-c", "trap '' XFSZ; ulimit -f 81920; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().unwrap())
         .args(["sqlite::mishaps::writer_without_room", "--exact", "--nocapture"])
-        .env(FOLDER, desk.folder.path())
+        .env(FOLDER, desk.folder())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(said.contains("refused: Full") || said.contains("refused: Failed"), "{said}");
-    let stored = desk.rows("SELECT count(*), max(id) + 1, (SELECT cursor FROM _state) FROM thing");
+    let stored = desk.rows("SELECT count(*), max(id) + 1, (SELECT cursor FROM _state) FROM thing").await;
     let parts: Vec<_> = stored[0].split('|').collect();
     assert!(parts[0] != "0" && parts[0] == parts[1] && parts[1] == parts[2], "{stored:?}");
-    assert_eq!(desk.rows("PRAGMA integrity_check"), ["ok"]);
+    assert_eq!(desk.rows("PRAGMA integrity_check").await, ["ok"]);
     assert_eq!(
         desk.run(1, send(&thing(), vec![vec![Cell::Int(-1), text("")]])).await.unwrap().end,
         End::Complete
     );
     assert_eq!(
-        desk.rows("SELECT outcome FROM _runs WHERE table_name = '' ORDER BY run"),
+        desk.rows("SELECT outcome FROM _runs WHERE table_name = '' ORDER BY run").await,
         ["failed", "complete"]
     );
 }
@@ -92,7 +79,7 @@ async fn a_locked_file_is_named() {
     desk.run(0, send(&thing(), vec![vec![Cell::Int(1), text("a")]])).await.unwrap();
     let other = rusqlite::Connection::open(desk.path()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert_eq!(desk.open().runs(1).await.unwrap().len(), 1);
+    assert_eq!(desk.open().await.runs(1).await.unwrap().len(), 1);
     let error = desk.run(1, send(&thing(), vec![vec![Cell::Int(2), text("b")]])).await.unwrap_err();
     assert!(matches!(error, DestinationError::Locked { .. }), "{error}");
     other.execute_batch("COMMIT").unwrap();
@@ -100,55 +87,4 @@ async fn a_locked_file_is_named() {
         desk.run(1, send(&thing(), vec![vec![Cell::Int(2), text("b")]])).await.unwrap().end,
         End::Complete
     );
-}
-
-/// A table that was changed by hand is mended where nothing is lost by it, and refused with a name where something would be.
-#[tokio::test]
-async fn tables_changed_by_hand() {
-    let desk = Desk::new();
-    let row = || vec![vec![Cell::Int(1), text("a")]];
-    desk.run(0, send(&thing(), row())).await.unwrap();
-    desk.execute("ALTER TABLE thing DROP COLUMN v");
-    assert_eq!(counts(&desk.run(1, send(&thing(), row())).await.unwrap())[2], 1);
-    assert_eq!(desk.rows("SELECT v FROM thing"), ["a"]);
-
-    let error = desk.run(2, send(&shape(&[("id", Bigint), ("v", Text)], &["v"], Write::Upsert), row())).await;
-    let error = error.unwrap_err().to_string();
-    assert!(error.contains("key (id)") && error.contains("(v)"), "{error}");
-
-    desk.execute("CREATE VIEW odd AS SELECT id FROM thing; CREATE TABLE other (x)");
-    let mut taken = (*thing()).clone();
-    taken.table = "other".into();
-    let error = desk.run(3, send(&Arc::new(taken), row())).await.unwrap_err().to_string();
-    assert!(error.contains("table other: a table of this name that is not ours"), "{error}");
-    assert_eq!(desk.rows("SELECT id, v FROM thing"), ["1|a"]);
-}
-
-/// A failure in mid-run loses nothing that was committed, stores nothing after it, and is the run's reason.
-#[tokio::test]
-async fn a_failure_ends_the_run() {
-    let desk = Desk::new();
-    let sqlite = desk.open();
-    sqlite.begin(begin(0)).await.unwrap();
-    for id in 0..51 {
-        let rows = (id * 1_000..(id + 1) * 1_000).map(|id| vec![Cell::Int(id), text("a")]).collect();
-        for op in send(&thing(), rows) {
-            sqlite.write(op).await.unwrap();
-        }
-        sqlite.write(checkpoint("", id + 1)).await.unwrap();
-    }
-    let other_key = shape(&[("id", Bigint), ("v", Text)], &["v"], Write::Upsert);
-    for op in send(&other_key, vec![vec![Cell::Int(1), text("a")]]) {
-        let _ = sqlite.write(op).await;
-    }
-    let _ = sqlite.write(checkpoint("", 99)).await;
-    let error = sqlite.end(outcome(0, End::Complete)).await.unwrap_err();
-    assert!(matches!(error, DestinationError::Table { .. }), "{error}");
-    let stored = desk.rows("SELECT count(*), 1000 * (SELECT cursor FROM _state) FROM thing")[0].clone();
-    let stored: Vec<u64> = stored.split('|').map(|count| count.parse().unwrap()).collect();
-    assert_eq!((stored[0], stored[0] >= 1_000), (stored[1], true));
-    let run = sqlite.runs(1).await.unwrap().remove(0);
-    assert_eq!((run.entry.end, run.entry.tally.inserted), (Some(End::Failed), stored[0]));
-    assert_eq!(run.entry.reason, Some(error.to_string()));
-    assert_eq!(sqlite.begin(begin(1)).await.unwrap(), 2);
 }

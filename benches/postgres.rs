@@ -1,0 +1,207 @@
+//! How fast rows become tables of PostgreSQL, beside a bare loop of binary COPY and merge in the same run.
+//!
+//! `cargo bench --bench postgres -- [ROWS] [bare|postgres|again|pooled …]`: 1,000,000 rows and every case by default,
+//! into a throwaway server of the machine's own binaries. Each case runs in a process of its own, so that its peak memory
+//! is its own. Nothing is synced to disk, in either case.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, dead_code, unreachable_pub)]
+
+#[path = "../tests/it/cluster.rs"]
+mod cluster;
+mod rows;
+
+use std::process::Command;
+use std::time::Instant;
+
+use data_sources_monitor::database::Database;
+use data_sources_monitor::destinations::{Destination, postgres};
+use data_sources_monitor::domain::cell::{Cell, ColumnType};
+use data_sources_monitor::domain::op::{Op, Rows, TableShape};
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+
+use rows::{PAGE, begin, checkpoint, outcome, page, peak_mib, reader};
+
+/// `again` writes the rows of `postgres` once more.
+const CASES: [&str; 4] = ["bare", "postgres", "again", "pooled"];
+
+/// Rows are decoded so many at a time, and the time for that isn't counted.
+const DECODED: u64 = 10_000;
+
+/// The bare loop merges as many rows at once as the destination does.
+const MERGED: u64 = 50_000;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let rows = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(1_000_000);
+    let asked: Vec<&str> = CASES.into_iter().filter(|case| args.iter().any(|arg| arg == case)).collect();
+    if let Ok(url) = std::env::var("BENCH_CASE_URL") {
+        return case(asked.first().unwrap(), rows, &url);
+    }
+    let Some(cluster) = cluster::own() else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let admin = runtime.block_on(cluster.session("postgres"));
+    let version: String = runtime.block_on(admin.query_one("SHOW server_version", &[])).unwrap().get(0);
+    println!("PostgreSQL {version}");
+    println!("{:<10} {:>10} {:>9} {:>12} {:>9}", "case", "rows", "seconds", "rows/s", "peak MiB");
+    for case in if asked.is_empty() { CASES.to_vec() } else { asked } {
+        let name = if case == "again" { "postgres" } else { case };
+        if case != "again" {
+            runtime.block_on(admin.batch_execute(&format!("CREATE DATABASE {name}"))).unwrap();
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.arg(rows.to_string()).arg(case).env("BENCH_CASE_URL", cluster.url("postgres", name));
+        assert!(child.status().unwrap().success(), "{case} failed");
+        runtime.block_on(admin.batch_execute("CHECKPOINT")).unwrap();
+    }
+}
+
+fn case(name: &str, rows: u64, url: &str) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let seconds = match name {
+        "bare" => runtime.block_on(bare(rows, url)),
+        "pooled" => runtime.block_on(destination(rows, &format!("{url}&pooler=transaction"))),
+        _ => runtime.block_on(destination(rows, url)),
+    };
+    println!("{name:<10} {rows:>10} {seconds:>9.2} {:>12.0} {:>9}", rows as f64 / seconds, peak_mib());
+}
+
+/// The destination, fed with decoded rows; the time to decode them isn't counted.
+async fn destination(rows: u64, url: &str) -> f64 {
+    let database = Database::new(&url.into(), None, None).unwrap();
+    let postgres = postgres::open(&database, "bench").await.unwrap();
+    postgres.begin(begin()).await.unwrap();
+    let mut reader = reader();
+    let (mut seconds, mut ops) = (0.0, Vec::new());
+    for i in 0..rows / PAGE {
+        reader.read(page(i * PAGE, PAGE).as_bytes(), &[], &mut |op| ops.push(op)).unwrap();
+        ops.push(checkpoint(i));
+        let done = (i + 1) * PAGE;
+        if !done.is_multiple_of(DECODED) && done != rows {
+            continue;
+        }
+        let begun = Instant::now();
+        for op in ops.drain(..) {
+            postgres.write(op).await.unwrap();
+        }
+        // An answer comes when everything before it is done: nothing is written while pages are made.
+        postgres.runs(0).await.unwrap();
+        seconds += begun.elapsed().as_secs_f64();
+    }
+    let begun = Instant::now();
+    let report = postgres.end(outcome()).await.unwrap();
+    seconds += begun.elapsed().as_secs_f64();
+    let tally = report.tallies["activity"];
+    assert_eq!(tally.inserted + tally.unchanged, rows);
+    seconds
+}
+
+/// The floor: binary COPY by the library's own writer and one merge, rows that are already decoded.
+async fn bare(rows: u64, url: &str) -> f64 {
+    let (mut client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let mut reader = reader();
+    let (mut seconds, mut waiting): (f64, Vec<Rows>) = (0.0, Vec::new());
+    let mut merge = String::new();
+    let mut types = Vec::new();
+    for i in 0..rows / PAGE {
+        reader
+            .read(page(i * PAGE, PAGE).as_bytes(), &[], &mut |op| {
+                if let Op::Rows(rows) = op {
+                    waiting.push(rows);
+                }
+            })
+            .unwrap();
+        let done = (i + 1) * PAGE;
+        if !done.is_multiple_of(DECODED) && done != rows {
+            continue;
+        }
+        let begun = Instant::now();
+        if merge.is_empty() {
+            merge = make(&client, &waiting[0].shape, &mut types).await;
+        }
+        let sink = client.copy_in("COPY incoming FROM STDIN (FORMAT binary)").await.unwrap();
+        let mut writer = std::pin::pin!(BinaryCopyInWriter::new(sink, &types));
+        for row in waiting.iter().flat_map(|rows| &rows.rows) {
+            let values: Vec<Bare<'_>> = row.iter().map(Bare).collect();
+            let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+            writer.as_mut().write(&values).await.unwrap();
+        }
+        writer.finish().await.unwrap();
+        if done.is_multiple_of(MERGED) || done == rows {
+            let transaction = client.transaction().await.unwrap();
+            transaction.batch_execute(&merge).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+        seconds += begun.elapsed().as_secs_f64();
+        waiting.clear();
+    }
+    seconds
+}
+
+async fn make(client: &tokio_postgres::Client, shape: &TableShape, types: &mut Vec<Type>) -> String {
+    let mut columns = Vec::new();
+    for column in &shape.columns {
+        let (kind, word) = match column.kind {
+            ColumnType::Boolean => (Type::BOOL, "boolean"),
+            ColumnType::Bigint => (Type::INT8, "bigint"),
+            // The library has no decimals; a double is less work for the server.
+            ColumnType::Double | ColumnType::Decimal => (Type::FLOAT8, "double precision"),
+            ColumnType::Timestamp => (Type::TIMESTAMPTZ, "timestamptz"),
+            ColumnType::Json => (Type::JSONB, "jsonb"),
+            _ => (Type::TEXT, "text"),
+        };
+        types.push(kind);
+        columns.push(format!("\"{}\" {word}", column.name));
+    }
+    let columns = columns.join(", ");
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE activity ({columns}, _synced_at timestamptz, _deleted_at timestamptz, PRIMARY KEY (uid));
+             CREATE TEMPORARY TABLE incoming ({columns})"
+        ))
+        .await
+        .unwrap();
+    let names: Vec<String> = shape.columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
+    let sets: Vec<String> = names.iter().map(|name| format!("{name} = EXCLUDED.{name}")).collect();
+    let all = names.join(", ");
+    format!(
+        "INSERT INTO activity ({all}, _synced_at) SELECT DISTINCT ON (uid) {all}, now() FROM incoming ORDER BY uid
+         ON CONFLICT (uid) DO UPDATE SET {}, _synced_at = EXCLUDED._synced_at; TRUNCATE incoming",
+        sets.join(", ")
+    )
+}
+
+/// A cell for the library's writer.
+#[derive(Debug)]
+struct Bare<'a>(&'a Cell);
+
+impl ToSql for Bare<'_> {
+    fn to_sql(
+        &self,
+        kind: &Type,
+        out: &mut bytes::BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self.0 {
+            Cell::Null => Ok(IsNull::Yes),
+            Cell::Bool(value) => value.to_sql(kind, out),
+            Cell::Int(value) if *kind == Type::FLOAT8 => (*value as f64).to_sql(kind, out),
+            Cell::Int(value) => value.to_sql(kind, out),
+            Cell::Double(value) => value.to_sql(kind, out),
+            Cell::Decimal(value) => value.parse::<f64>()?.to_sql(kind, out),
+            Cell::Timestamp(value) => value.to_sql(kind, out),
+            Cell::Json(value) => {
+                bytes::BufMut::put_u8(out, 1);
+                value.to_sql(&Type::TEXT, out)
+            }
+            Cell::Text(value) => value.to_sql(kind, out),
+            Cell::Date(_) => unreachable!("an activity has no dates"),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}

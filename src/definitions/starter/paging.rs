@@ -1,0 +1,225 @@
+//! How the next page is found, judged by what stands around the records and by what was asked for.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::propose::Guess;
+use super::quoted;
+use crate::domain::naming::column_name;
+
+const PAGE_PARAMS: [&str; 4] = ["page", "page_number", "p", "pagenumber"];
+const OFFSET_PARAMS: [&str; 5] = ["offset", "skip", "start", "start_at", "from_index"];
+const SIZE_PARAMS: [&str; 9] =
+    ["limit", "per_page", "page_size", "pagesize", "size", "take", "top", "max_results", "count"];
+const TOKEN_PARAMS: [&str; 7] =
+    ["cursor", "after", "page_token", "starting_after", "next_token", "token", "continuation_token"];
+const NEXT_LINKS: [&str; 7] =
+    ["next", "next_url", "next_link", "next_page", "next_page_url", "next_href", "href"];
+const TOKENS: [&str; 9] = [
+    "next_cursor",
+    "next_token",
+    "next_page_token",
+    "next_page_cursor",
+    "continuation_token",
+    "end_cursor",
+    "cursor",
+    "after",
+    "next_page_id",
+];
+const PAGES: [&str; 6] = ["total_pages", "page_count", "pages", "last_page", "num_pages", "pages_count"];
+const TOTALS: [&str; 8] = [
+    "total",
+    "total_count",
+    "total_results",
+    "total_records",
+    "total_items",
+    "total_size",
+    "record_count",
+    "count",
+];
+const MORE: [&str; 3] = ["has_more", "has_next", "has_next_page"];
+
+/// What stands in an answer beside its records: path → value.
+pub(super) struct Outside(BTreeMap<String, Value>);
+
+impl Outside {
+    pub(super) fn of(body: &Value, records: &str) -> Outside {
+        let mut found = BTreeMap::new();
+        look(body, "", records, &mut found);
+        Outside(found)
+    }
+
+    /// The first of these names, whatever its case, whose value fits.
+    fn find(&self, names: &[&str], fits: impl Fn(&Value) -> bool) -> Option<(&str, &Value)> {
+        let by_name = |name: &&str| {
+            let mut of = self.0.iter().filter(|(path, value)| last(path) == **name && fits(value));
+            of.next().map(|(path, value)| (path.as_str(), value))
+        };
+        names.iter().find_map(by_name)
+    }
+}
+
+fn look(value: &Value, at: &str, records: &str, found: &mut BTreeMap<String, Value>) {
+    match value {
+        _ if at == records && !at.is_empty() => {}
+        Value::Object(object) => {
+            // A name with a dot in it cannot be written as a path.
+            for (name, value) in object.iter().filter(|(name, _)| !name.contains('.')) {
+                let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                look(value, &path, records, found);
+            }
+        }
+        Value::Array(_) => {}
+        scalar => drop(found.insert(at.to_owned(), scalar.clone())),
+    }
+}
+
+fn last(path: &str) -> String {
+    column_name(path.rsplit('.').next().unwrap_or(path))
+}
+
+/// Parameters of the sample's query that concern pages.
+struct Asked {
+    page: Option<(String, String)>,
+    offset: Option<(String, String)>,
+    size: Option<(String, String)>,
+    token: Option<(String, String)>,
+}
+
+/// How the next page is found, and what remains of the query.
+pub(super) fn page(
+    outside: &Outside,
+    link_header: bool,
+    mut query: Vec<(String, String)>,
+    rows: usize,
+    key: Option<&str>,
+) -> (Option<Guess>, Vec<(String, String)>) {
+    let mut take = |names: &[&str]| {
+        let at = query.iter().position(|(name, _)| names.contains(&column_name(name).as_str()))?;
+        Some(query.remove(at))
+    };
+    let asked = Asked {
+        page: take(&PAGE_PARAMS),
+        offset: take(&OFFSET_PARAMS),
+        token: take(&TOKEN_PARAMS),
+        size: take(&SIZE_PARAMS),
+    };
+    let number = by_number(outside, &asked, rows);
+    let guess = by_link(outside, link_header, &asked)
+        .or_else(|| by_token(outside, &asked))
+        .or_else(|| number.clone().filter(|guess| guess.sure))
+        .or_else(|| by_null(outside))
+        .or(number)
+        .or_else(|| by_more(outside, &asked, key));
+    if guess.is_none() {
+        // It belongs to the request after all.
+        query.extend(asked.size);
+    }
+    (guess, query)
+}
+
+/// The parts that do not depend on the kind.
+fn sized(asked: &Asked) -> String {
+    let size = asked.size.as_ref().and_then(|(name, value)| Some((name, value.parse::<u32>().ok()?)));
+    let size = size.filter(|(_, size)| *size > 0);
+    size.map_or_else(String::new, |(name, size)| format!(", size_param = {}, size = {size}", quoted(name)))
+}
+
+fn by_link(outside: &Outside, link_header: bool, asked: &Asked) -> Option<Guess> {
+    if link_header {
+        let toml = format!("{{ kind = \"link\", header = \"link\"{} }}", sized(asked));
+        return Some(Guess::sure(toml, "the Link header names the next page"));
+    }
+    let is_link = |value: &Value| {
+        value.as_str().is_some_and(|text| text.starts_with("http") || text.starts_with(['/', '?']))
+    };
+    let (path, _) = outside.find(&NEXT_LINKS, is_link).filter(|(path, _)| {
+        // An `href` is a next page's only below something of that name.
+        last(path) != "href" || path.rsplit('.').nth(1).is_some_and(|above| column_name(above) == "next")
+    })?;
+    let toml = format!("{{ kind = \"link\", next = {}{} }}", quoted(path), sized(asked));
+    Some(Guess::sure(toml, "the answer holds the next page's address"))
+}
+
+fn by_token(outside: &Outside, asked: &Asked) -> Option<Guess> {
+    let is_token = |value: &Value| value.is_number() || value.as_str().is_some_and(|text| !text.is_empty());
+    let (path, _) = outside.find(&TOKENS, is_token)?;
+    let name = path.rsplit('.').next().unwrap_or(path);
+    let (param, sure) = match &asked.token {
+        Some((param, _)) => (param.clone(), true),
+        None => (without_next(name), false),
+    };
+    let toml = format!(
+        "{{ kind = \"cursor\", at_param = {}, next = {}{} }}",
+        quoted(&param),
+        quoted(path),
+        sized(asked)
+    );
+    let why =
+        if sure { "the answer holds the next page's token" } else { "a token; which parameter takes it?" };
+    Some(Guess { is: toml, sure, why: why.to_owned() })
+}
+
+/// The last page names where a next one would stand.
+fn by_null(outside: &Outside) -> Option<Guess> {
+    if let Some((path, _)) = outside.find(&NEXT_LINKS[..6], Value::is_null) {
+        let toml = format!("{{ kind = \"link\", next = {} }}", quoted(path));
+        return Some(Guess::unsure(toml, "null on this page; is it an address where there is a next one?"));
+    }
+    let (path, _) = outside.find(&TOKENS, Value::is_null)?;
+    let param = without_next(path.rsplit('.').next().unwrap_or(path));
+    let toml = format!("{{ kind = \"cursor\", at_param = {}, next = {} }}", quoted(&param), quoted(path));
+    Some(Guess::unsure(toml, "null on this page; is it a token where there is a next one?"))
+}
+
+/// `nextPageToken` → `pageToken`.
+fn without_next(name: &str) -> String {
+    let rest = name.strip_prefix("next").or_else(|| name.strip_prefix("end"));
+    let Some(rest) = rest.map(|rest| rest.trim_start_matches('_')).filter(|rest| !rest.is_empty()) else {
+        return name.to_owned();
+    };
+    let mut letters = rest.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+fn by_number(outside: &Outside, asked: &Asked, rows: usize) -> Option<Guess> {
+    let number = |value: &Value| value.as_u64().is_some();
+    let pages = outside.find(&PAGES, number).map(|(path, _)| format!(", pages = {}", quoted(path)));
+    // As many as came may be the page's own number, and would end the reading there.
+    let larger = |value: &Value| value.as_u64().is_some_and(|total| total > rows as u64);
+    let total = outside.find(&TOTALS, larger).map(|(path, _)| format!(", total = {}", quoted(path)));
+    let end = pages.clone().or_else(|| total.clone()).unwrap_or_default();
+    let size = sized(asked);
+    if let Some((param, value)) = &asked.offset {
+        let toml = format!(
+            "{{ kind = \"offset\", at_param = {}{size}{} }}",
+            quoted(param),
+            total.unwrap_or_default()
+        );
+        return Some(Guess::sure(toml, format!("you asked with {param}={value}")));
+    }
+    if let Some((param, value)) = &asked.page {
+        let first = if value == "0" { ", first = 0" } else { "" };
+        let toml = format!("{{ kind = \"page\", at_param = {}{first}{size}{end} }}", quoted(param));
+        return Some(Guess::sure(toml, format!("you asked with {param}={value}")));
+    }
+    if pages.is_some() {
+        let toml = format!("{{ kind = \"page\", at_param = \"page\"{size}{end} }}");
+        return Some(Guess::unsure(toml, "the answer counts pages; which parameter takes the number?"));
+    }
+    total.map(|total| {
+        let toml = format!("{{ kind = \"offset\", at_param = \"offset\"{size}{total} }}");
+        Guess::unsure(toml, format!("there are more than these {rows}; by an offset, or by kind = \"page\"?"))
+    })
+}
+
+fn by_more(outside: &Outside, asked: &Asked, key: Option<&str>) -> Option<Guess> {
+    outside.find(&MORE, |value| value.as_bool() == Some(true))?;
+    let toml = format!(
+        "{{ kind = \"keyset\", at_param = \"starting_after\", field = {}{} }}",
+        quoted(key.unwrap_or("id")),
+        sized(asked)
+    );
+    Some(Guess::unsure(toml, "the answer says that there is more, and not how to ask for it"))
+}

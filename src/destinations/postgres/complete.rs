@@ -1,0 +1,110 @@
+//! What happens when a table was read to its end: rows that are gone are marked, or the rows of a table replaced.
+
+use jiff::Timestamp;
+use tokio_postgres::Transaction;
+use tokio_postgres::types::Type;
+
+use super::names::{Names, list, quoted};
+use super::rows::differs;
+use super::table::{self, DELETED, SYNCED};
+use super::trouble::Trouble;
+use crate::domain::cell::ColumnType;
+use crate::domain::op::{Sweep, TableShape, Tally};
+
+/// Marks the rows that this run did not send; `Err` within says why nothing was marked.
+pub(super) async fn sweep(
+    db: &Transaction<'_>,
+    names: &Names,
+    shape: &TableShape,
+    sweep: Sweep,
+    now: Timestamp,
+    tally: &mut Tally,
+) -> Result<Result<(), String>, Trouble> {
+    if tally.rejected > 0 {
+        let reason = "no row was marked deleted, because rows were rejected that may be the missing ones";
+        return Ok(Err(reason.to_owned()));
+    }
+    table::remember_keys(db, names, shape).await?;
+    let (table, seen) = (names.of(&shape.table), names.seen(&shape.table));
+    // Filled a moment ago, and nobody has counted its rows yet.
+    db.batch_execute(&format!("ANALYZE {seen}")).await?;
+    let keys = same_key(shape, "s", "t");
+    let gone = format!("t.{DELETED} IS NULL AND NOT EXISTS (SELECT 1 FROM {seen} s WHERE {keys})");
+    let sql = format!(
+        "SELECT count(*), count(*) FILTER (WHERE NOT EXISTS (SELECT 1 FROM {seen} s WHERE {keys}))
+         FROM {table} t WHERE t.{DELETED} IS NULL"
+    );
+    let rows = db.query_typed(&sql, &[]).await?;
+    let (live, missing): (i64, i64) = rows.first().map_or((0, 0), |row| (row.get(0), row.get(1)));
+    #[allow(clippy::cast_precision_loss)]
+    let share = missing as f64 / (live as f64).max(1.0);
+    if share > sweep.max_share {
+        return Ok(Err(format!(
+            "{missing} of {live} rows are missing at the source, more than the {} % that one run may mark deleted: none was",
+            sweep.max_share * 100.0
+        )));
+    }
+    let sql = format!("UPDATE {table} t SET {DELETED} = $1, {SYNCED} = $1 WHERE {gone}");
+    tally.deleted += db.execute_typed(&sql, &[(&now, Type::TIMESTAMPTZ)]).await?;
+    Ok(Ok(()))
+}
+
+fn same_key(shape: &TableShape, left: &str, right: &str) -> String {
+    let pairs = shape.key.iter().map(|key| format!("{left}.{0} = {right}.{0}", quoted(key)));
+    pairs.collect::<Vec<_>>().join(" AND ")
+}
+
+/// Puts the staged rows in the place of the table's; rows that are the same stay as they are.
+pub(super) async fn replace(
+    db: &Transaction<'_>,
+    names: &Names,
+    shape: &TableShape,
+    tally: &mut Tally,
+) -> Result<(), Trouble> {
+    table::stage(db, names, shape).await?;
+    let (table, staged) = (names.of(&shape.table), names.staging(&shape.table));
+    db.batch_execute(&format!("ANALYZE {staged}")).await?;
+    let known: Vec<String> = shape
+        .columns
+        .iter()
+        .filter(|column| column.kind != ColumnType::Unknown)
+        .map(|column| column.name.clone())
+        .collect();
+    let all = format!("{}, {SYNCED}", list(&known));
+    let rows = db.query_typed(&format!("SELECT count(*) FROM {staged}"), &[]).await?;
+    let fresh = rows.first().map_or(0, |row| row.get::<_, i64>(0)).unsigned_abs();
+    // Until now they were counted as they came in.
+    tally.inserted = tally.inserted.saturating_sub(fresh);
+    if shape.key.is_empty() {
+        tally.deleted += db.execute_typed(&format!("DELETE FROM {table}"), &[]).await?;
+        let sql = format!("INSERT INTO {table} ({all}) SELECT {all} FROM {staged}");
+        tally.inserted += db.execute_typed(&sql, &[]).await?;
+        return Ok(());
+    }
+    let gone = format!(
+        "DELETE FROM {table} t WHERE NOT EXISTS (SELECT 1 FROM {staged} s WHERE {})",
+        same_key(shape, "s", "t")
+    );
+    let deleted = db.execute_typed(&gone, &[]).await?;
+    let others: Vec<String> =
+        known.iter().filter(|name| !shape.key.contains(name)).map(|name| quoted(name)).collect();
+    let sets: Vec<String> =
+        others.iter().map(String::as_str).chain([SYNCED]).map(|name| format!("{name} = s.{name}")).collect();
+    let change = format!(
+        "UPDATE {table} t SET {}, {DELETED} = NULL FROM {staged} s WHERE {} AND ({})",
+        sets.join(", "),
+        same_key(shape, "s", "t"),
+        differs(&others, "t", "s")
+    );
+    let updated = db.execute_typed(&change, &[]).await?;
+    let sql = format!(
+        "INSERT INTO {table} ({all}) SELECT {all} FROM {staged} ON CONFLICT ({}) DO NOTHING",
+        list(&shape.key)
+    );
+    let inserted = db.execute_typed(&sql, &[]).await?;
+    tally.deleted += deleted;
+    tally.inserted += inserted;
+    tally.updated += updated;
+    tally.unchanged += fresh.saturating_sub(inserted + updated);
+    Ok(())
+}

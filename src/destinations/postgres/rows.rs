@@ -1,0 +1,433 @@
+//! Rows of one table on their way: encoded as they come, sent by COPY into a table of the session, merged with one
+//! statement at the commit.
+//!
+//! What is sent by COPY waits outside of any transaction, so that none is open while a source is slow, and a merge that
+//! failed for a deadlock is simply tried again. Few rows, and all where nothing of a session lasts (a pooler), go
+//! as arrays within the merge's own statement. Start at [`Segment::push`], then [`Segment::merge`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::SinkExt as _;
+use jiff::Timestamp;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Client, Transaction};
+
+use super::names::{Names, list, quoted};
+use super::table::{DELETED, SYNCED, conversion};
+use super::trouble::{Trouble, refuse};
+use super::wire::{self, Misfit};
+use crate::domain::cell::{Cell, ColumnType};
+use crate::domain::op::{TableShape, Tally, Write};
+
+/// Up to here rows go within the statement that merges them: a COPY has round trips of its own.
+const FEW_ROWS: usize = 2_000;
+
+/// Encoded bytes after which rows are sent ahead of their merge.
+pub(super) const SEND_BYTES: usize = 1 << 20;
+
+/// The bytes of a key that the server's index surely takes: its limit is a third of a page.
+const KEY_BYTES: usize = 2_500;
+
+/// A table as rows are written to it now.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) shape: TableShape,
+    /// The stored columns whose type is known.
+    columns: Vec<(String, ColumnType)>,
+    /// Which of the columns are the key.
+    key: Vec<usize>,
+    /// Whether the keys seen are remembered.
+    pub(super) sweeping: bool,
+}
+
+impl Target {
+    pub(super) fn new(shape: TableShape, sweeping: bool) -> Self {
+        let columns: Vec<_> = shape
+            .columns
+            .iter()
+            .filter(|column| column.kind != ColumnType::Unknown)
+            .map(|column| (column.name.clone(), column.kind))
+            .collect();
+        let at = |name: &String| columns.iter().position(|(column, _)| column == name);
+        let key = shape.key.iter().filter_map(at).collect();
+        Self { shape, columns, key, sweeping }
+    }
+}
+
+/// What became of a row that was pushed.
+pub(super) enum Pushed {
+    /// It waits for its merge.
+    Taken,
+    /// A column must become text first.
+    Widen(String),
+    /// It can be stored nowhere.
+    Rejected(&'static str),
+}
+
+/// Rows of one table and one shape.
+pub(super) struct Segment {
+    pub(super) target: Arc<Target>,
+    /// Where the cells of a row that comes are, for each stored column.
+    places: Vec<Option<usize>>,
+    /// Encoded rows that are not sent yet.
+    waiting: Vec<u8>,
+    waiting_rows: usize,
+    /// Rows that the session's table holds, and its name.
+    sent: u64,
+    table: Option<String>,
+}
+
+impl Segment {
+    pub(super) fn new(target: Arc<Target>) -> Self {
+        Self { target, places: Vec::new(), waiting: Vec::new(), waiting_rows: 0, sent: 0, table: None }
+    }
+
+    /// Makes ready for rows whose cells stand in this order.
+    pub(super) fn expect(&mut self, shape: &TableShape) {
+        let place = |(name, _): &(String, ColumnType)| shape.columns.iter().position(|c| c.name == *name);
+        self.places = self.target.columns.iter().map(place).collect();
+    }
+
+    /// Takes a row.
+    pub(super) fn push(&mut self, cells: &[Cell]) -> Result<Pushed, Trouble> {
+        let begun = self.waiting.len();
+        let fields = self.target.columns.len() + 1;
+        let fields = i16::try_from(fields).map_err(|_| {
+            refuse(&self.target.shape.table, "it has more columns than PostgreSQL takes (1,600)")
+        })?;
+        self.waiting.extend_from_slice(&fields.to_be_bytes());
+        self.waiting.extend_from_slice(&8_i32.to_be_bytes());
+        let order = self.rows();
+        self.waiting.extend_from_slice(&order.to_be_bytes());
+        let mut key_bytes = 0;
+        for (i, (name, kind)) in self.target.columns.iter().enumerate() {
+            let cell = self.places.get(i).copied().flatten().and_then(|place| cells.get(place));
+            let cell = cell.unwrap_or(&Cell::Null);
+            let before = self.waiting.len();
+            let misfit = wire::append(cell, *kind, &mut self.waiting).err();
+            if self.target.key.contains(&i) {
+                key_bytes += self.waiting.len() - before;
+            }
+            let misfit = match misfit {
+                None if key_bytes > KEY_BYTES => {
+                    Misfit::Reject("its key is longer than PostgreSQL can index")
+                }
+                None => continue,
+                Some(misfit) => misfit,
+            };
+            self.waiting.truncate(begun);
+            return match misfit {
+                Misfit::Widen => Ok(Pushed::Widen(name.clone())),
+                Misfit::Reject(reason) => Ok(Pushed::Rejected(reason)),
+                Misfit::Type => Err(refuse(
+                    &self.target.shape.table,
+                    format!("a {:?} value came for column {name}, which is {kind:?}", cell.column_type()),
+                )),
+            };
+        }
+        self.waiting_rows += 1;
+        Ok(Pushed::Taken)
+    }
+
+    /// How many rows wait for their merge.
+    pub(super) fn rows(&self) -> u64 {
+        self.sent + self.waiting_rows as u64
+    }
+
+    /// How many bytes wait here.
+    pub(super) fn bytes(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether rows are in the session's table, which outlives no session.
+    pub(super) fn is_sent(&self) -> bool {
+        self.sent > 0
+    }
+
+    /// Whether there are too many rows to go within a statement.
+    pub(super) fn is_large(&self) -> bool {
+        self.sent > 0 || self.waiting_rows > FEW_ROWS
+    }
+
+    /// Sends what waits into a table of the session, ahead of the merge.
+    pub(super) async fn send(
+        &mut self,
+        client: &Client,
+        number: &mut u64,
+    ) -> Result<(), tokio_postgres::Error> {
+        if self.waiting_rows == 0 {
+            return Ok(());
+        }
+        let table = match &self.table {
+            Some(table) => table.clone(),
+            None => {
+                *number += 1;
+                let table = format!("pg_temp.incoming_{number}");
+                client.batch_execute(&self.definition(&table)).await?;
+                self.table = Some(table.clone());
+                table
+            }
+        };
+        let statement = format!("COPY {table} FROM STDIN (FORMAT binary)");
+        let sink = client.copy_in::<_, Bytes>(statement.as_str()).await?;
+        let mut sink = std::pin::pin!(sink);
+        // Signature, flags, no extension; the end is a count of fields that no row has.
+        sink.send(Bytes::from_static(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0")).await?;
+        sink.send(Bytes::from(std::mem::take(&mut self.waiting))).await?;
+        sink.send(Bytes::from_static(&[0xff, 0xff])).await?;
+        self.sent += sink.as_mut().finish().await?;
+        self.waiting_rows = 0;
+        Ok(())
+    }
+
+    fn definition(&self, table: &str) -> String {
+        let columns = self.target.columns.iter().enumerate();
+        let columns: Vec<_> =
+            columns.map(|(i, (_, kind))| format!("c{i} {}", wire::sql_type(*kind))).collect();
+        format!(
+            "CREATE TEMPORARY TABLE {} (ord bigint, {})",
+            table.replace("pg_temp.", ""),
+            columns.join(", ")
+        )
+    }
+
+    /// Empties the session's table, in the transaction that has merged it.
+    pub(super) async fn clear(&self, db: &Transaction<'_>) -> Result<(), Trouble> {
+        if let Some(table) = self.table.as_ref().filter(|_| self.sent > 0) {
+            db.batch_execute(&format!("TRUNCATE {table}")).await?;
+        }
+        Ok(())
+    }
+
+    /// The same once more without its rows, after they were committed.
+    pub(super) fn emptied(mut self) -> Self {
+        self.waiting.clear();
+        self.waiting_rows = 0;
+        self.sent = 0;
+        self
+    }
+
+    /// Drops the session's table.
+    pub(super) async fn forget(self, client: &Client) -> Result<(), tokio_postgres::Error> {
+        match self.table {
+            Some(table) => client.batch_execute(&format!("DROP TABLE {table}")).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Merges the rows into the table as it is now, and counts what became of them.
+    pub(super) async fn merge(
+        &self,
+        db: &Transaction<'_>,
+        names: &Names,
+        now: &Target,
+        synced: Timestamp,
+        tally: &mut Tally,
+    ) -> Result<(), Trouble> {
+        let rows = self.rows();
+        if rows == 0 {
+            return Ok(());
+        }
+        let arrays = if self.sent == 0 { self.arrays() } else { Vec::new() };
+        let sql = Sql { segment: self, now, names };
+        let mut params: Vec<(&(dyn ToSql + Sync), Type)> =
+            arrays.iter().map(|array| (array as &(dyn ToSql + Sync), array.kind.clone())).collect();
+        params.push((&synced, Type::TIMESTAMPTZ));
+        let row = db.query_typed(&sql.merge(params.len()), &params).await?;
+        params.pop();
+        let (changed, fresh): (i64, i64) = row.first().map_or((0, 0), |row| (row.get(0), row.get(1)));
+        let (changed, fresh) = (changed.unsigned_abs(), fresh.unsigned_abs());
+        tally.seen += rows;
+        tally.inserted += fresh;
+        if now.shape.write == Write::Replace {
+            // A row that meets another of its key is the same run's.
+            tally.duplicate += rows.saturating_sub(fresh);
+        } else if now.key.is_empty() || changed == rows {
+            tally.updated += changed - fresh;
+        } else {
+            let distinct = db.query_typed(&sql.distinct(), &params).await?;
+            let distinct: i64 = distinct.first().map_or(0, |row| row.get(0));
+            let distinct = distinct.unsigned_abs();
+            tally.updated += changed - fresh;
+            tally.unchanged += distinct.saturating_sub(changed);
+            tally.duplicate += rows.saturating_sub(distinct);
+        }
+        if now.sweeping {
+            db.execute_typed(&sql.remember(), &params).await?;
+        }
+        Ok(())
+    }
+
+    /// The rows column by column: an element of an array is written as a field of COPY is.
+    fn arrays(&self) -> Vec<Array> {
+        let count = self.target.columns.len();
+        let mut arrays: Vec<Array> = std::iter::once(Array::new(ColumnType::Bigint))
+            .chain(self.target.columns.iter().map(|(_, kind)| Array::new(*kind)))
+            .collect();
+        let mut rest = self.waiting.as_slice();
+        while let Some((_, fields)) = rest.split_at_checked(2) {
+            rest = fields;
+            for array in arrays.iter_mut().take(count + 1) {
+                let Some((length, _)) = rest.split_first_chunk::<4>() else { return arrays };
+                let length = usize::try_from(i32::from_be_bytes(*length));
+                let whole = 4 + length.unwrap_or(0);
+                let Some((field, others)) = rest.split_at_checked(whole) else { return arrays };
+                array.push(field, length.is_err());
+                rest = others;
+            }
+        }
+        arrays
+    }
+}
+
+/// The statements for a segment.
+struct Sql<'a> {
+    segment: &'a Segment,
+    now: &'a Target,
+    names: &'a Names,
+}
+
+impl Sql<'_> {
+    /// The rows, with the columns of the table as it is now and their order as `ord`.
+    fn source(&self) -> String {
+        let segment = self.segment;
+        let columns: Vec<String> = self
+            .now
+            .columns
+            .iter()
+            .map(|(name, kind)| {
+                let came = segment.target.columns.iter().position(|(came, _)| came == name);
+                let expression = match came.and_then(|i| Some((i, segment.target.columns.get(i)?.1))) {
+                    Some((i, came)) => conversion(&format!("c{i}"), came, *kind),
+                    None => format!("NULL::{}", wire::sql_type(*kind)),
+                };
+                format!("{expression} AS {}", quoted(name))
+            })
+            .collect();
+        let from = match &segment.table {
+            Some(table) if segment.sent > 0 => table.clone(),
+            _ => {
+                let names: Vec<String> = (0..segment.target.columns.len()).map(|i| format!("c{i}")).collect();
+                let kinds = std::iter::once("bigint")
+                    .chain(segment.target.columns.iter().map(|(_, kind)| wire::sql_type(*kind)));
+                let arrays: Vec<String> =
+                    kinds.enumerate().map(|(i, kind)| format!("${}::{kind}[]", i + 1)).collect();
+                format!("unnest({}) AS rows_that_came(ord, {})", arrays.join(", "), names.join(", "))
+            }
+        };
+        format!("(SELECT ord, {} FROM {from}) AS i", columns.join(", "))
+    }
+
+    fn keys(&self) -> Vec<String> {
+        self.now.key.iter().filter_map(|i| self.now.columns.get(*i)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Of two rows with one key the later wins; a row that is the same is not written.
+    fn merge(&self, synced: usize) -> String {
+        let replace = self.now.shape.write == Write::Replace;
+        let table = &self.now.shape.table;
+        let table = if replace { self.names.staging(table) } else { self.names.of(table) };
+        let all = list(self.now.columns.iter().map(|(name, _)| name));
+        let source = self.source();
+        let insert = format!("INSERT INTO {table} AS t ({all}, {SYNCED})");
+        if self.now.key.is_empty() {
+            return format!(
+                "WITH merged AS ({insert} SELECT {all}, ${synced} FROM {source} ORDER BY ord RETURNING 1)
+                 SELECT count(*), count(*) FROM merged"
+            );
+        }
+        let keys = self.keys();
+        let key = list(&keys);
+        let others: Vec<String> = self
+            .now
+            .columns
+            .iter()
+            .filter(|(name, _)| !keys.contains(name))
+            .map(|(name, _)| quoted(name))
+            .collect();
+        let sets: Vec<String> = others.iter().map(|name| format!("{name} = EXCLUDED.{name}")).collect();
+        let sets: Vec<String> = sets
+            .into_iter()
+            .chain([format!("{SYNCED} = EXCLUDED.{SYNCED}"), format!("{DELETED} = NULL")])
+            .collect();
+        let differs = differs(&others, "t", "EXCLUDED");
+        format!(
+            "WITH merged AS (
+                 {insert} SELECT DISTINCT ON ({key}) {all}, ${synced} FROM {source} ORDER BY {key}, ord DESC
+                 ON CONFLICT ({key}) DO UPDATE SET {} WHERE {differs} RETURNING xmax = 0 AS fresh)
+             SELECT count(*), count(*) FILTER (WHERE fresh) FROM merged",
+            sets.join(", ")
+        )
+    }
+
+    /// How many keys came.
+    fn distinct(&self) -> String {
+        format!("SELECT count(*) FROM (SELECT DISTINCT {} FROM {}) AS k", list(&self.keys()), self.source())
+    }
+
+    /// Keeps the keys that came.
+    fn remember(&self) -> String {
+        let key = list(&self.keys());
+        format!(
+            "INSERT INTO {} ({key}) SELECT DISTINCT {key} FROM {}",
+            self.names.seen(&self.now.shape.table),
+            self.source()
+        )
+    }
+}
+
+/// "Any of these columns differs, or the row was marked deleted", as SQL.
+pub(super) fn differs(columns: &[String], stored: &str, new: &str) -> String {
+    let pairs = columns.iter().map(|name| format!("{stored}.{name} IS DISTINCT FROM {new}.{name}"));
+    let deleted = format!("{stored}.{DELETED} IS NOT NULL");
+    pairs.chain([deleted]).collect::<Vec<_>>().join(" OR ")
+}
+
+/// An array in the binary format, its elements already encoded.
+#[derive(Debug)]
+struct Array {
+    kind: Type,
+    element: Type,
+    length: i32,
+    nulls: bool,
+    elements: Vec<u8>,
+}
+
+impl Array {
+    fn new(kind: ColumnType) -> Self {
+        let (kind, element) = wire::array_type(kind);
+        Self { kind, element, length: 0, nulls: false, elements: Vec::new() }
+    }
+
+    fn push(&mut self, field: &[u8], null: bool) {
+        self.elements.extend_from_slice(field);
+        self.length += 1;
+        self.nulls |= null;
+    }
+}
+
+impl ToSql for Array {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut bytes::BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        // One dimension, whether there are nulls, the elements' type, their number, and that they begin at one.
+        for word in [1, i32::from(self.nulls)] {
+            out.extend_from_slice(&word.to_be_bytes());
+        }
+        out.extend_from_slice(&self.element.oid().to_be_bytes());
+        for word in [self.length, 1] {
+            out.extend_from_slice(&word.to_be_bytes());
+        }
+        out.extend_from_slice(&self.elements);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}

@@ -1,0 +1,219 @@
+//! Rows, types, keys, and the three ways of writing.
+
+use super::*;
+
+use ColumnType::{Bigint, Boolean, Date, Decimal, Double, Json, Text, Timestamp as Instant};
+
+against_each!(
+    rows_are_counted_and_only_changes_written,
+    a_row_is_the_whole_row,
+    columns_widen_in_place,
+    keys_widen,
+    missing_rows_are_marked_and_revived,
+    replaced_tables_change_at_their_end,
+    appended_rows_wait_for_their_checkpoint,
+    hostile_names_are_only_names,
+);
+
+/// New, changed, unchanged and doubled rows are told apart exactly, and an unchanged row isn't touched.
+async fn rows_are_counted_and_only_changes_written(kind: Kind) {
+    let desk = kind.desk().await;
+    let thing = shape(&[("id", Bigint), ("name", Text)], &["id"], Write::Upsert);
+    let row = |id, name: &str| vec![Cell::Int(id), text(name)];
+    let first = vec![row(2, "b"), row(1, "a"), row(2, "c"), row(2, "d")];
+    assert_eq!(counts(&desk.run(0, send(&thing, first)).await.unwrap()), [4, 2, 0, 0, 2, 0, 0]);
+    let second = vec![row(1, "a"), row(2, "e"), row(3, "f")];
+    assert_eq!(counts(&desk.run(1, send(&thing, second)).await.unwrap()), [3, 1, 1, 1, 0, 0, 0]);
+    assert_eq!(
+        desk.rows("SELECT id, name, _synced_at FROM thing ORDER BY id").await,
+        ["1|a|2026-05-02 09:15:00", "2|e|2026-05-02 09:16:00", "3|f|2026-05-02 09:16:00"]
+    );
+}
+
+/// A later shape without a column sets it to NULL, because a row is always the whole row.
+async fn a_row_is_the_whole_row(kind: Kind) {
+    let desk = kind.desk().await;
+    let wide = shape(&[("id", Bigint), ("a", Text), ("b", Text)], &["id"], Write::Upsert);
+    desk.run(0, send(&wide, vec![vec![Cell::Int(1), text("x"), text("y")]])).await.unwrap();
+    let narrow = shape(&[("id", Bigint), ("b", Text)], &["id"], Write::Upsert);
+    let report = desk.run(1, send(&narrow, vec![vec![Cell::Int(1), text("y")]])).await.unwrap();
+    assert_eq!(counts(&report), [1, 0, 1, 0, 0, 0, 0]);
+    assert_eq!(desk.rows("SELECT id, a, b FROM thing").await, ["1|NULL|y"]);
+}
+
+/// Each widening keeps the stored values as if they had come for the wider column, with the table's indexes and
+/// what somebody added to it.
+async fn columns_widen_in_place(kind: Kind) {
+    let index = match kind {
+        Kind::Sqlite => "SELECT count(*) FROM sqlite_schema WHERE name = 'by_v'",
+        Kind::Postgres | Kind::Pooled => "SELECT count(*) FROM pg_class WHERE relname = 'by_v'",
+    };
+    for (old, cell, new, sql) in [
+        (Boolean, Cell::Bool(true), Bigint, "1"),
+        (Boolean, Cell::Bool(true), Text, "true"),
+        (Boolean, Cell::Bool(false), Decimal, "0"),
+        (Bigint, Cell::Int(5), Double, "5.0"),
+        (Bigint, Cell::Int(9_007_199_254_740_993), Double, "9007199254740993"),
+        (Bigint, Cell::Int(i64::MIN), Text, "-9223372036854775808"),
+        (Bigint, Cell::Int(i64::MAX), Decimal, "9223372036854775807"),
+        (Double, Cell::Double(0.1 + 0.2), Text, "0.30000000000000004"),
+        (Double, Cell::Double(1e21), Decimal, "1000000000000000000000"),
+        (Decimal, Cell::Decimal("1.50".into()), Text, "1.50"),
+        (Date, Cell::Date("2024-02-29".parse().unwrap()), Instant, "2024-02-29 00:00:00"),
+        (Instant, Cell::Timestamp("2024-02-29T01:00:00Z".parse().unwrap()), Text, "2024-02-29 01:00:00"),
+        (Json, Cell::Json("[1]".into()), Text, "[1]"),
+    ] {
+        let desk = kind.desk().await;
+        let before = shape(&[("id", Text), ("v", old)], &["id"], Write::Upsert);
+        desk.run(0, send(&before, vec![vec![text("a"), cell.clone()]])).await.unwrap();
+        desk.execute("CREATE INDEX by_v ON thing (v); ALTER TABLE thing ADD COLUMN mine TEXT DEFAULT 'm'")
+            .await;
+        let after = shape(&[("id", Text), ("v", new), ("w", Bigint)], &["id"], Write::Upsert);
+        let report =
+            desk.run(1, send(&after, vec![vec![text("b"), Cell::Null, Cell::Int(1)]])).await.unwrap();
+        assert_eq!(desk.rows("SELECT v FROM thing WHERE id = 'a'").await, [sql], "{old:?} {new:?}");
+        assert_eq!(desk.rows("SELECT mine FROM thing WHERE id = 'a'").await, ["m"]);
+        assert_eq!(desk.rows(index).await, ["1"]);
+        assert_eq!(report.notes.len(), 1);
+        // What was converted is what the same value would be stored as today.
+        let report = desk.run(2, send(&after, vec![vec![text("a"), cell, Cell::Null]])).await.unwrap();
+        let unchanged = u64::from(!(old == Boolean && new == Text && sql == "1"));
+        assert_eq!(counts(&report)[3], unchanged, "{old:?} {new:?}");
+    }
+}
+
+/// A key's column widens too, and the key goes on working.
+async fn keys_widen(kind: Kind) {
+    let desk = kind.desk().await;
+    let numbers = shape(&[("id", Bigint)], &["id"], Write::Upsert);
+    desk.run(0, send(&numbers, vec![vec![Cell::Int(7)], vec![Cell::Int(8)]])).await.unwrap();
+    let texts = shape(&[("id", Text)], &["id"], Write::Upsert);
+    let mut ops = send(&numbers, vec![vec![Cell::Int(7)]]);
+    ops.extend(send(&texts, vec![vec![text("8")], vec![Cell::Int(8)], vec![text("x")]]));
+    ops.push(finish(Some(0.5)));
+    let report = desk.run(1, ops).await.unwrap();
+    assert_eq!(counts(&report), [4, 1, 0, 2, 1, 0, 0]);
+    assert_eq!(desk.rows("SELECT id FROM thing ORDER BY id").await, ["7", "8", "x"]);
+}
+
+/// A row that the source no longer sends is marked after a complete pass, is left alone when too many are missing
+/// or a row was rejected, and comes back when it is sent again.
+async fn missing_rows_are_marked_and_revived(kind: Kind) {
+    let desk = kind.desk().await;
+    let thing = shape(&[("id", Bigint), ("v", Bigint)], &["id"], Write::Upsert);
+    let send = |ids: std::ops::Range<i64>, share: Option<f64>| {
+        let mut ops = send(&thing, ids.map(|id| vec![Cell::Int(id), Cell::Int(0)]).collect());
+        ops.push(finish(share));
+        ops
+    };
+    let live = "SELECT count(*) FROM thing WHERE _deleted_at IS NULL";
+    desk.run(0, send(0..10, Some(0.25))).await.unwrap();
+    let report = desk.run(1, send(0..5, Some(0.25))).await.unwrap();
+    assert_eq!((report.end, counts(&report)[6]), (End::Partial, 0));
+    insta::assert_snapshot!(report.reason.unwrap(), @"table thing: 5 of 10 rows are missing at the source, more than the 25 % that one run may mark deleted: none was");
+    let mut ops = send(0..8, Some(0.25));
+    ops.insert(0, rejected("{}"));
+    assert_eq!(desk.run(2, ops).await.unwrap().end, End::Partial);
+    assert_eq!(desk.rows(live).await, ["10"]);
+    let report = desk.run(3, send(0..8, Some(0.25))).await.unwrap();
+    assert_eq!((report.end, counts(&report)), (End::Complete, [8, 0, 0, 8, 0, 0, 2]));
+    assert_eq!(
+        desk.rows("SELECT id, _deleted_at FROM thing WHERE _deleted_at IS NOT NULL").await,
+        ["8|2026-05-02 09:18:00", "9|2026-05-02 09:18:00"]
+    );
+    let report = desk.run(4, send(0..9, None)).await.unwrap();
+    assert_eq!((counts(&report), desk.rows(live).await), ([9, 0, 1, 8, 0, 0, 0], vec!["9".to_owned()]));
+    let report = desk.run(5, vec![finish(Some(0.25))]).await.unwrap();
+    assert_eq!((report.end, desk.rows(live).await), (End::Partial, vec!["9".to_owned()]));
+}
+
+/// A replaced table changes as a whole at its end, keeps what is the same, and nothing changes if the end never comes.
+async fn replaced_tables_change_at_their_end(kind: Kind) {
+    let desk = kind.desk().await;
+    let thing = shape(&[("id", Bigint), ("v", Text)], &["id"], Write::Replace);
+    let row = |id, v: &str| vec![Cell::Int(id), text(v)];
+    let mut ops = send(&thing, vec![row(1, "a"), row(2, "b"), row(3, "c"), row(3, "d")]);
+    ops.extend([checkpoint("", 1), finish(None)]);
+    assert_eq!(counts(&desk.run(0, ops).await.unwrap()), [4, 3, 0, 0, 1, 0, 0]);
+
+    let mut unfinished = send(&thing, vec![row(9, "z")]);
+    unfinished.push(checkpoint("", 9));
+    let report = desk.run(1, unfinished).await.unwrap();
+    assert_eq!((counts(&report), report.notes.len()), ([0; 7], 1));
+    assert_eq!(desk.rows("SELECT id || v FROM thing ORDER BY id").await, ["1a", "2b", "3d"]);
+    assert_eq!(desk.rows("SELECT cursor FROM _state").await, ["1"]);
+
+    let wider = shape(&[("id", Bigint), ("v", Text), ("w", Double)], &["id"], Write::Replace);
+    let mut ops = send(&thing, vec![row(2, "b"), row(4, "e")]);
+    ops.extend(send(&wider, vec![vec![Cell::Int(3), text("x"), Cell::Double(0.5)]]));
+    ops.extend([checkpoint("", 2), finish(None)]);
+    assert_eq!(counts(&desk.run(2, ops).await.unwrap()), [3, 1, 1, 1, 0, 0, 1]);
+    assert_eq!(
+        desk.rows("SELECT id, v, w, _synced_at FROM thing ORDER BY id").await,
+        ["2|b|NULL|2026-05-02 09:15:00", "3|x|0.5|2026-05-02 09:17:00", "4|e|NULL|2026-05-02 09:17:00"]
+    );
+    assert_eq!(desk.rows("SELECT cursor FROM _state").await, ["2"]);
+    desk.run(3, vec![finish(None)]).await.unwrap();
+    assert_eq!(desk.rows("SELECT count(*) FROM thing").await, ["0"]);
+
+    let desk = kind.desk().await;
+    let keyless = shape(&[("v", Text)], &[], Write::Replace);
+    for (minute, value) in [(0, "a"), (1, "b")] {
+        let mut ops = send(&keyless, vec![vec![text(value)], vec![text(value)]]);
+        ops.push(finish(None));
+        assert_eq!(counts(&desk.run(minute, ops).await.unwrap())[..2], [2, 2]);
+        assert_eq!(desk.rows("SELECT v FROM thing").await, [value, value]);
+    }
+}
+
+/// A table without a key takes every row, but none twice: rows that no checkpoint covers are read again by the next
+/// run, so they are not kept when this one does not end well.
+async fn appended_rows_wait_for_their_checkpoint(kind: Kind) {
+    let desk = kind.desk().await;
+    let log = shape(&[("line", Bigint)], &[], Write::Append);
+    let lines = |lines: std::ops::Range<i64>| send(&log, lines.map(|i| vec![Cell::Int(i)]).collect());
+    let destination = desk.open().await;
+    destination.begin(begin(0)).await.unwrap();
+    let mut ops = lines(0..10);
+    ops.push(checkpoint("", 10));
+    // More than one transaction's worth, and no checkpoint behind it.
+    ops.extend((0..25).flat_map(|i| lines(10 + i * 1_000..1_010 + i * 1_000)));
+    for op in ops {
+        destination.write(op).await.unwrap();
+    }
+    let report = destination.end(outcome(0, End::Failed)).await.unwrap();
+    assert_eq!(counts(&report)[..2], [10, 10]);
+    assert_eq!(desk.rows("SELECT count(*), max(line) FROM thing").await, ["10|9"]);
+    drop(destination);
+    let report = desk.run(1, lines(10..30)).await.unwrap();
+    assert_eq!(counts(&report)[..2], [20, 20]);
+    assert_eq!(desk.rows("SELECT count(*), count(DISTINCT line) FROM thing").await, ["30|30"]);
+}
+
+/// Names that would like to be SQL are only names.
+async fn hostile_names_are_only_names(kind: Kind) {
+    let desk = kind.desk().await;
+    let evil = "x\"; DROP TABLE _state; --";
+    let columns = [(evil, Bigint), ("select", Text), ("a'b", Text), ("rowid", Text)];
+    let thing = shape(&columns, &[evil], Write::Upsert);
+    let mut thing = (*thing).clone();
+    thing.table = "group\" by".into();
+    let thing = Arc::new(thing);
+    let row = vec![Cell::Int(1), text("s"), text("q"), text("r")];
+    let destination = desk.open().await;
+    let sweeping = BTreeSet::from([thing.table.clone()]);
+    destination.begin(Begin { started: at(0), full_refresh: vec![], sweeping }).await.unwrap();
+    for op in send(&thing, vec![row]) {
+        destination.write(op).await.unwrap();
+    }
+    let mut wider = (*thing).clone();
+    wider.columns[0].kind = Text;
+    for op in send(&Arc::new(wider), vec![vec![text("2"), Cell::Null, Cell::Null, Cell::Null]]) {
+        destination.write(op).await.unwrap();
+    }
+    let sweep = Some(Sweep { max_share: 0.1 });
+    destination.write(Op::Finish { table: thing.table.clone(), sweep }).await.unwrap();
+    assert_eq!(destination.end(outcome(0, End::Complete)).await.unwrap().end, End::Complete);
+    assert_eq!(desk.rows("SELECT count(*) FROM \"group\"\" by\"").await, ["2"]);
+    assert_eq!(desk.rows("SELECT count(*) FROM _state").await, ["0"]);
+}

@@ -1,0 +1,241 @@
+//! The same cases through `sync` into SQLite, the stdin protocol and gRPC: the same tables, at first and when going on.
+//! A new rule of the engine or of a front is a case here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use data_sources_monitor::definitions::connector::read_one;
+use data_sources_monitor::domain::connector::Definition;
+use jiff::ToSpan;
+use serde_json::{Value, json};
+
+use super::tables::{Fronts, Tables};
+use crate::engine::{built_in, quick};
+use crate::fakes::library::{self, Library};
+use crate::fakes::made_up::serve;
+use crate::fakes::people_ai::{self, PeopleAi};
+use crate::fakes::sensource::{self, SenSource};
+use crate::fakes::statuscake::{self, Sizes, StatusCake};
+use crate::fakes::{Clock, Reply};
+
+/// The worked example of docs/connectors.md, as its readers copy it.
+fn worked_example() -> Definition {
+    let page = include_str!("../../../docs/connectors.md");
+    let toml = page.split("## A worked example").nth(1).unwrap();
+    let toml = toml.split("```toml").nth(1).unwrap().split("```").next().unwrap();
+    quick(read_one("docs/connectors.md", toml, &Default::default()).unwrap(), |_| {})
+}
+
+fn count(tables: &Tables, table: &str) -> usize {
+    tables.get(table).map_or(0, |rows| rows.len())
+}
+
+/// The documented example reads everything as it says it does, and then what is new, changed and gone.
+#[tokio::test]
+async fn the_worked_example() {
+    let library = Library::open();
+    let config = [("api_key", library::API_KEY.to_owned()), ("base_url", format!("{}/v1", library.url()))];
+    let mut fronts = Fronts::of(worked_example(), &config).await;
+    let tables = fronts.round().await;
+    let counts = ["branches", "loans", "books", "visits"].map(|table| count(&tables, table));
+    assert_eq!(counts, [5, 35, 8, 19], "{}", library.dump());
+    assert_eq!(
+        format!("{:?}", tables["branches"]["2"]),
+        r#"{"address_street": "Main Street", "address_zip": "1002", "id": "2", "name": "Branch \"2\"", "opened": "2002-04-01", "tags": "a,b"}"#
+    );
+    assert_eq!(
+        format!("{:?}", tables["books"]["9780000000000000003"]),
+        r#"{"author": "{\"born\":1902,\"name\":\"A. N. Other\"}", "changed": "2026-03-03T00:00:00Z", "isbn": "9780000000000000003", "pages": "102", "topic": "Topic 2"}"#
+    );
+    let first = library.requests().len();
+    library.change(|library| {
+        library.branches.remove(4);
+        library.branches[0]["name"] = json!("Renamed");
+        library.loans.push((2, library::loan(20)));
+        library.books.push(library::book(20));
+    });
+    let tables = fronts.round().await;
+    let counts = ["branches", "loans", "books", "visits"].map(|table| count(&tables, table));
+    assert_eq!((counts, &tables["branches"]["1"]["name"]), ([4, 36, 9, 19], &"Renamed".to_owned()));
+    let second = library.requests().len() - first;
+    assert!(second < first * 2 / 3, "{second} requests after {first}: it read all again");
+}
+
+/// StatusCake: parents, children, rows that are gone.
+#[tokio::test]
+async fn statuscake() {
+    let sizes = Sizes { tests: 12, history: 130, periods: 6, alerts: 9 };
+    let cake = StatusCake::start(7, sizes, &Clock::system());
+    let config = [("api_key", statuscake::API_KEY.to_owned()), ("base_url", cake.base_url())];
+    let mut fronts = Fronts::of(built_in("statuscake", |_| {}), &config).await;
+    let tables = fronts.round().await;
+    for table in ["uptime_test", "uptime_test_history", "uptime_test_period", "uptime_test_alert"] {
+        assert_eq!(count(&tables, table), cake.source_rows(table).len(), "{table}");
+    }
+    let ids = cake.test_ids();
+    cake.change(|account| {
+        account.delete_test(&ids[1]);
+        account.add_test();
+        account.add_result(&ids[0]);
+        account.set(&ids[2], "name", json!("renamed"));
+    });
+    let tables = fronts.round().await;
+    assert_eq!(count(&tables, "uptime_test"), 12);
+}
+
+/// SenSource: windows of days, and figures that are corrected later.
+#[tokio::test]
+async fn sensource() {
+    let clock = Clock::system();
+    let today = clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let opened = today.saturating_sub(40.days());
+    let vea = SenSource::start(7, 2, opened, &clock);
+    let config = [
+        ("client_id", sensource::CLIENT_ID.to_owned()),
+        ("client_secret", sensource::CLIENT_SECRET.to_owned()),
+        ("base_url", vea.base_url()),
+        ("token_url", vea.token_url()),
+        ("start_date", opened.to_string()),
+        ("static_endpoints", "location,site,zone,space,sensor".to_owned()),
+    ];
+    let mut fronts = Fronts::of(built_in("sensource", |_| {}), &config).await;
+    let tables = fronts.round().await;
+    assert_eq!(count(&tables, "zone"), vea.source_rows("zone").len());
+    assert!(count(&tables, "traffic") > 500);
+    fronts.round().await;
+}
+
+/// People.ai: offset pages, keys with a fallback, and only what was ingested since.
+#[tokio::test]
+async fn people_ai() {
+    let clock = Clock::system();
+    let people = PeopleAi::start(7, 150, 60, &clock);
+    let config = [
+        ("api_key", people_ai::API_KEY.to_owned()),
+        ("api_secret", people_ai::API_SECRET.to_owned()),
+        ("base_url", people.base_url()),
+        ("token_url", people.token_url()),
+    ];
+    let mut fronts = Fronts::of(built_in("people_ai", |_| {}), &config).await;
+    let tables = fronts.round().await;
+    assert_eq!(count(&tables, "activity"), people.source_rows("activity").len());
+    assert_eq!(count(&tables, "participants"), people.source_rows("participants").len());
+    people.change(|account| {
+        account.add(clock.now());
+        account.touch(3);
+    });
+    let again = fronts.round().await;
+    assert_eq!(count(&again, "activity"), count(&tables, "activity") + 1);
+}
+
+const NASTY: &str = r#"
+format = 1
+[connector]
+name = "acme"
+base_url = "https://acme.test"
+[config]
+user = { type = "string" }
+api_key = { type = "secret" }
+[auth]
+kind = "basic"
+user = "${config.user}"
+password = "${config.api_key}"
+[http]
+concurrency = 1
+[[table]]
+name = "wide"
+path = "/wide"
+records = ["rows"]
+key = ["id"]
+page = { kind = "page", at_param = "page" }
+columns = { renamed = { name = "other name" }, gone = "drop", "deep.er" = { name = "kept" }, stamp = { type = "epoch_ms" } }
+[[table]]
+name = "kept"
+path = "/kept"
+records = ["rows"]
+key = ["id", "part"]
+[[table]]
+name = "notes"
+path = "/kept/{of}/notes"
+parent = { table = "kept", as = { of = "id" } }
+records = ["rows"]
+key = ["of", "n"]
+nested = "json"
+[[table]]
+name = "whole"
+path = "/whole"
+records = ["rows"]
+key = ["id"]
+write = "replace"
+[[table]]
+name = "log"
+path = "/log"
+records = ["."]
+write = "append"
+cursor = { field = "n", param = "above", format = "plain", order = "asc" }
+page = { kind = "keyset", at_param = "above", field = "n" }
+"#;
+
+/// Rows as no API should send them: types that widen from page to page, keys that are missing, names that must be
+/// changed, digits that a double cannot hold, texts with everything in them.
+fn nasty(path: &str, page: u64, above: i64, round: u64) -> Value {
+    let rows = match (path, page) {
+        ("/wide", 1) => json!([
+            { "id": 1, "n": true, "mixed": 1, "renamed": "a", "gone": 1, "deep": { "er": 1, "est": [] }, "stamp": 0 },
+            { "id": 2, "n": false, "mixed": 9_007_199_254_740_993_i64, "_fivetran_id": "x", "day": "2026-01-01" },
+            { "n": 3 }, { "id": null }, 7, "text",
+            { "id": 3, "text": "tab\t line\n quote\" back\\ nul\u{0} é 🙂", "empty": "", "list": [1, "a", null] },
+        ]),
+        ("/wide", 2) => json!([
+            { "id": 4, "n": 12, "mixed": 0.5, "deep": null, "stamp": 1_767_225_600_123_i64, "null": null },
+            { "id": 5, "n": -1, "mixed": 1e300, "deep": { "er": "now text", "est": { "x": 1 } } },
+            { "id": 1, "n": 99, "renamed": "the later one wins" },
+        ]),
+        ("/wide", 3) => json!([
+            { "id": "six", "n": "text after all", "mixed": round, "Größe": 1, "userData": [{ "a": 1.50 }] },
+            { "id": 7, "n": 1.5, "list": "not a list" },
+        ]),
+        ("/kept", _) => json!([
+            { "id": "a/b", "part": null, "v": round }, { "id": "c", "part": "x", "v": 2 }, { "id": "..", "part": "y" },
+        ]),
+        ("/whole", _) => json!((round..4).map(|id| json!({ "id": id })).collect::<Vec<_>>()),
+        ("/log", _) => {
+            let from = (above + 1).max(1);
+            let to = (from + 2).min(5 + i64::try_from(round).unwrap());
+            return json!(
+                (from..=to).map(|n| json!({ "n": n, "what": format!("entry {n}") })).collect::<Vec<_>>()
+            );
+        }
+        (path, _) if path.ends_with("/notes") => {
+            json!([{ "n": 1, "deep": { "b": 1, "a": [2.10] } }, { "n": 2 }])
+        }
+        _ => json!([]),
+    };
+    json!({ "rows": rows })
+}
+
+/// Widening, rejected rows, renamed columns, child tables, replaced and appended tables, a resumed state.
+#[tokio::test]
+async fn nasty_rows() {
+    let round = Arc::new(AtomicU64::new(1));
+    let now = Arc::clone(&round);
+    let acme = serve(move |request| {
+        assert_eq!(request.header("authorization"), Some("Basic bWU6aHVzaA=="));
+        let number = |name: &str| request.param(name).and_then(|text| text.parse::<i64>().ok());
+        let page = number("page").unwrap_or(1).unsigned_abs();
+        Reply::json(&nasty(&request.path, page, number("above").unwrap_or(0), now.load(Ordering::Relaxed)))
+    });
+    let config = [("user", "me".to_owned()), ("api_key", "hush".to_owned()), ("base_url", acme.url())];
+    let definition = quick(read_one("acme.toml", NASTY, &Default::default()).unwrap(), |_| {});
+    let mut fronts = Fronts::of(definition, &config).await;
+    let first = fronts.round().await;
+    let counts = ["wide", "kept", "notes", "whole", "log"].map(|table| count(&first, table));
+    assert_eq!(counts, [7, 3, 4, 3, 6], "{first:#?}");
+    assert_eq!(first["wide"]["2"]["mixed"], "9007199254740993");
+    assert_eq!(first["wide"]["1"]["other_name"], "the later one wins");
+    round.store(3, Ordering::Relaxed);
+    let second = fronts.round().await;
+    let counts = ["wide", "kept", "notes", "whole", "log"].map(|table| count(&second, table));
+    assert_eq!(counts, [7, 3, 4, 1, 8], "{second:#?}");
+    assert_eq!(second["wide"]["six"]["mixed"], "3");
+}

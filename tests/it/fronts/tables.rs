@@ -1,0 +1,289 @@
+//! What each front leaves behind, as tables that can be compared: texts, made alike by the types that the destination has.
+//! Start at [`Fronts`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use data_sources_monitor::connectors::{Account, Progress};
+use data_sources_monitor::destinations::Destination;
+use data_sources_monitor::destinations::sqlite;
+use data_sources_monitor::domain::cell::ColumnType;
+use data_sources_monitor::domain::config::{ConfigValues, Standing};
+use data_sources_monitor::domain::connector::Definition;
+use data_sources_monitor::domain::op::{End, TableShape};
+use data_sources_monitor::http::Network;
+use data_sources_monitor::protocol::fivetran::serve;
+use data_sources_monitor::protocol::source::Engine;
+use data_sources_monitor::protocol::stdin::answer;
+use data_sources_monitor::runtime::clock::Clock;
+use data_sources_monitor::runtime::sync::{Wanted, execute};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use rusqlite::types::ValueRef;
+use secrecy::SecretString;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::grpc::Client;
+use super::proto::{Fields, field, map};
+
+/// A row by column, without nulls.
+pub(super) type Row = BTreeMap<String, String>;
+/// Table → key → row.
+pub(super) type Tables = BTreeMap<String, BTreeMap<String, Row>>;
+
+/// What a front says to do with a table.
+enum Event {
+    Upsert(Row),
+    Delete(Row),
+    Empty,
+}
+
+/// One connector behind all fronts, each going on from what it left the last time.
+pub(super) struct Fronts {
+    definition: Definition,
+    config: Vec<(String, String)>,
+    folder: TempDir,
+    stdin: (Value, Vec<(String, Event)>),
+    grpc: (String, Vec<(String, Event)>),
+    address: SocketAddr,
+    stop: CancellationToken,
+}
+
+impl Drop for Fronts {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Fronts {
+    pub(super) async fn of(definition: Definition, config: &[(&str, String)]) -> Fronts {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let engine = Engine::new(definition.clone(), Network::default());
+        tokio::spawn(serve(listener, Arc::new(engine), stop.clone()));
+        Fronts {
+            definition,
+            config: config.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+            folder: tempfile::tempdir().unwrap(),
+            stdin: (json!({}), Vec::new()),
+            grpc: (String::new(), Vec::new()),
+            address,
+            stop,
+        }
+    }
+
+    /// Runs every front once and returns the tables that all of them agree on.
+    pub(super) async fn round(&mut self) -> Tables {
+        let (tables, shapes) = self.sync().await;
+        self.ask_stdin().await;
+        assert_same("stdin", &tables, &fold(&self.stdin.1, &shapes));
+        self.ask_grpc().await;
+        assert_same("gRPC", &tables, &fold(&self.grpc.1, &shapes));
+        tables
+    }
+
+    async fn sync(&self) -> (Tables, BTreeMap<String, TableShape>) {
+        let given = self
+            .config
+            .iter()
+            .map(|(k, v)| (k.clone(), SecretString::from(v.clone())))
+            .collect::<BTreeMap<_, _>>();
+        let config = match ConfigValues::resolve(&self.definition, &given) {
+            Standing::On(config) => config,
+            other => panic!("not configured: {other:?}"),
+        };
+        let account = Account::new(Arc::new(self.definition.clone()), config, Network::default()).unwrap();
+        let path: PathBuf = self.folder.path().join("rows.db");
+        let sqlite = sqlite::open(&path, &self.definition.name).unwrap();
+        let progress = Progress::new(&self.definition);
+        let cancel = CancellationToken::new();
+        let done =
+            execute(&account, &sqlite, Wanted::default(), Clock::system(), progress, cancel).await.unwrap();
+        assert!(matches!(done.end, End::Complete | End::Partial), "{done:?}");
+        let shapes = sqlite.shapes().await.unwrap();
+        sqlite.close().await.unwrap();
+        (stored(&path, &shapes), shapes)
+    }
+
+    async fn ask_stdin(&mut self) {
+        let engine = Engine::new(self.definition.clone(), Network::default());
+        let secrets: serde_json::Map<String, Value> =
+            self.config.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        for _ in 0..200 {
+            let document = json!({ "secrets": secrets, "state": self.stdin.0 }).to_string();
+            let answer = answer(&engine, document.as_bytes(), &CancellationToken::new()).await;
+            let text = String::from_utf8(answer.document).unwrap();
+            assert!(answer.ok, "{text}");
+            let document: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&text).unwrap();
+            for (name, event) in [("insert", Event::Upsert as fn(Row) -> Event), ("delete", Event::Delete)] {
+                let rows: BTreeMap<String, Vec<BTreeMap<String, Box<RawValue>>>> =
+                    serde_json::from_str(document[name].get()).unwrap();
+                for (table, rows) in rows {
+                    let rows = rows
+                        .iter()
+                        .map(|row| row.iter().filter_map(|(c, v)| Some((c.clone(), plain(v.get())?))));
+                    self.stdin.1.extend(rows.map(|row| (table.clone(), event(row.collect()))));
+                }
+            }
+            self.stdin.0 = serde_json::from_str(document["state"].get()).unwrap();
+            if document["hasMore"].get() == "false" {
+                return;
+            }
+        }
+        panic!("stdin never comes to an end");
+    }
+
+    async fn ask_grpc(&mut self) {
+        let client = Client::connect(self.address).await;
+        let config: Vec<(&str, &str)> = self.config.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let request = [map(1, &config), field(3, self.grpc.0.as_bytes())].concat();
+        let (messages, status) = client.all("Update", &request).await;
+        assert_eq!(status.0, 0, "{status:?}");
+        for message in messages.iter().map(|message| Fields::read(message)) {
+            let records = message.message(6).map(|records| records.all(1)).unwrap_or_default();
+            for record in records.into_iter().chain(message.message(1)) {
+                let row: Row = record.all(4).iter().filter_map(value).collect();
+                let event = match record.number(3) {
+                    0 => Event::Upsert(row),
+                    2 => Event::Delete(row),
+                    3 => Event::Empty,
+                    other => panic!("a record of type {other}"),
+                };
+                self.grpc.1.push((record.text(2).unwrap(), event));
+            }
+            assert!(message.message(5).is_none(), "a task: {message:?}");
+            if let Some(checkpoint) = message.message(3) {
+                self.grpc.0 = checkpoint.text(1).unwrap();
+            }
+        }
+    }
+}
+
+/// A value of JSON as plain text; `None` for null.
+fn plain(raw: &str) -> Option<String> {
+    match raw {
+        "null" => None,
+        text if text.starts_with('"') => Some(serde_json::from_str(text).unwrap()),
+        other => Some(other.to_owned()),
+    }
+}
+
+/// An entry of a record's map as column and plain text; `None` for null.
+fn value(entry: &Fields) -> Option<(String, String)> {
+    let of = entry.message(2).unwrap();
+    let instant = |n| {
+        let at = of.message(n).unwrap();
+        Timestamp::new(at.number(1) as i64, at.number(2) as i32).unwrap()
+    };
+    let text = match of.0[0].0 {
+        1 => return None,
+        2 => (of.number(2) == 1).to_string(),
+        5 => (of.number(5) as i64).to_string(),
+        7 => f64::from_bits(of.number(7)).to_string(),
+        8 => instant(8).strftime("%Y-%m-%d").to_string(),
+        10 => instant(10).to_string(),
+        n @ (11 | 13 | 14) => of.text(n).unwrap(),
+        other => panic!("a value of type {other}"),
+    };
+    Some((entry.text(1).unwrap_or_default(), text))
+}
+
+/// The rows of a file that are not marked deleted.
+fn stored(path: &std::path::Path, shapes: &BTreeMap<String, TableShape>) -> Tables {
+    let db = rusqlite::Connection::open(path).unwrap();
+    let mut tables = Tables::new();
+    for (table, shape) in shapes {
+        let mut query = db.prepare(&format!("SELECT * FROM \"{table}\" WHERE _deleted_at IS NULL")).unwrap();
+        let names: Vec<String> = query.column_names().map(str::to_owned).collect();
+        let mut rows = query.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let text = |at| match row.get_ref(at).unwrap() {
+                ValueRef::Null => None,
+                ValueRef::Integer(number) => Some(number.to_string()),
+                ValueRef::Real(number) => Some(number.to_string()),
+                ValueRef::Text(text) => Some(String::from_utf8(text.to_vec()).unwrap()),
+                ValueRef::Blob(_) => panic!("a blob in {table}"),
+            };
+            let ours = |name: &&String| *name != "_synced_at" && *name != "_deleted_at";
+            let cells = names.iter().enumerate().filter(|(_, name)| ours(name));
+            let row: Row = cells.filter_map(|(at, name)| Some((name.clone(), text(at)?))).collect();
+            let row = alike(shape, &row);
+            tables.entry(table.clone()).or_default().insert(key(shape, &row), row);
+        }
+    }
+    tables
+}
+
+/// What is left when all that a front said was done.
+fn fold(events: &[(String, Event)], shapes: &BTreeMap<String, TableShape>) -> Tables {
+    let mut tables = Tables::new();
+    for (table, event) in events {
+        let shape = shapes.get(table).unwrap_or_else(|| panic!("{table} is not in the file"));
+        let rows = tables.entry(table.clone()).or_default();
+        match event {
+            Event::Upsert(row) => {
+                let row = alike(shape, row);
+                rows.insert(key(shape, &row), row);
+            }
+            Event::Delete(row) => drop(rows.remove(&key(shape, &alike(shape, row))).expect("it was there")),
+            Event::Empty => rows.clear(),
+        }
+    }
+    tables.retain(|_, rows| !rows.is_empty());
+    tables
+}
+
+fn key(shape: &TableShape, row: &Row) -> String {
+    let part = |name: &String| row.get(name).cloned().unwrap_or_default();
+    match shape.key.as_slice() {
+        [] => format!("{row:?}"),
+        key => key.iter().map(part).collect::<Vec<_>>().join("|"),
+    }
+}
+
+/// A row whose texts do not depend on who wrote them, nor on whether its column was widened before or after it.
+fn alike(shape: &TableShape, row: &Row) -> Row {
+    let one = |(name, text): (&String, &String)| {
+        let column = shape.columns.iter().find(|column| column.name == *name);
+        let kind = column.unwrap_or_else(|| panic!("{}.{name} is not in the file", shape.table)).kind;
+        let text = match (kind, text.as_str()) {
+            (ColumnType::Boolean, text) => matches!(text, "1" | "true").to_string(),
+            (ColumnType::Bigint, "true") => "1".to_owned(),
+            (ColumnType::Bigint, "false") => "0".to_owned(),
+            (ColumnType::Double, text) => text.parse::<f64>().map_or(text.to_owned(), |n| n.to_string()),
+            (ColumnType::Json, text) => serde_json::from_str::<Value>(text).unwrap().to_string(),
+            (ColumnType::Decimal, text) if text.contains('e') => text.parse::<f64>().unwrap().to_string(),
+            (ColumnType::Decimal, text) if text.contains('.') => {
+                text.trim_end_matches('0').trim_end_matches('.').to_owned()
+            }
+            // A flag that became a number and then text is a number where it was committed in between.
+            (ColumnType::Text, "true") => "1".to_owned(),
+            (ColumnType::Text, "false") => "0".to_owned(),
+            (_, text) => instant(text).map_or_else(|| text.to_owned(), |at| at.to_string()),
+        };
+        (name.clone(), text)
+    };
+    row.iter().map(one).collect()
+}
+
+fn instant(text: &str) -> Option<Timestamp> {
+    let civil = || text.parse::<DateTime>().ok().filter(|_| text.len() > 10)?.to_zoned(TimeZone::UTC).ok();
+    text.parse().ok().or_else(|| civil().map(|zoned| zoned.timestamp()))
+}
+
+fn assert_same(front: &str, want: &Tables, have: &Tables) {
+    let names = |tables: &Tables| tables.iter().map(|(t, rows)| (t.clone(), rows.len())).collect::<Vec<_>>();
+    assert_eq!(names(have), names(want), "{front} and SQLite have other tables or numbers of rows");
+    for (table, rows) in want {
+        for (key, row) in rows {
+            assert_eq!(have[table].get(key), Some(row), "{front}: {table} {key}");
+        }
+    }
+}

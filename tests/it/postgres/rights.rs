@@ -1,0 +1,75 @@
+//! Whose schema it is, and how little one must be allowed.
+
+use data_sources_monitor::database::Database;
+use data_sources_monitor::destinations::{Destination, DestinationError, postgres};
+use data_sources_monitor::domain::cell::{Cell, ColumnType};
+use data_sources_monitor::domain::op::{End, Write};
+
+use crate::cluster;
+use crate::contract::{begin, counts, outcome, send, shape};
+
+async fn sync(database: &Database, rows: i64) -> Result<[u64; 7], DestinationError> {
+    let destination = postgres::open(database, "acme").await?;
+    destination.begin(begin(0)).await?;
+    let thing = shape(&[("id", ColumnType::Bigint)], &["id"], Write::Upsert);
+    for from in (0..rows).step_by(1_000) {
+        for op in send(&thing, (from..from + 1_000).map(|id| vec![Cell::Int(id)]).collect()) {
+            destination.write(op).await?;
+        }
+    }
+    let report = destination.end(outcome(0, End::Complete)).await;
+    destination.close().await?;
+    Ok(counts(&report?))
+}
+
+/// Each right that is missing is named, and with no more than README's grants everything works, also without the
+/// right to make temporary tables.
+#[tokio::test]
+async fn missing_rights_are_named() {
+    let Some(cluster) = cluster::shared() else { return };
+    let name = cluster.database().await;
+    let user = cluster.user("some-pa55").await;
+    let admin = cluster.session(&name).await;
+    let run = async |sql: &str| admin.batch_execute(sql).await.unwrap();
+    run(&format!("REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")).await;
+    let url = cluster.url(&format!("{user}:some-pa55"), &name);
+    let database = Database::new(&url.as_str().into(), None, None).unwrap();
+    let mut told = Vec::new();
+    let mut refused = async || match sync(&database, 1_000).await {
+        Ok(_) => panic!("nobody refused it"),
+        Err(error) => told.push(error.to_string()),
+    };
+
+    refused().await;
+    run("CREATE SCHEMA acme").await;
+    refused().await;
+    run(&format!("GRANT USAGE ON SCHEMA acme TO {user}")).await;
+    refused().await;
+    run("CREATE TABLE acme.theirs (x int)").await;
+    refused().await;
+    run(&format!("DROP TABLE acme.theirs; GRANT CREATE ON SCHEMA acme TO {user}")).await;
+    assert_eq!(sync(&database, 9_000).await.unwrap(), [9_000, 9_000, 0, 0, 0, 0, 0]);
+    assert_eq!(sync(&database, 10_000).await.unwrap(), [10_000, 1_000, 0, 9_000, 0, 0, 0]);
+    run("ALTER TABLE acme.thing OWNER TO postgres").await;
+    refused().await;
+    let told = told.join("\n").replace(&cluster.port.to_string(), "PORT");
+    let told = told.replace(&name, "DATABASE").replace(&user, "USER");
+    insta::assert_snapshot!(told, @r#"
+    PostgreSQL at 127.0.0.1:PORT/DATABASE, preparing schema acme: permission denied for database DATABASE; README's section on PostgreSQL lists the grants
+    cannot open 127.0.0.1:PORT/DATABASE, schema acme: schema acme belongs to role postgres, and we may not use it: let postgres say GRANT USAGE, CREATE ON SCHEMA "acme" TO USER
+    cannot open 127.0.0.1:PORT/DATABASE, schema acme: schema acme belongs to role postgres, and we may not create tables in it: let postgres say GRANT USAGE, CREATE ON SCHEMA "acme" TO USER
+    cannot open 127.0.0.1:PORT/DATABASE, schema acme: schema acme belongs to role postgres and holds tables that are not ours (theirs): rename it, or use another database
+    PostgreSQL at 127.0.0.1:PORT/DATABASE, storing rows: permission denied for table thing; README's section on PostgreSQL lists the grants
+    "#);
+}
+
+/// Programs that make the same schema in the same moment do not get in each other's way.
+#[tokio::test]
+async fn a_schema_is_made_once() {
+    let Some(cluster) = cluster::shared() else { return };
+    let name = cluster.database().await;
+    let database = Database::new(&cluster.url("postgres", &name).as_str().into(), None, None).unwrap();
+    let all = futures_util::future::join_all((0..8).map(|_| postgres::open(&database, "acme"))).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+    assert!(postgres::find(&database, "other").await.unwrap().is_none());
+}

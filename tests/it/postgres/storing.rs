@@ -1,0 +1,236 @@
+//! What only PostgreSQL shows: its types, what it cannot hold, and tables that people work with meanwhile.
+
+use ColumnType::{Bigint, Boolean, Date, Decimal, Double, Json, Text, Timestamp as Instant, Unknown};
+use data_sources_monitor::destinations::Destination;
+use data_sources_monitor::domain::cell::{Cell, ColumnType};
+use data_sources_monitor::domain::op::{End, Op, Write};
+
+use crate::cluster;
+use crate::contract::{Desk, Kind, begin, checkpoint, counts, outcome, send, shape, text};
+
+async fn desk() -> Option<Desk> {
+    cluster::programs()?;
+    Some(Kind::Postgres.desk().await)
+}
+
+/// Every type is the server's own, under a real primary key, and holds its value exactly.
+#[tokio::test]
+async fn types_and_keys_are_real() {
+    let Some(desk) = desk().await else { return };
+    let columns = [
+        ("id", Text),
+        ("flag", Boolean),
+        ("count", Bigint),
+        ("ratio", Double),
+        ("amount", Decimal),
+        ("day", Date),
+        ("moment", Instant),
+        ("doc", Json),
+        ("never", Unknown),
+        ("order", Text),
+    ];
+    let row = vec![
+        text("a"),
+        Cell::Bool(true),
+        Cell::Int(9_007_199_254_740_993),
+        Cell::Double(0.1),
+        Cell::Decimal("123456789012345678901234567890.10".into()),
+        Cell::Date("2024-02-29".parse().unwrap()),
+        Cell::Timestamp("2026-05-02T09:15:00.5Z".parse().unwrap()),
+        Cell::Json("[1e3]".into()),
+        Cell::Null,
+        text("1e3"),
+    ];
+    desk.run(0, send(&shape(&columns, &["id"], Write::Upsert), vec![row])).await.unwrap();
+    let types = "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull FROM pg_attribute a
+                 WHERE a.attrelid = 'thing'::regclass AND a.attnum > 0 ORDER BY a.attnum";
+    insta::assert_snapshot!(desk.rows(types).await.join("\n"), @"
+    id|text|1
+    flag|boolean|0
+    count|bigint|0
+    ratio|double precision|0
+    amount|numeric|0
+    day|date|0
+    moment|timestamp with time zone|0
+    doc|jsonb|0
+    order|text|0
+    _synced_at|timestamp with time zone|1
+    _deleted_at|timestamp with time zone|0
+    ");
+    insta::assert_snapshot!(desk.rows("SELECT * FROM thing").await[0], @"a|1|9007199254740993|0.1|123456789012345678901234567890.10|2024-02-29|2026-05-02 09:15:00.5|[1000]|1e3|2026-05-02 09:15:00|NULL");
+    let key = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'thing'::regclass";
+    assert_eq!(desk.rows(key).await, ["PRIMARY KEY (id)"]);
+}
+
+/// What the server's type cannot hold exactly makes its column text; what no column can hold is kept aside with its
+/// reason, and the run is not green.
+#[tokio::test]
+async fn nothing_is_rounded_or_lost() {
+    let Some(desk) = desk().await else { return };
+    let columns = [("id", Text), ("moment", Instant), ("amount", Decimal), ("doc", Json), ("note", Text)];
+    let thing = shape(&columns, &["id"], Write::Upsert);
+    let row = |id: &str, moment: &str, amount: &str, doc: &str, note: &str| {
+        vec![
+            text(id),
+            Cell::Timestamp(moment.parse().unwrap()),
+            Cell::Decimal(amount.into()),
+            Cell::Json(doc.into()),
+            text(note),
+        ]
+    };
+    let rows = vec![
+        row("plain", "2026-05-02T09:15:00.123456Z", "1.50", "{\"a\":1}", "x"),
+        row("nul", "2026-05-02T09:15:00Z", "1", "1", "a\0b"),
+        row("doc", "2026-05-02T09:15:00Z", "1", r#"{"a":"\u0000"}"#, "x"),
+        row(&"k".repeat(3_000), "2026-05-02T09:15:00Z", "1", "1", "x"),
+        row("fine", "2026-05-02T09:15:00.123456789Z", "1", "1", "x"),
+        row("huge", "2026-05-02T09:15:00Z", "1e140000", "1", "x"),
+        row("after", "2026-05-02T09:15:00Z", "0.10", "1", "x"),
+    ];
+    let report = desk.run(0, send(&thing, rows)).await.unwrap();
+    assert_eq!((report.end, counts(&report)), (End::Partial, [7, 4, 0, 0, 0, 3, 0]));
+    insta::assert_snapshot!(report.notes.join("\n"), @"
+    column moment of table thing became wider: its rows were converted
+    column amount of table thing became wider: its rows were converted
+    ");
+    insta::assert_snapshot!(desk.rows("SELECT id, moment, amount, doc FROM thing ORDER BY id").await.join("\n"), @r#"
+    after|2026-05-02 09:15:00|0.10|1
+    fine|2026-05-02 09:15:00.123456789|1|1
+    huge|2026-05-02 09:15:00|1e140000|1
+    plain|2026-05-02 09:15:00.123456|1.50|{"a": 1}
+    "#);
+    let rejected = desk.open().await.rejected(9).await.unwrap();
+    let rejected: Vec<_> = rejected.iter().map(|row| format!("{}: {:.60}", row.reason, row.raw)).collect();
+    insta::assert_snapshot!(rejected.join("\n"), @r#"
+    its key is longer than PostgreSQL can index: {"amount":"1","doc":"1","id":"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkk
+    a JSON value holds a NUL character, which PostgreSQL cannot store: {"amount":"1","doc":"{\"a\":\"\\u0000\"}","id":"doc","moment
+    a text holds a NUL character, which PostgreSQL cannot store: {"amount":"1","doc":"1","id":"nul","moment":"2026-05-02 09:1
+    "#);
+}
+
+/// A view that reads a column which must become wider is named, and nothing is changed; without it the run goes through.
+#[tokio::test]
+async fn views_in_the_way_are_named() {
+    let Some(desk) = desk().await else { return };
+    let thing = |kind| shape(&[("id", Bigint), ("v", kind)], &["id"], Write::Upsert);
+    desk.run(0, send(&thing(Bigint), vec![vec![Cell::Int(1), Cell::Int(5)]])).await.unwrap();
+    desk.execute("CREATE VIEW by_people AS SELECT v FROM thing; CREATE VIEW other AS SELECT id FROM thing")
+        .await;
+    let ops = send(&thing(Text), vec![vec![Cell::Int(2), text("x")]]);
+    let error = desk.run(1, ops.clone()).await.unwrap_err();
+    insta::assert_snapshot!(error, @"table thing: column v must become wider, and these views read it: acme.by_people; drop them, sync, and make them again");
+    assert_eq!(desk.rows("SELECT v FROM by_people").await, ["5"]);
+    desk.execute("DROP VIEW by_people").await;
+    desk.run(2, ops).await.unwrap();
+    assert_eq!(desk.rows("SELECT v FROM thing ORDER BY id").await, ["5", "x"]);
+}
+
+/// A column or key that somebody changed by hand is named before anything is written.
+#[tokio::test]
+async fn changes_by_hand_are_named() {
+    let Some(desk) = desk().await else { return };
+    let thing = shape(&[("id", Bigint), ("v", Text)], &["id"], Write::Upsert);
+    let ops = send(&thing, vec![vec![Cell::Int(1), text("a")]]);
+    desk.run(0, ops.clone()).await.unwrap();
+    let mut told = Vec::new();
+    for (change, back) in [
+        ("ALTER TABLE thing ALTER v TYPE varchar(3)", "ALTER TABLE thing ALTER v TYPE text"),
+        ("ALTER TABLE thing DROP CONSTRAINT thing_pkey", "ALTER TABLE thing ADD PRIMARY KEY (id)"),
+        ("ALTER TABLE thing DROP COLUMN _deleted_at", "DROP TABLE thing"),
+    ] {
+        desk.execute(change).await;
+        told.push(desk.run(1, ops.clone()).await.unwrap_err().to_string());
+        desk.execute(back).await;
+    }
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    table thing: its column v was changed by hand: it is character varying(3) and was made as text; change it back, or drop the table and sync again
+    table thing: its primary key is gone: ALTER TABLE "acme"."thing" ADD PRIMARY KEY ("id"), or drop the table and sync again
+    table thing: its column _deleted_at is gone: drop the table and sync again
+    "#);
+    assert_eq!(desk.run(2, ops).await.unwrap().end, End::Complete);
+}
+
+/// Names longer than the server keeps stay two, in tables, columns and all that goes with them.
+#[tokio::test]
+async fn long_names_stay_apart() {
+    let Some(desk) = desk().await else { return };
+    let long = "x".repeat(70);
+    let (a, b) = (format!("{long}a"), format!("{long}b"));
+    let mut thing = (*shape(&[(&a, Bigint), (&b, Text)], &[&a], Write::Replace)).clone();
+    thing.table = format!("{long}t");
+    let thing = std::sync::Arc::new(thing);
+    for minute in 0..2 {
+        let destination = desk.open().await;
+        destination.begin(begin(minute)).await.unwrap();
+        for op in send(&thing, vec![vec![Cell::Int(1), text("v")]]) {
+            destination.write(op).await.unwrap();
+        }
+        destination.write(Op::Finish { table: thing.table.clone(), sweep: None }).await.unwrap();
+        let report = destination.end(outcome(minute, End::Complete)).await.unwrap();
+        assert_eq!(report.tallies[&thing.table].unchanged, u64::try_from(minute).unwrap());
+    }
+    let names = "SELECT a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+                 WHERE c.relnamespace = 'acme'::regnamespace AND c.relname LIKE 'xxx%t' AND a.attnum > 0 OR
+                 c.relnamespace = 'acme'::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'xxx%' AND a.attnum > 0";
+    assert_eq!(desk.rows(names).await.len(), 4);
+}
+
+/// A commit that collides with somebody else's work in a deadlock is tried again, and nothing is lost or counted twice.
+#[tokio::test]
+async fn deadlocks_are_tried_again() {
+    let Some(desk) = desk().await else { return };
+    let thing = shape(&[("id", Bigint), ("v", Text)], &["id"], Write::Upsert);
+    let rows = |v: &str| send(&thing, vec![vec![Cell::Int(1), text(v)], vec![Cell::Int(2), text(v)]]);
+    desk.run(0, rows("a")).await.unwrap();
+    let other = desk.session().await;
+    other.batch_execute("BEGIN").await.unwrap();
+    other.batch_execute("UPDATE thing SET v = v WHERE id = 2").await.unwrap();
+    let destination = desk.open().await;
+    destination.begin(begin(1)).await.unwrap();
+    for op in rows("b") {
+        destination.write(op).await.unwrap();
+    }
+    let ending = destination.end(outcome(1, End::Complete));
+    let colliding = async {
+        let watcher = desk.session().await;
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while crate::contract::server_rows(&watcher, waiting).await != ["1"] {
+            tokio::task::yield_now().await;
+        }
+        let crossed = other.batch_execute("UPDATE thing SET v = v WHERE id = 1").await;
+        let _ = other.batch_execute("COMMIT").await;
+        crossed.is_ok()
+    };
+    let (report, crossed) = tokio::join!(ending, colliding);
+    assert!(crossed, "the other one was the victim: nothing was shown");
+    assert_eq!(counts(&report.unwrap()), [2, 0, 2, 0, 0, 0, 0]);
+    assert_eq!(desk.rows("SELECT v FROM thing").await, ["b", "b"]);
+    assert!(cluster::shared().unwrap().log().contains("deadlock detected"));
+}
+
+/// A run that was silent for longer than its lease stores nothing more once another has begun; until then the other
+/// one is told that it is busy.
+#[tokio::test]
+async fn a_run_that_was_overtaken_stores_nothing() {
+    let Some(_) = desk().await else { return };
+    let desk = Kind::Pooled.desk().await;
+    let thing = shape(&[("id", Bigint)], &["id"], Write::Upsert);
+    let (first, second) = (desk.open().await, desk.open().await);
+    first.begin(begin(0)).await.unwrap();
+    let error = second.begin(begin(1)).await.unwrap_err();
+    assert!(error.to_string().contains("in use by another sync"), "{error}");
+    for op in send(&thing, vec![vec![Cell::Int(1)]]) {
+        first.write(op).await.unwrap();
+    }
+    desk.execute("UPDATE _lock SET expires_at = clock_timestamp()").await;
+    second.begin(begin(1)).await.unwrap();
+    let _ = first.write(checkpoint("", 9)).await;
+    let error = first.end(outcome(0, End::Complete)).await.unwrap_err();
+    assert!(error.to_string().contains("another sync took over"), "{error}");
+    second.end(outcome(1, End::Complete)).await.unwrap();
+    assert_eq!(desk.rows("SELECT count(*) FROM _state").await, ["0"]);
+    assert_eq!(
+        desk.rows("SELECT outcome FROM _runs WHERE table_name = '' ORDER BY run").await,
+        ["failed", "complete"]
+    );
+}
