@@ -8,6 +8,8 @@ mod authoring;
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod contract;
