@@ -212,3 +212,10 @@ pub(super) fn title_of(row: &Row) -> String {
     };
     format!("{}: {words}", clean(&row.name, 80))
 }
+
+/// The head and what is open, for the tests.
+#[cfg(test)]
+pub(super) fn sections(board: &Board, now: Timestamp) -> (Markup, Markup) {
+    let copy = Copy::of(board, "", 1, now);
+    (copy.head.section(&copy.rows, now), events(&copy.open, now))
+}
