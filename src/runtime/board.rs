@@ -158,6 +158,8 @@ pub struct SyncView {
     pub running: bool,
     /// Time from one run to the next, as configured.
     pub every: Duration,
+    /// Which daemon runs it, where several share the jobs.
+    pub holder: Option<String>,
     /// When the next run begins.
     pub next_at: Option<Timestamp>,
 }
