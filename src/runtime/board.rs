@@ -141,8 +141,6 @@ pub struct BannerView {
     pub failures: u64,
     /// Seconds from the change seen on a page to the banner accepted.
     pub lag: Histogram,
-    /// Who may write it, where several daemons share a tenant; `None`: this one alone.
-    pub held_by: Option<String>,
 }
 
 /// How a connector's data stands.
