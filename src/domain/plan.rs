@@ -44,6 +44,9 @@ pub struct Memory {
     /// The banner by which they did, if it was one.
     #[serde(default)]
     pub overruled_by: Option<Banner>,
+    /// The person's banner that was in the slot at the last look.
+    #[serde(default)]
+    pub person: Option<Banner>,
 }
 
 /// One write of ours.
@@ -185,6 +188,7 @@ pub fn plan(now: Timestamp, wish: &Wish, shown: Option<&Shown>, memory: &mut Mem
         return keep(Keep::Stale);
     }
     let slot = memory.whose(shown);
+    memory.notice_late(&slot, now);
     memory.notice_person(&slot, wish);
     match wish {
         Wish::Raise { kind, message, link, since } => {

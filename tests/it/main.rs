@@ -8,9 +8,13 @@ mod authoring;
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod crashing;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
@@ -19,6 +23,8 @@ mod dashboard;
 mod demo;
 #[cfg(test)]
 mod deployed;
+#[cfg(test)]
+mod endless;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
@@ -49,3 +55,5 @@ mod syncing;
 mod systemd;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod tls;
