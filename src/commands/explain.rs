@@ -49,7 +49,7 @@ pub(super) async fn explain(settings: &Settings, args: ExplainArgs) -> Result<Ex
     let tables = (!args.table.is_empty()).then(|| args.table.clone());
     selected(&account, tables.as_deref()).map_err(|e| CommandError::configuration([e]))?;
     let (state, shapes) = stored(settings, &name).await?;
-    let place = match connectors::place(settings) {
+    let place = match connectors::place(settings)? {
         Place::Sqlite(_) => format!("{name}.db"),
         Place::Postgres(_) => format!("the schema {name}"),
     };
