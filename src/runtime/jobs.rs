@@ -58,8 +58,10 @@ impl Job {
         stop: &CancellationToken,
     ) {
         let name = self.name();
-        let mut turns = claims.turns(name, self.account.every()).await;
+        let every = self.account.every();
+        let mut turns = claims.turns(name, every).await;
         while !stop.is_cancelled() {
+            view(board, name, |view| view.every = every);
             if let Some(wait) = turns.next_in() {
                 let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
                 view(board, name, |view| view.next_at = clock.now().checked_add(wait).ok());
