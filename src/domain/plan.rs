@@ -44,6 +44,9 @@ pub struct Memory {
     /// The banner by which they did, if it was one.
     #[serde(default)]
     pub overruled_by: Option<Banner>,
+    /// The person's banner that was in the slot at the last look.
+    #[serde(default)]
+    pub person: Option<Banner>,
 }
 
 /// One write of ours.
@@ -153,6 +156,9 @@ pub enum Why {
 }
 
 impl Why {
+    /// All of them.
+    pub const ALL: [Why; 6] = [Why::Raise, Why::Update, Why::Renew, Why::Resolve, Why::Clear, Why::HandBack];
+
     /// One word for logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -182,6 +188,7 @@ pub fn plan(now: Timestamp, wish: &Wish, shown: Option<&Shown>, memory: &mut Mem
         return keep(Keep::Stale);
     }
     let slot = memory.whose(shown);
+    memory.notice_late(&slot, now);
     memory.notice_person(&slot, wish);
     match wish {
         Wish::Raise { kind, message, link, since } => {

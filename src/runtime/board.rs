@@ -154,6 +154,8 @@ pub struct SyncView {
     pub ends: BTreeMap<&'static str, u64>,
     /// Whether a run is going on.
     pub running: bool,
+    /// Time from one run to the next, as configured.
+    pub every: Duration,
     /// When the next run begins.
     pub next_at: Option<Timestamp>,
 }

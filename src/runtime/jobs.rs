@@ -67,7 +67,9 @@ impl Job {
         loop {
             let next_at =
                 clock.now().checked_add(SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX));
-            view(board, name, |view| (view.running, view.next_at) = (false, next_at.ok()));
+            view(board, name, |view| {
+                (view.running, view.next_at, view.every) = (false, next_at.ok(), every);
+            });
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = orders.changed() => return,

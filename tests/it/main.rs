@@ -2,19 +2,29 @@
 //! Start at `fakes` for the servers, then at the module named after the subject.
 
 #[cfg(test)]
+mod api;
+#[cfg(test)]
 mod authoring;
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod crashing;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod dashboard;
 #[cfg(test)]
 mod demo;
+#[cfg(test)]
+mod deployed;
+#[cfg(test)]
+mod endless;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
@@ -45,3 +55,5 @@ mod syncing;
 mod systemd;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod tls;

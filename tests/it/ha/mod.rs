@@ -1,7 +1,9 @@
 //! Several daemons that share one memory in PostgreSQL: one of them watches and writes, whatever happens to it.
 
+mod crew;
 mod leases;
 mod memory;
+mod stories;
 
 use std::time::Duration;
 
