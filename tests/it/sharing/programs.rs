@@ -71,7 +71,7 @@ async fn a_killed_program_is_followed() {
     let taken = steps.iter().find(|step| step.who == "second").unwrap();
     assert!(taken.from > steps[0].from, "from its checkpoint: {steps:?}");
     let (_, runs) = told(two.path(), &["runs", "alpha"]);
-    assert!(runs.contains("complete") && runs.contains("interrupted") && !runs.contains("running"), "{runs}");
+    assert!(runs.contains("complete") && runs.contains("interrupted") && !runs.contains("running, by"), "{runs}");
     let rows: i64 = session.query_one("SELECT count(*) FROM alpha.item", &[]).await.unwrap().get(0);
     assert_eq!(rows.unsigned_abs(), shelf.look(Shelf::rows).len() as u64);
     second.signal("-TERM");
