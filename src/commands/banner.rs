@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::check::{assessment, look_at_all};
+use super::daemon::schema;
 use super::{CommandError, compose};
 use crate::cli::Banner;
 use crate::domain::banner::{MAX_MESSAGE, Wish};
@@ -84,8 +85,12 @@ async fn look(settings: &Settings) -> Result<(Option<Shown>, Memory), CommandErr
         let words = "QLIK_TENANT_URL: is missing; without a tenant there is only `banner preview`";
         return Err(CommandError::configuration([words]));
     };
-    let memory = Store::peek(&settings.data_dir, tenant.url.as_str())
-        .context("cannot read what we remember of the banner")?;
+    let context = "cannot read what we remember of the banner";
+    let url = tenant.url.as_str();
+    let memory = match compose::database(settings)? {
+        None => Store::peek(&settings.data_dir, url).context(context)?,
+        Some(database) => Store::peek_at(&database, schema(settings), url).await.context(context)?,
+    };
     let shown = compose::target(settings)?.read().await.context("the tenant cannot be read")?;
     Ok((shown, memory))
 }

@@ -1,6 +1,7 @@
 //! What several commands put together the same way: settings, clients, the tenant, the runtime.
 
 use std::future::Future;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,6 +62,15 @@ pub(super) fn database(settings: &Settings) -> Result<Option<Database>, CommandE
     Database::new(&address.url, address.password.as_ref(), settings.extra_ca.as_deref())
         .map(Some)
         .map_err(|e| CommandError::configuration([e]))
+}
+
+/// Who we are among the daemons of a database, in words for people; another for each start.
+pub(super) fn holder() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "unknown host" } else { host.trim() };
+    // Process ids come back, and are the same in every container.
+    let unique = RandomState::new().build_hasher().finish();
+    format!("{host} process {} ({unique:016x})", std::process::id())
 }
 
 /// For pages: no connection is kept between two polls, since a dead one would look like an outage.

@@ -13,11 +13,17 @@ use tokio_util::sync::CancellationToken;
 use super::records;
 use super::{CommandError, compose, connectors};
 use crate::domain::config::variable;
+use crate::domain::tenure::Pace;
 use crate::runtime::board::BoardHandle;
+use crate::runtime::claims::{self, Claims};
 use crate::runtime::clock::Clock;
 use crate::runtime::jobs::{Load, Loaded, Roster};
+use crate::runtime::lease::Contest;
 use crate::runtime::{Daemon, watcher};
 use crate::settings::{Credentials, Settings, Vars};
+use crate::store::jobs::{self, Jobs};
+use crate::store::lease::Lease;
+use crate::store::schema::Schema;
 use crate::store::{Closer, Kept, OpenError, Store};
 use crate::telemetry::Redactor;
 use crate::web;
@@ -33,19 +39,40 @@ pub(super) struct Surroundings<'a> {
     /// Where pages are served, if at all.
     pub(super) listener: Option<TcpListener>,
     /// Called after each finished tick.
-    pub(super) on_tick: Box<dyn Fn(&str) + Send>,
+    pub(super) on_tick: Box<dyn Fn(&str) + Send + Sync>,
     /// Keeps secrets out of the log.
     pub(super) redactor: &'a Redactor,
     /// Ends it.
     pub(super) stop: CancellationToken,
 }
 
-/// Our own memory.
-pub(super) fn open_store(settings: &Settings) -> Result<(Store, Closer, Kept), CommandError> {
-    Store::open(&settings.data_dir).map_err(|e| match e {
+/// Our own memory, and who may write into it where several daemons share it.
+pub(super) type Opened = ((Store, Closer, Kept), Option<Contest>);
+
+/// Opens our own memory: on the server that `DATABASE_URL` names, or in `DATA_DIR`.
+pub(super) async fn open_store(settings: &Settings) -> Result<Opened, CommandError> {
+    let refused = |e: OpenError| match e {
         OpenError::InUse { .. } => CommandError::Failed(e.into()),
-        OpenError::Unusable { .. } | OpenError::TooNew { .. } => CommandError::configuration([e]),
-    })
+        OpenError::Database(e) if e.is_transient() => CommandError::Failed(e.into()),
+        OpenError::Unusable { .. } | OpenError::Database(_) | OpenError::TooNew { .. } => {
+            CommandError::configuration([e])
+        }
+    };
+    let Some(database) = compose::database(settings)? else {
+        return Ok((Store::open(&settings.data_dir).map_err(refused)?, None));
+    };
+    let pace = Pace::USUAL;
+    let (schema, name, holder) = (schema(settings), "monitor".to_owned(), compose::holder());
+    let lease = Lease { schema, name, holder, ttl: pace.ttl };
+    let (store, closer) = Store::connect(database.clone(), lease.clone()).await.map_err(refused)?;
+    let (place, schema, me) = (database.name(), schema.name(), &lease.holder);
+    tracing::info!(target: "MainOrchestrator", "Our memory is in PostgreSQL at {place}, schema {schema}; we are {me}.");
+    Ok(((store, closer, Kept::default()), Some(Contest { database, lease, pace })))
+}
+
+/// Where our own memory is on a server. A daemon in preview must not keep those that write the banner from it.
+pub(super) fn schema(settings: &Settings) -> Schema {
+    if settings.tenant.is_some() { Schema::SHARED } else { Schema::PREVIEW }
 }
 
 /// The port that pages are served at, if any.
@@ -59,10 +86,11 @@ pub(super) async fn listen(settings: &Settings) -> Result<Option<TcpListener>, C
 pub(super) fn assemble(
     settings: &Settings,
     vars: ReadVars,
-    store: (Store, Closer, Kept),
+    opened: Opened,
     around: Surroundings<'_>,
 ) -> Result<Daemon, CommandError> {
     let clock = around.clock;
+    let (store, contest) = opened;
     let board = BoardHandle::new(clock.now(), settings.tenant.is_some());
     let place = connectors::place(settings)?;
     let web = around.listener.map(|listener| {
@@ -71,11 +99,16 @@ pub(super) fn assemble(
         let shown = web::Shown { board: board.clone(), clock, records, stop: around.stop };
         (listener, web::router(shown, access))
     });
-    let jobs = jobs(settings, vars, around.redactor)?;
+    let mut roster = roster(settings, vars, around.redactor)?;
+    if let Some(contest) = &contest {
+        let shared = Jobs::new(contest.database.clone(), contest.lease.holder.clone(), jobs::LEASE);
+        roster.claims = Claims::shared(shared, connectors::place(settings)?, claims::Pace::default());
+    }
     Ok(Daemon {
         clock,
         board,
         store,
+        contest,
         target: compose::target(settings)?,
         tenant: settings.tenant.as_ref().map(|tenant| tenant.url.to_string()),
         policy: settings.policy,
@@ -88,7 +121,7 @@ pub(super) fn assemble(
             client: compose::page_client(settings)?,
             on_tick: around.on_tick,
         },
-        jobs,
+        jobs: roster,
         web,
     })
 }
@@ -114,7 +147,7 @@ fn access(settings: &Settings, at: Option<SocketAddr>) -> Access {
 }
 
 /// The connectors, now and whenever their folder changes or somebody asks; says which are on.
-fn jobs(settings: &Settings, vars: ReadVars, redactor: &Redactor) -> Result<Roster, CommandError> {
+fn roster(settings: &Settings, vars: ReadVars, redactor: &Redactor) -> Result<Roster, CommandError> {
     let first = connectors::jobs(settings, &*vars()?)?;
     hide_secrets_of(&first, redactor);
     let Loaded { jobs, off } = &first;
@@ -129,7 +162,8 @@ fn jobs(settings: &Settings, vars: ReadVars, redactor: &Redactor) -> Result<Rost
         hide_secrets_of(&loaded, &redactor);
         Ok(loaded)
     });
-    Ok(Roster { first, again: Some((settings.connectors_dir.clone(), settings.poll_interval, load)) })
+    let again = Some((settings.connectors_dir.clone(), settings.poll_interval, load));
+    Ok(Roster { first, again, claims: Claims::default() })
 }
 
 /// Keeps what connectors know out of the log.

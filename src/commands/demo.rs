@@ -19,11 +19,13 @@ use tokio::time::Instant;
 
 use super::daemon::{self, ReadVars, Surroundings};
 use super::{CommandError, compose};
+use crate::demo::past::past;
 use crate::demo::{Pace, Servers, Stage, script};
 use crate::runtime::Controls;
 use crate::runtime::board::BoardHandle;
 use crate::runtime::clock::Clock;
 use crate::settings::Settings;
+use crate::store::Batch;
 use crate::telemetry::{self, LogSettings, Redactor};
 
 /// Where the dashboard of a daemon is usually found.
@@ -64,7 +66,8 @@ async fn play(args: &DemoArgs, folder: &Folder) -> Result<ExitCode, CommandError
     lines.console = false;
     let log = telemetry::init(&lines).map_err(|e| CommandError::configuration([e]))?;
     let listener = listen(args.port).await?;
-    let mut show = Show::open((stage, servers), folder.path(), Pace::SHOW, listener, log.log().redactor())?;
+    let mut show =
+        Show::open((stage, servers), folder.path(), Pace::SHOW, listener, log.log().redactor()).await?;
     announce(&show, folder);
     let context = "cannot listen to signals";
     let mut terminate = signal(SignalKind::terminate()).context(context)?;
@@ -147,7 +150,7 @@ impl Show {
     ///
     /// # Errors
     /// When something cannot be written or put together.
-    pub fn open(
+    pub async fn open(
         (stage, servers): (Stage, Servers),
         folder: &Path,
         pace: Pace,
@@ -164,8 +167,11 @@ impl Show {
         let mut vars: BTreeMap<String, String> = stage.variables(folder, pace);
         vars.insert("LISTEN".to_owned(), address.to_string());
         let settings = Settings::from_vars(&vars).map_err(CommandError::configuration)?;
-        let store = daemon::open_store(&settings)?;
+        let store = daemon::open_store(&settings).await?;
         let controls = Controls::default();
+        let (days, transitions) = past(Clock::system().now());
+        let batch = Batch { days, transitions, ..Batch::default() };
+        store.0.0.keep(batch).await.context("the invented past cannot be kept")?;
         let around = Surroundings {
             clock: Clock::system(),
             listener: Some(listener),

@@ -39,7 +39,7 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
             "Preview: no QLIK_ variable is set, so no banner is written; the log shows the banner that would be."
         ),
     }
-    let store = daemon::open_store(&settings)?;
+    let store = daemon::open_store(&settings).await?;
     let lines = log.log();
     let controls = Controls::default();
     let around = Surroundings {
@@ -63,7 +63,7 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
 }
 
 /// Tells systemd after each tick that we live; before the first, that we are ready.
-fn tell_service_manager(settings: &Settings) -> Box<dyn Fn(&str) + Send> {
+fn tell_service_manager(settings: &Settings) -> Box<dyn Fn(&str) + Send + Sync> {
     // A watchdog shorter than our interval would kill a daemon that does what it was told.
     let longest = settings.poll_interval.saturating_mul(3) + settings.poll_timeout;
     let extend = sd_notify::watchdog_enabled().filter(|watchdog| *watchdog < longest).map(|_| longest);

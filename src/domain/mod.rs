@@ -23,5 +23,6 @@ pub mod retry;
 pub mod schedule;
 pub mod severity;
 pub mod template;
+pub mod tenure;
 pub mod text;
 pub mod window;

@@ -9,6 +9,8 @@
 //! - the end time is a lease, renewed when half of it is gone;
 //! - only our own banner is ever disabled.
 
+mod learn;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -39,6 +41,12 @@ pub struct Memory {
     pub borrowed: Option<Banner>,
     /// The wish against which a person decided otherwise.
     pub stands: Option<String>,
+    /// The banner by which they did, if it was one.
+    #[serde(default)]
+    pub overruled_by: Option<Banner>,
+    /// The person's banner that was in the slot at the last look.
+    #[serde(default)]
+    pub person: Option<Banner>,
 }
 
 /// One write of ours.
@@ -48,6 +56,9 @@ pub struct Ours {
     pub sent: Banner,
     /// What the tenant made of it, once we know.
     pub stored: Option<Shown>,
+    /// When, by our own clock.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
 }
 
 /// What a tenant shows.
@@ -145,6 +156,9 @@ pub enum Why {
 }
 
 impl Why {
+    /// All of them.
+    pub const ALL: [Why; 6] = [Why::Raise, Why::Update, Why::Renew, Why::Resolve, Why::Clear, Why::HandBack];
+
     /// One word for logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -174,6 +188,7 @@ pub fn plan(now: Timestamp, wish: &Wish, shown: Option<&Shown>, memory: &mut Mem
         return keep(Keep::Stale);
     }
     let slot = memory.whose(shown);
+    memory.notice_late(&slot, now);
     memory.notice_person(&slot, wish);
     match wish {
         Wish::Raise { kind, message, link, since } => {
@@ -333,7 +348,7 @@ impl Memory {
         if why == Why::HandBack {
             return;
         }
-        self.ours.push(Ours { sent: banner.clone(), stored: None });
+        self.ours.push(Ours { sent: banner.clone(), stored: None, at: Some(now) });
         if self.ours.len() > REMEMBERED {
             self.ours.remove(0);
         }
@@ -389,6 +404,10 @@ impl Memory {
             let up = self.ours.iter().rev().find(|ours| ours.stored.is_some()).or(self.ours.last());
             let decided = up.map(|ours| format!("{}: {}", ours.sent.kind, ours.sent.message));
             self.stands = decided.or_else(|| Some(wish.key()));
+            self.overruled_by = match slot {
+                Slot::Theirs(theirs) => Some((*theirs).clone()),
+                Slot::Empty | Slot::Ours(_) | Slot::SwitchedOff => None,
+            };
             self.holding = false;
         }
     }

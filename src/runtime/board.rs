@@ -30,6 +30,8 @@ pub struct Board {
     pub started_at: Timestamp,
     /// Whether the banner is really written.
     pub live: bool,
+    /// Who watches and writes, where several daemons share a memory; `None`: we do, alone.
+    pub lease: Option<LeaseView>,
     /// By name.
     pub monitors: BTreeMap<String, MonitorView>,
     /// Worst first.
@@ -46,6 +48,23 @@ pub struct Board {
     pub connectors_ok: bool,
     /// By connector.
     pub syncs: BTreeMap<String, SyncView>,
+}
+
+/// The monitor's lease.
+#[derive(Debug, Default)]
+pub struct LeaseView {
+    /// Whether it is ours. Otherwise we stand by, and what is shown of monitors is a copy of what its holder kept.
+    pub held: bool,
+    /// Whether the database has been asked at all.
+    pub known: bool,
+    /// Who has it, or had it last.
+    pub holder: Option<String>,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Why the database cannot be asked.
+    pub trouble: Option<String>,
+    /// When the copy was made.
+    pub copied_at: Option<Timestamp>,
 }
 
 /// One monitor.
@@ -122,8 +141,6 @@ pub struct BannerView {
     pub failures: u64,
     /// Seconds from the change seen on a page to the banner accepted.
     pub lag: Histogram,
-    /// Who may write it, where several daemons share a tenant; `None`: this one alone.
-    pub held_by: Option<String>,
 }
 
 /// How a connector's data stands.
@@ -137,6 +154,10 @@ pub struct SyncView {
     pub ends: BTreeMap<&'static str, u64>,
     /// Whether a run is going on.
     pub running: bool,
+    /// Time from one run to the next, as configured.
+    pub every: Duration,
+    /// Which daemon runs it, where several share the jobs.
+    pub holder: Option<String>,
     /// When the next run begins.
     pub next_at: Option<Timestamp>,
 }
@@ -192,6 +213,7 @@ impl BoardHandle {
         BoardHandle(Arc::new(watch::Sender::new(Board {
             started_at,
             live,
+            lease: None,
             monitors: BTreeMap::new(),
             issues: Vec::new(),
             cycles: Cycles::default(),
@@ -264,10 +286,36 @@ impl BannerView {
     }
 }
 
+impl LeaseView {
+    /// In words.
+    pub fn role(&self) -> String {
+        let since = self.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
+        match (&self.holder, self.held) {
+            (_, true) => format!("leading{since}"),
+            (Some(holder), false) => format!("standing by: {holder} has the lease{since}"),
+            (None, false) => "standing by".to_owned(),
+        }
+    }
+}
+
 impl Board {
-    /// Whether the daemon does its work at `now`; otherwise every reason why not.
+    /// Whether we are the one that watches and writes.
+    pub fn leads(&self) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.held)
+    }
+
+    /// Whether the daemon does its work at `now`; otherwise every reason why not. One that stands by does it as long as
+    /// the database answers.
     pub fn ready(&self, now: Timestamp) -> Vec<String> {
         let mut reasons = Vec::new();
+        if let Some(lease) = &self.lease {
+            reasons.extend(lease.trouble.as_ref().map(|why| format!("the database does not answer: {why}")));
+            if !lease.held {
+                let unknown = !lease.known && reasons.is_empty();
+                reasons.extend(unknown.then(|| "the database has not been asked yet".to_owned()));
+                return reasons;
+            }
+        }
         let age = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or(Duration::ZERO);
         match self.cycles.finished_at {
             None => reasons.push("the first cycle has not finished".to_owned()),

@@ -1,30 +1,35 @@
 //! The daemon at work: looks at pages when they are due, keeps the banner true, and stops cleanly.
 //!
 //! Only here are tasks spawned. [`watcher`] owns what is believed, [`publisher`] owns the banner, [`board`] is
-//! what they show to everybody else. Start at [`run`].
+//! what they show to everybody else. Where several daemons share a memory, one at a time has the `lease` under which
+//! they run (`terms`), while the others stand by. Start at [`run`].
 
 pub mod board;
+pub mod claims;
 pub mod clock;
 mod folder;
 pub mod jobs;
+pub mod lease;
 pub mod publisher;
+mod standby;
 pub mod sync;
+mod terms;
 pub mod watcher;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use board::BoardHandle;
 use clock::Clock;
-use publisher::Publisher;
-use watcher::Watcher;
+use lease::{Contest, Keeper};
+use terms::{Contended, Fault, Monitor};
 
-use crate::domain::plan::{Memory, Policy};
+use crate::domain::plan::Policy;
 use crate::publish::Target;
 use crate::store::{Closer, Kept, Store};
 
@@ -39,6 +44,8 @@ pub struct Daemon {
     pub board: BoardHandle,
     /// Our own memory, the way to wait for it, and what was in it.
     pub store: (Store, Closer, Kept),
+    /// Who may watch and write, where several daemons share the memory; `None`: we do, alone.
+    pub contest: Option<Contest>,
     /// Where the banner is.
     pub target: Arc<dyn Target>,
     /// Whose banner it is: what is remembered belongs to this tenant. `None` in preview: nothing is remembered.
@@ -81,15 +88,17 @@ impl Controls {
 /// Runs until told to stop. Returns whether everything ended within the grace period.
 pub async fn run(daemon: Daemon, controls: Controls) -> bool {
     let (store, closer, kept) = daemon.store;
-    let memory = daemon.tenant.as_ref().map_or(Memory::default(), |tenant| kept.memory_of(tenant));
     let tasks = TaskTracker::new();
-    let (wanted, wishes) = watch::channel(None);
-    // What a person decided about our banner refers to the incident that was believed then, too.
     daemon.board.update(|board| board.banner.patience = daemon.recheck * 2 + Duration::from_secs(60));
-    let counts = memory.holding || memory.stands.is_some();
-    let watcher = Watcher::new(daemon.watch, daemon.clock, daemon.board.clone(), store.clone(), wanted)
-        .remembering(kept.states, counts);
-    let publisher = Publisher {
+    let release = CancellationToken::new();
+    let (mut keeping, mut contended) = (None, None);
+    if let Some(contest) = daemon.contest {
+        let (name, every) = (contest.lease.holder.clone(), contest.pace.renew);
+        let (keeper, standing) = Keeper::new(contest, daemon.clock);
+        keeping = Some(tokio::spawn(keeper.run(release.clone())));
+        contended = Some(Contended { standing, name, every });
+    }
+    let monitor = Monitor {
         clock: daemon.clock,
         board: daemon.board.clone(),
         store,
@@ -98,28 +107,24 @@ pub async fn run(daemon: Daemon, controls: Controls) -> bool {
         policy: daemon.policy,
         recheck: daemon.recheck,
         clear_on_stop: daemon.clear_on_stop,
-        wishes,
-        nudge: controls.nudge.clone(),
-        stop: controls.stop.clone(),
-        memory,
-        unsaved: false,
+        controls: controls.clone(),
     };
-    let mut watching = tasks.spawn(watcher.run(controls.reload.clone(), controls.stop.clone()));
-    let mut publishing = tasks.spawn(publisher.run());
+    let mut watching = tasks.spawn(monitor.run(daemon.watch, kept, contended));
     let web = daemon.web.map(|(listener, router)| tokio::spawn(serve(listener, router)));
     let jobs = daemon.jobs;
     tasks.spawn(jobs.run(daemon.clock, daemon.board.clone(), controls.recall.clone(), controls.stop.clone()));
     tasks.close();
-    // One without the other would go on telling what nobody looks after any more.
-    let lost = tokio::select! {
+    let fault = tokio::select! {
         biased;
         () = controls.stop.cancelled() => None,
-        ended = &mut watching => Some(("watcher", ended)),
-        ended = &mut publishing => Some(("publisher", ended)),
+        ended = &mut watching => Some(match ended {
+            Ok(Err(Fault(fault))) => fault,
+            Ok(Ok(())) => "The monitor ended by itself".to_owned(),
+            Err(e) => format!("The monitor ended by itself ({e})"),
+        }),
     };
-    if let Some((which, ended)) = &lost {
-        let why = ended.as_ref().err().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(target: "MainOrchestrator", "The {which} ended by itself ({why}); stopping. This is a fault of the program.");
+    if let Some(fault) = &fault {
+        tracing::error!(target: "MainOrchestrator", "{fault}; stopping. This is a fault of the program.");
         controls.stop.cancel();
     }
     let drained = tokio::time::timeout(GRACE, tasks.wait()).await.is_ok();
@@ -127,11 +132,16 @@ pub async fn run(daemon: Daemon, controls: Controls) -> bool {
         // Nobody who reads slowly holds up the stop.
         web.abort();
     }
+    if let (true, Some(keeping)) = (drained, keeping) {
+        // Only now nobody writes any more. What still hangs loses its right when the lease runs out.
+        release.cancel();
+        let _ = tokio::time::timeout(GRACE, keeping).await;
+    }
     if drained {
         // Its senders are gone, so the thread ends; a blocking wait of a moment is all that is left.
         closer.join();
     }
-    drained && lost.is_none()
+    drained && fault.is_none()
 }
 
 async fn serve(listener: TcpListener, router: axum::Router) {

@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::BoardHandle;
 use super::clock::Clock;
+use super::lease::Right;
 use super::watcher::Wanted;
 use crate::domain::banner::{Banner, MAX_MESSAGE, Wish};
 use crate::domain::plan::{Action, Keep, Memory, Policy, Shown, Why, plan};
 use crate::domain::schedule::backoff;
 use crate::publish::{Target, TargetError};
-use crate::store::Store;
+use crate::store::{Report, Store};
 
 /// Pages that are read in the same moment make one write, not several.
 const GATHER: Duration = Duration::from_millis(25);
@@ -32,6 +33,11 @@ const RETRY_CAP: Duration = Duration::from_secs(120);
 const RETRY_REFUSED: Duration = Duration::from_secs(900);
 /// Least wait after any failure, whatever is wished meanwhile.
 const FLOOR: Duration = Duration::from_secs(30);
+/// After taking the lease from somebody the tenant is looked at more often for a while: what was on its way there when
+/// the other ended may arrive after our first look.
+const WARY_FOR: Duration = Duration::from_secs(30);
+/// How often, then.
+const WARY_RECHECK: Duration = Duration::from_secs(5);
 /// A tenant that refuses a message gets it once more in this length: its own limit is not documented.
 const SHORT_MESSAGE: usize = 120;
 
@@ -52,6 +58,19 @@ pub struct Publisher {
     pub(super) memory: Memory,
     /// Something in the memory is not on disk yet.
     pub(super) unsaved: bool,
+    /// What allows us to write.
+    pub(super) right: Right,
+    /// What former holders of the lease report.
+    pub(super) reports: watch::Receiver<Vec<Report>>,
+    /// Reports that are in the memory, and need not be kept any more once that is.
+    pub(super) learned: Vec<i64>,
+}
+
+/// What is left when the publisher ends.
+pub(super) struct Published {
+    pub(super) memory: Memory,
+    /// Whether it is newer than what is kept.
+    pub(super) unsaved: bool,
 }
 
 /// What is remembered between attempts, and not over restarts.
@@ -65,6 +84,7 @@ struct Attempts {
     settled: Option<String>,
     /// The change whose lag was counted.
     counted: Option<Instant>,
+    wary_until: Option<Instant>,
 }
 
 enum Outcome {
@@ -75,7 +95,7 @@ enum Outcome {
 
 impl Publisher {
     /// Runs until stopped. Nothing is written before the first assessment; a write that has begun is finished.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) -> Published {
         let mut attempts = Attempts {
             failures: 0,
             not_before: None,
@@ -83,6 +103,7 @@ impl Publisher {
             said: None,
             settled: None,
             counted: None,
+            wary_until: self.right.is_lease().then(|| Instant::now() + WARY_FOR),
         };
         let stop = self.stop.clone();
         let spoken = tokio::select! {
@@ -105,11 +126,42 @@ impl Publisher {
                 () = tokio::time::sleep_until(not_before.unwrap_or_else(Instant::now)) => {}
             }
         }
-        if self.clear_on_stop {
+        if self.clear_on_stop && self.right.left().is_some() {
             let policy = Policy { resolved_for: Duration::ZERO, ..self.policy };
             self.reconcile(policy, Some(Wish::Quiet), &mut attempts).await;
         }
-        self.keep_memory().await;
+        if self.right.left().is_some() {
+            self.keep_memory().await;
+        }
+        Published { memory: self.memory, unsaved: self.unsaved }
+    }
+
+    /// Takes in what former holders of the lease wrote.
+    fn hear(&mut self) {
+        if !self.reports.has_changed().unwrap_or(false) {
+            return;
+        }
+        for report in self.reports.borrow_and_update().iter() {
+            if !self.learned.contains(&report.id) {
+                tracing::info!(target: "QlikClient", "A former holder of the lease reported what it wrote last.");
+                self.memory.learn(&report.memory);
+                self.learned.push(report.id);
+                self.unsaved = true;
+            }
+        }
+    }
+
+    /// Writes while the lease lasts. Where it ends before the answer, the banner may have been stored all the same.
+    async fn write(&mut self, banner: &Banner) -> Result<Option<Shown>, TargetError> {
+        let trouble = |detail: &str| TargetError::Trouble { wait: None, detail: detail.to_owned() };
+        let Some(left) = self.right.left() else {
+            return Err(trouble("the lease is over, so nothing is written"));
+        };
+        let written = tokio::time::timeout(left, self.target.write(banner)).await;
+        written.unwrap_or_else(|_| {
+            self.unsaved = true;
+            Err(trouble("the lease ended before the answer came"))
+        })
     }
 
     /// Brings the tenant to what it should show, as far as it lets us now. `instead` of the assessment's wish at
@@ -124,6 +176,7 @@ impl Publisher {
                 () = read => return Outcome::Unsettled,
                 shown = self.target.read() => shown,
             };
+            self.hear();
             let now = self.clock.now();
             let (wish, changed_at) = self.wish(instead.as_ref(), attempts.max_message);
             let shown = match shown {
@@ -153,7 +206,9 @@ impl Publisher {
                     }
                     let until =
                         |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default();
-                    let again_in = step.again_at.map_or(self.recheck, |at| until(at).min(self.recheck));
+                    let wary = attempts.wary_until.is_some_and(|until| Instant::now() < until);
+                    let recheck = if wary { self.recheck.min(WARY_RECHECK) } else { self.recheck };
+                    let again_in = step.again_at.map_or(recheck, |at| until(at).min(recheck));
                     return Outcome::Settled { again_in };
                 }
                 // Accepted, and yet the tenant does not show it: each further write would nag everybody.
@@ -169,7 +224,7 @@ impl Publisher {
                     self.memory.sending(&banner, why, now);
                     self.unsaved = true;
                     self.keep_memory().await;
-                    match self.target.write(&banner).await {
+                    match self.write(&banner).await {
                         Ok(answer) => {
                             let lag = changed_at.filter(|at| attempts.counted != Some(*at));
                             attempts.counted = changed_at;
@@ -365,8 +420,11 @@ impl Publisher {
     /// A memory that cannot be kept does not stop the banner; it is tried again at each look at the tenant.
     async fn keep_memory(&mut self) {
         let Some(tenant) = self.tenant.as_ref().filter(|_| self.unsaved) else { return };
-        let kept = self.store.keep_memory(tenant, self.memory.clone()).await;
+        let kept = self.store.keep_memory(tenant, self.memory.clone(), self.learned.clone()).await;
         self.unsaved = kept.is_err();
+        if kept.is_ok() {
+            self.learned.clear();
+        }
         let trouble = kept.err().map(|e| e.to_string());
         let new = self.board.read(|board| board.banner.memory_trouble.is_some()) != trouble.is_some();
         match &trouble {

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::BoardHandle;
 use super::clock::Clock;
 use super::folder::Folder;
+use super::lease::Right;
 use crate::definitions::monitor::{self, Origin};
 use crate::domain::assess::{Assessment, MonitorState, Transition};
 use crate::domain::history::{Counted, Days};
@@ -32,6 +33,7 @@ use crate::poll::Look;
 use crate::store::{Batch, KeepError, Store};
 use cycle::Cycle;
 use looks::{Finished, Looks};
+pub(super) use roster::Roster;
 
 /// Sockets open at once; the customary limit of open files is 1,024.
 const CONCURRENT_LOOKS: usize = 512;
@@ -53,7 +55,7 @@ pub struct Options {
     /// For pages.
     pub client: reqwest::Client,
     /// Called after each finished tick, for the service manager.
-    pub on_tick: Box<dyn Fn(&str) + Send>,
+    pub on_tick: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// What the publisher is to bring about.
@@ -107,6 +109,18 @@ pub struct Watcher {
     saving: JoinSet<Saved>,
     keep_at: Instant,
     prune_at: Instant,
+    right: Right,
+    /// The definitions to begin with.
+    roster: Option<Roster>,
+}
+
+/// What is left when the watching ends, for the next.
+pub struct Ended {
+    pub(super) options: Options,
+    pub(super) roster: Option<Roster>,
+    pub(super) states: Vec<(String, MonitorState)>,
+    /// What is not kept.
+    pub(super) unkept: Batch,
 }
 
 type Saved = (Batch, Result<(), KeepError>);
@@ -142,6 +156,8 @@ impl Watcher {
             saving: JoinSet::new(),
             keep_at: Instant::now() + KEEP_EVERY,
             prune_at: Instant::now(),
+            right: Right::forever(),
+            roster: None,
         }
     }
 
@@ -154,13 +170,28 @@ impl Watcher {
         self
     }
 
-    /// Runs until stopped; then keeps what is not kept yet.
-    pub async fn run(mut self, reload: Arc<Notify>, stop: CancellationToken) {
-        self.folder.look(true);
-        tokio::select! {
-            () = stop.cancelled() => return,
-            found = self.folder.found() => self.read_again(found, true),
+    /// Takes up the work under a lease: what was read and not kept yet comes from an earlier term.
+    #[must_use]
+    pub(super) fn under(mut self, right: Right, roster: Option<Roster>, unkept: Batch) -> Watcher {
+        (self.right, self.roster, self.unkept) = (right, roster, unkept);
+        self
+    }
+
+    /// Runs until stopped; then keeps what is not kept yet, if it still may.
+    pub(super) async fn run(mut self, reload: Arc<Notify>, stop: CancellationToken) -> Ended {
+        if self.begin(&stop).await {
+            self.work(reload, stop).await;
+            self.looks.abort();
         }
+        self.keep_rest().await;
+        let states = self.watched.iter().map(|(name, watched)| (name.clone(), watched.state.clone()));
+        let states = states.chain(std::mem::take(&mut self.kept)).collect();
+        let monitors = self.watched.into_values().map(|watched| watched.monitor).collect();
+        let roster = self.origin.map(|origin| Roster { monitors, origin });
+        Ended { options: self.options, roster: roster.or(self.roster), states, unkept: self.unkept }
+    }
+
+    async fn work(&mut self, reload: Arc<Notify>, stop: CancellationToken) {
         self.republish(None);
         self.begin_cycle();
         let mut next_cycle = self.next_tick(self.options.interval, Duration::ZERO);
@@ -191,8 +222,6 @@ impl Watcher {
             }
             self.keep();
         }
-        self.looks.abort();
-        self.keep_rest().await;
     }
 
     fn next_tick(&self, interval: Duration, offset: Duration) -> Instant {
@@ -373,7 +402,12 @@ impl Watcher {
             self.saved(saved.ok());
         }
         self.gather_all();
-        if let Err(e) = self.store.keep(std::mem::take(&mut self.unkept)).await {
+        if self.right.left().is_none() {
+            return;
+        }
+        let rest = std::mem::take(&mut self.unkept);
+        if let Err(e) = self.store.keep(rest.clone()).await {
+            self.unkept = rest;
             tracing::error!(target: "MainOrchestrator", "Our memory is not kept at the end: {e}");
         }
     }

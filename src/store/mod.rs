@@ -1,26 +1,41 @@
 //! Our own memory: what is believed of each monitor, its history, the banner.
 //!
-//! One worker owns the database ([`sqlite`]: a thread, `DATA_DIR/monitor.db`); everybody else sends it what to keep
-//! and may wait for the answer. Single looks are not rows: only what is believed now, each change of it, and how long
-//! each day was spent at which severity. Start at [`Store::open`].
+//! One worker owns the database (`sqlite`: a thread, `DATA_DIR/monitor.db`; `postgres`: a task, a schema that several
+//! daemons share); everybody else sends it what to keep and may wait for the answer. Single looks are not rows: only
+//! what is believed now, each change of it, and how long each day was spent at which severity. Where daemons share a
+//! memory, what is kept is kept under a [`lease`]. Start at [`Store::open`] and [`Store::connect`].
 
-pub mod sqlite;
+pub mod jobs;
+pub mod lease;
+mod postgres;
+pub mod schema;
+mod sqlite;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::database::{Database, DatabaseError};
 use crate::domain::assess::{MonitorState, Transition};
 use crate::domain::history::{Days, MonitorDay, Span};
 use crate::domain::plan::Memory;
 
-pub use sqlite::Closer;
+use lease::Lease;
 
 /// Enough for a burst; whoever sends more waits, which slows it to the speed of the disk.
 const QUEUE: usize = 256;
+
+/// A server may be silent for this long before whoever asked goes on without an answer: those who ask have work that
+/// does not need the server. Longer than the worker's own patience, so that its reason is heard.
+const ANSWER_WITHIN: Duration = Duration::from_secs(6);
+
+/// How long history is kept: a year and a bit, so that a year can be compared with the last.
+const KEEP_HISTORY: SignedDuration = SignedDuration::from_hours(400 * 24);
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +59,15 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
+    /// The database on a server cannot be used.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     /// A later version wrote it.
     #[error(
         "{path} was written by a later version (layout {found}, this program knows {known}); update the program"
     )]
     TooNew {
-        /// The file.
+        /// The file or schema.
         path: String,
         /// Its layout.
         found: i64,
@@ -62,7 +80,7 @@ pub enum OpenError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{place}: {reason}")]
 pub struct KeepError {
-    /// The file or server.
+    /// The file or schema.
     pub place: String,
     /// Why.
     pub reason: String,
@@ -88,6 +106,17 @@ impl Kept {
     pub fn memory_of(&self, tenant: &str) -> Memory {
         self.banner.as_ref().filter(|(whose, _)| whose == tenant).map(|(_, m)| m.clone()).unwrap_or_default()
     }
+}
+
+/// What a former holder of the lease remembers of the banner and could not keep in time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Its number in the database.
+    pub id: i64,
+    /// Whose banner it is.
+    pub tenant: String,
+    /// What it remembers.
+    pub memory: Memory,
 }
 
 /// What the watcher has to keep: all of it together, or nothing.
@@ -121,25 +150,58 @@ impl Batch {
 }
 
 enum Ask {
-    Keep(Order, Reply<()>),
+    Keep(Order, Writer, Reply<()>),
+    Recall(Reply<Kept>),
+    Reports(Reply<Vec<Report>>),
     Days(Option<String>, Date, Reply<Vec<MonitorDay>>),
     Transitions(Span, Reply<Vec<Transition>>),
 }
 
 enum Order {
     Batch(Batch),
-    Memory(Box<Remembered>),
+    /// With the reports that are in it now.
+    Memory(Box<Remembered>, Vec<i64>),
+    /// By a key that tells the same report sent twice.
+    Report(String, Box<Remembered>),
     Forget(Vec<String>),
     Prune(Timestamp),
 }
 
+/// Who writes, where several daemons might.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// Nobody else can.
+    Alone,
+    /// The holder of the lease under this token, if it still is.
+    Holder(i64),
+    /// Who was the holder under this token: what was seen then is still true.
+    Former(i64),
+}
+
 type Reply<T> = oneshot::Sender<Result<T, KeepError>>;
+
+/// Waits for the worker at the end.
+pub struct Closer(Option<JoinHandle<()>>);
+
+impl Closer {
+    /// Returns when everything sent is on disk and the file is closed. Every [`Store`] must be gone by then. On a
+    /// server there is nothing to wait for: what was answered is kept.
+    pub fn join(self) {
+        if let Some(thread) = self.0 {
+            // The thread only ends by finishing its work; a panic in it was logged by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
 
 /// The handle. Dropping the last clone lets the worker finish; [`Closer::join`] waits for it.
 #[derive(Clone)]
 pub struct Store {
     asks: mpsc::Sender<Ask>,
     place: String,
+    writer: Writer,
+    /// `None`: an answer comes for sure.
+    patience: Option<Duration>,
 }
 
 impl Store {
@@ -149,8 +211,24 @@ impl Store {
     /// When the folder is in use, cannot be written, or comes from a later version.
     pub fn open(folder: &Path) -> Result<(Store, Closer, Kept), OpenError> {
         let (asks, inbox) = mpsc::channel(QUEUE);
-        let (closer, kept) = sqlite::start(folder, inbox)?;
-        Ok((Store { asks, place: sqlite::file(folder).display().to_string() }, closer, kept))
+        let (thread, kept) = sqlite::start(folder, inbox)?;
+        let place = sqlite::file(folder).display().to_string();
+        let store = Store { asks, place, writer: Writer::Alone, patience: None };
+        Ok((store, Closer(Some(thread)), kept))
+    }
+
+    /// Connects to a server and makes the schema or brings it up to date. Nothing can be kept before
+    /// [`Store::under`]; what was kept is read by [`Store::recall`], once the lease is held.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses, or a later version made the schema.
+    pub async fn connect(database: Database, lease: Lease) -> Result<(Store, Closer), OpenError> {
+        let (asks, inbox) = mpsc::channel(QUEUE);
+        let place = format!("schema {}", lease.schema.name());
+        postgres::start(database, lease, inbox).await?;
+        // No token was ever 0.
+        let store = Store { asks, place, writer: Writer::Holder(0), patience: Some(ANSWER_WITHIN) };
+        Ok((store, Closer(None)))
     }
 
     /// What is remembered of the banner, read beside a daemon that may be running. Nothing is made or changed.
@@ -161,6 +239,34 @@ impl Store {
         Ok(sqlite::peek(folder)?.memory_of(tenant))
     }
 
+    /// The same where it is on a server.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn peek_at(
+        database: &Database,
+        schema: schema::Schema,
+        tenant: &str,
+    ) -> Result<Memory, DatabaseError> {
+        postgres::peek(database, schema, tenant).await
+    }
+
+    /// The same store for the holder of the lease under this token: what it keeps is refused as soon as somebody else
+    /// has the lease. In a folder, which only one daemon can open, it changes nothing.
+    #[must_use]
+    pub fn under(&self, token: i64) -> Store {
+        let writer = if self.writer == Writer::Alone { Writer::Alone } else { Writer::Holder(token) };
+        Store { writer, ..self.clone() }
+    }
+
+    /// What is kept now.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn recall(&self) -> Result<Kept, KeepError> {
+        self.ask(Ask::Recall).await
+    }
+
     /// Keeps what is believed, what changed and the time watched.
     ///
     /// # Errors
@@ -169,12 +275,49 @@ impl Store {
         self.order(Order::Batch(batch)).await
     }
 
-    /// Keeps the memory of a tenant's banner.
+    /// Keeps what changed and the time watched while the lease was held, after it was lost. What was believed is
+    /// dropped, since somebody else knows better by now.
+    ///
+    /// # Errors
+    /// When it could not be written; nothing of it is then.
+    pub async fn keep_late(&self, mut batch: Batch) -> Result<(), KeepError> {
+        batch.states.clear();
+        let writer = match self.writer {
+            Writer::Alone => Writer::Alone,
+            Writer::Holder(token) | Writer::Former(token) => Writer::Former(token),
+        };
+        Store { writer, ..self.clone() }.order(Order::Batch(batch)).await
+    }
+
+    /// Keeps the memory of a tenant's banner. `learned`: the reports that are in it and need not be kept any more.
     ///
     /// # Errors
     /// When it could not be written.
-    pub async fn keep_memory(&self, tenant: &str, memory: Memory) -> Result<(), KeepError> {
-        self.order(Order::Memory(Box::new(Remembered { tenant: tenant.to_owned(), memory }))).await
+    pub async fn keep_memory(
+        &self,
+        tenant: &str,
+        memory: Memory,
+        learned: Vec<i64>,
+    ) -> Result<(), KeepError> {
+        self.order(Order::Memory(Box::new(Remembered { tenant: tenant.to_owned(), memory }), learned)).await
+    }
+
+    /// Tells the present holder of the lease what a former one remembers of a tenant's banner. The same `key` twice is
+    /// one report.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn report(&self, key: &str, tenant: &str, memory: Memory) -> Result<(), KeepError> {
+        let remembered = Box::new(Remembered { tenant: tenant.to_owned(), memory });
+        self.order(Order::Report(key.to_owned(), remembered)).await
+    }
+
+    /// What former holders of the lease reported, and is not in the memory yet.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn reports(&self) -> Result<Vec<Report>, KeepError> {
+        self.ask(Ask::Reports).await
     }
 
     /// Forgets what was believed of monitors that are no longer defined. Their history stays.
@@ -195,15 +338,16 @@ impl Store {
 
     /// A handle that only reads.
     pub fn reader(&self) -> Reader {
-        Reader { asks: self.asks.downgrade(), place: self.place.clone() }
+        Reader { asks: self.asks.downgrade(), place: self.place.clone(), patience: self.patience }
     }
 
     async fn order(&self, order: Order) -> Result<(), KeepError> {
-        self.ask(|reply| Ask::Keep(order, reply)).await
+        let writer = self.writer;
+        self.ask(|reply| Ask::Keep(order, writer, reply)).await
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, KeepError> {
-        put(Some(self.asks.clone()), &self.place, ask).await
+        put(Some(self.asks.clone()), &self.place, self.patience, ask).await
     }
 }
 
@@ -212,6 +356,7 @@ impl Store {
 pub struct Reader {
     asks: mpsc::WeakSender<Ask>,
     place: String,
+    patience: Option<Duration>,
 }
 
 impl Reader {
@@ -220,7 +365,7 @@ impl Reader {
     /// # Errors
     /// When it could not be read.
     pub async fn days(&self, of: Option<String>, since: Date) -> Result<Vec<MonitorDay>, KeepError> {
-        put(self.asks.upgrade(), &self.place, |reply| Ask::Days(of, since, reply)).await
+        put(self.asks.upgrade(), &self.place, self.patience, |reply| Ask::Days(of, since, reply)).await
     }
 
     /// Changes of what was believed, newest first.
@@ -228,22 +373,32 @@ impl Reader {
     /// # Errors
     /// When it could not be read.
     pub async fn transitions(&self, span: Span) -> Result<Vec<Transition>, KeepError> {
-        put(self.asks.upgrade(), &self.place, |reply| Ask::Transitions(span, reply)).await
+        put(self.asks.upgrade(), &self.place, self.patience, |reply| Ask::Transitions(span, reply)).await
     }
 }
 
-/// Asks the worker, and lets go of it before its answer comes.
+/// Asks the worker, and lets go of it before its answer comes, which is waited for no longer than `patience`.
 async fn put<T>(
     asks: Option<mpsc::Sender<Ask>>,
     place: &str,
+    patience: Option<Duration>,
     ask: impl FnOnce(Reply<T>) -> Ask,
 ) -> Result<T, KeepError> {
-    let gone = || KeepError { place: place.to_owned(), reason: "the store's worker has ended".into() };
+    let failed = |reason: &str| KeepError { place: place.to_owned(), reason: reason.to_owned() };
+    let gone = || failed("the store's worker has ended");
     let (reply, answer) = oneshot::channel();
     let asks = asks.ok_or_else(gone)?;
-    asks.send(ask(reply)).await.map_err(|_| gone())?;
-    drop(asks);
-    answer.await.map_err(|_| gone())?
+    let asking = async {
+        asks.send(ask(reply)).await.map_err(|_| gone())?;
+        drop(asks);
+        answer.await.map_err(|_| gone())?
+    };
+    match patience {
+        None => asking.await,
+        Some(patience) => tokio::time::timeout(patience, asking)
+            .await
+            .unwrap_or_else(|_| Err(failed("the server does not answer in time"))),
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use tokio::sync::mpsc;
 
@@ -17,22 +17,8 @@ use crate::domain::history::{self, Day, MonitorDay, Span};
 /// Numbered by position, from 1; never changed once released.
 const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 
-/// How long history is kept: a year and a bit, so that a year can be compared with the last.
-const KEEP_HISTORY: SignedDuration = SignedDuration::from_hours(400 * 24);
-
 /// Another process that reads the file holds it at most this long.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
-
-/// Waits for the store's thread at the end.
-pub struct Closer(JoinHandle<()>);
-
-impl Closer {
-    /// Returns when everything sent is on disk and the file is closed. Every [`Store`] must be gone by then.
-    pub fn join(self) {
-        // The thread only ends by finishing its work; a panic in it was logged by the panic hook.
-        let _ = self.0.join();
-    }
-}
 
 /// The database in a folder.
 pub(super) fn file(folder: &Path) -> PathBuf {
@@ -40,7 +26,7 @@ pub(super) fn file(folder: &Path) -> PathBuf {
 }
 
 /// Starts the thread that answers, and reads what was kept.
-pub(super) fn start(folder: &Path, inbox: mpsc::Receiver<Ask>) -> Result<(Closer, Kept), OpenError> {
+pub(super) fn start(folder: &Path, inbox: mpsc::Receiver<Ask>) -> Result<(JoinHandle<()>, Kept), OpenError> {
     let lock = lock(folder)?;
     let path = file(folder);
     let unusable = |e: rusqlite::Error| OpenError::Unusable {
@@ -58,7 +44,7 @@ pub(super) fn start(folder: &Path, inbox: mpsc::Receiver<Ask>) -> Result<(Closer
     });
     let thread = spawned
         .map_err(|e| OpenError::Unusable { path: folder.display().to_string(), reason: e.to_string() })?;
-    Ok((Closer(thread), kept))
+    Ok((thread, kept))
 }
 
 /// What was kept, read beside a daemon that may be running; nothing if there is no database.
@@ -156,7 +142,12 @@ fn work(db: &mut Connection, path: &Path, mut inbox: mpsc::Receiver<Ask>) {
     while let Some(ask) = inbox.blocking_recv() {
         // Nobody waits for an answer any more when the daemon stops in the middle.
         match ask {
-            Ask::Keep(order, reply) => drop(reply.send(carry_out(db, order).map_err(|e| failed(path, &e)))),
+            Ask::Keep(order, _, reply) => {
+                drop(reply.send(carry_out(db, order).map_err(|e| failed(path, &e))))
+            }
+            Ask::Recall(reply) => drop(reply.send(read_kept(db).map_err(|e| failed(path, &e)))),
+            // A folder has one daemon at a time, and the next reads its memory.
+            Ask::Reports(reply) => drop(reply.send(Ok(Vec::new()))),
             Ask::Days(of, since, reply) => {
                 drop(reply.send(days(db, of, since).map_err(|e| failed(path, &e))))
             }
@@ -179,15 +170,16 @@ fn carry_out(db: &mut Connection, order: Order) -> rusqlite::Result<()> {
                 forget.execute([name])?;
             }
         }
-        Order::Memory(remembered) => {
+        Order::Memory(remembered, _) => {
             let text = to_text(&remembered)?;
             tx.execute(
                 "INSERT INTO banner (id, memory) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET memory = ?1",
                 [text],
             )?;
         }
+        Order::Report(..) => {}
         Order::Prune(now) => {
-            let oldest = now.checked_sub(KEEP_HISTORY).unwrap_or(Timestamp::MIN);
+            let oldest = now.checked_sub(super::KEEP_HISTORY).unwrap_or(Timestamp::MIN);
             tx.execute("DELETE FROM transition WHERE at < ?1", [format!("{oldest:.3}")])?;
             tx.execute("DELETE FROM day WHERE date < ?1", [history::date_of(oldest).to_string()])?;
         }

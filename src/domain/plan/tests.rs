@@ -1,5 +1,7 @@
 //! The rules of the banner, each by example, and then all of them against random histories of one tenant.
 
+mod learning;
+
 use super::*;
 use proptest::prelude::*;
 

@@ -4,10 +4,12 @@
 use std::cmp::Reverse;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::super::folder::Found;
-use super::{Watched, Watcher};
-use crate::definitions::{Mistake, monitor::Origin};
+use super::{Options, Watched, Watcher};
+use crate::definitions::Mistake;
+use crate::definitions::monitor::{self, Origin};
 use crate::domain::assess::MonitorState;
 use crate::domain::history::Counted;
 use crate::domain::monitor::{Monitor, Source};
@@ -17,7 +19,48 @@ use crate::store::Batch;
 /// What a reading of the folder gives.
 pub(super) type Loaded = Result<(Vec<Monitor>, Origin), Vec<Mistake>>;
 
+/// The definitions as they were read last.
+pub(in super::super) struct Roster {
+    pub(super) monitors: Vec<Monitor>,
+    pub(super) origin: Origin,
+}
+
+impl Roster {
+    /// Reads them, for a daemon that may have to take over when the folder is broken or gone; `None` if it is now.
+    pub(in super::super) async fn read(options: &Options) -> Option<Roster> {
+        let folder = options.folder.clone();
+        let read = tokio::task::spawn_blocking(move || monitor::load(&folder)).await;
+        let (monitors, origin) = read.ok()?.ok()?;
+        Some(Roster { monitors, origin })
+    }
+}
+
 impl Watcher {
+    /// Takes over the first set of definitions. Nothing may be concluded before: it would look as if all was well.
+    /// `false` at a stop.
+    pub(super) async fn begin(&mut self, stop: &CancellationToken) -> bool {
+        if let Some(Roster { monitors, origin }) = self.roster.take() {
+            self.origin = Some(origin);
+            self.take_over(monitors, true);
+            self.folder.look(true);
+            return true;
+        }
+        loop {
+            self.folder.look(true);
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                found = self.folder.found() => self.read_again(found, true),
+            }
+            if self.origin.is_some() {
+                return true;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                () = tokio::time::sleep(self.options.interval) => {}
+            }
+        }
+    }
+
     /// Takes over what was read, or tells every mistake and keeps the last good set.
     pub(super) fn read_again(&mut self, found: Option<Found<Loaded>>, first: bool) {
         let Some(Found { there, read }) = found else { return };

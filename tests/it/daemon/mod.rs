@@ -85,6 +85,7 @@ impl Rig {
             clock,
             board: board.clone(),
             store: Store::open(&folder.path().join("data")).unwrap(),
+            contest: None,
             tenant: Some(tenant.url()),
             target: Arc::new(Qlik::new(client(Redirects::Refuse), url, story.credentials)),
             policy: story.policy,

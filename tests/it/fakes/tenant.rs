@@ -19,7 +19,7 @@ pub(crate) const READ: &str = "GET /api/v1/banners";
 pub(crate) const WRITE: &str = "POST /api/v1/banners/actions/upsert";
 /// Where tokens are made.
 pub(crate) const TOKEN: &str = "POST /oauth/token";
-/// The key of an administrator of the fake tenant.
+/// The key of an administrator of the fake tenant. Keys that begin with it are others of that administrator's.
 pub(crate) const API_KEY: &str = "fake-api-key";
 /// The fake tenant's OAuth client.
 pub(crate) const CLIENT_ID: &str = "fake-client";
@@ -233,13 +233,14 @@ impl Service for State {
 
 impl State {
     fn knows(&self, bearer: Option<&str>) -> bool {
-        bearer.is_some_and(|one| one == API_KEY || self.tokens.iter().any(|(token, _)| token == one))
+        bearer
+            .is_some_and(|one| one.starts_with(API_KEY) || self.tokens.iter().any(|(token, _)| token == one))
     }
 
     fn accepts(&self, bearer: Option<&str>) -> bool {
         let now = self.clock.now();
         let alive = |one: &str| self.tokens.iter().any(|(token, ends)| token == one && now < *ends);
-        bearer.is_some_and(|one| one == API_KEY || alive(one))
+        bearer.is_some_and(|one| one.starts_with(API_KEY) || alive(one))
     }
 
     fn token(&mut self, request: &Request) -> Reply {

@@ -1,0 +1,199 @@
+//! Between terms: waits for the lease, shows a copy of what is kept, and delivers what an ended term could not keep.
+//!
+//! Nothing is looked at and nothing is written to the tenant from here. Start at [`Standby::wait`].
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::lease::{Hold, Right, Standing};
+use super::publisher::Published;
+use super::terms::{Begin, Contended, Monitor};
+use super::watcher::Options;
+use crate::domain::assess::{Assessment, MonitorState};
+use crate::domain::plan::Memory;
+use crate::store::{Batch, KeepError};
+
+/// What the store refused or did not answer is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a term left behind.
+pub(super) struct Left {
+    /// The lease it was under.
+    pub(super) token: i64,
+    pub(super) states: Vec<(String, MonitorState)>,
+    pub(super) batch: Batch,
+    pub(super) published: Published,
+}
+
+/// One that waits.
+pub(super) struct Standby<'m> {
+    monitor: &'m Monitor,
+    contended: &'m Contended,
+    left: Option<Left>,
+    said: String,
+}
+
+impl<'m> Standby<'m> {
+    pub(super) fn new(monitor: &'m Monitor, contended: &'m Contended) -> Standby<'m> {
+        Standby { monitor, contended, left: None, said: String::new() }
+    }
+
+    /// Returns when the lease is ours and all is known that a term begins with; `None` at a stop.
+    pub(super) async fn wait(&mut self, options: &Options) -> Option<(i64, Begin)> {
+        let mut standings = self.contended.standing.clone();
+        let stop = self.monitor.controls.stop.clone();
+        self.stand_down();
+        let (mut tick_at, mut copied) = (Instant::now(), false);
+        loop {
+            let standing = standings.borrow_and_update().clone();
+            self.tell(&standing);
+            self.contended.show(&self.monitor.board);
+            if Instant::now() >= tick_at {
+                (options.on_tick)("standing by");
+                (tick_at, copied) = (Instant::now() + options.interval, false);
+            }
+            let mut done = true;
+            if let Some(hold) = standing.held(self.monitor.clock) {
+                match self.begin(hold).await {
+                    Ok(begin) => return Some((hold.token, begin)),
+                    Err(e) => {
+                        self.say(true, format!("We hold the lease, but what is kept cannot be read: {e}"))
+                    }
+                }
+                done = false;
+            } else if standing.hold.is_none() && standing.trouble.is_none() && standing.known {
+                copied = copied || self.copy().await;
+                done = self.settle().await && copied;
+            }
+            let again_at = if done { tick_at } else { tick_at.min(Instant::now() + AGAIN) };
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                changed = standings.changed() => if changed.is_err() { return None },
+                () = sleep_until(again_at) => {}
+            }
+        }
+    }
+
+    /// Takes what a term left: the next term goes on with it, unless somebody had the lease in between.
+    pub(super) fn ended(&mut self, left: Left) {
+        self.left = Some(left);
+    }
+
+    async fn begin(&mut self, hold: Hold) -> Result<Begin, KeepError> {
+        let monitor = self.monitor;
+        let store = monitor.store.under(hold.token);
+        let right = Right::under(self.contended.standing.clone(), hold.token, monitor.clock);
+        if let Some(left) = self.left.take_if(|left| left.token == hold.token) {
+            self.say(false, "The lease goes on; so does the watching.".into());
+            let Left { states, batch: unkept, published: Published { memory, unsaved }, .. } = left;
+            self.lead();
+            return Ok(Begin { right, store, states, memory, unsaved, learned: Vec::new(), unkept });
+        }
+        // Before it is read: what we left may matter to ourselves.
+        self.settle().await;
+        let kept = store.recall().await?;
+        let reports = store.reports().await?;
+        let (mut memory, mut learned) = (Memory::default(), Vec::new());
+        if let Some(tenant) = &monitor.tenant {
+            memory = kept.memory_of(tenant);
+            for report in reports.iter().filter(|report| report.tenant == *tenant) {
+                memory.learn(&report.memory);
+                learned.push(report.id);
+            }
+            if let Some((other, _)) = kept.banner.as_ref().filter(|(other, _)| other != tenant) {
+                self.say(true, format!("The memory in the database was of {other}: all daemons of one database must have the same tenant"));
+            }
+        }
+        self.say(false, format!("We hold the lease of the monitor (token {}).", hold.token));
+        self.lead();
+        let unsaved = !learned.is_empty();
+        let unkept = Batch::default();
+        Ok(Begin { right, store, states: kept.states, memory, unsaved, learned, unkept })
+    }
+
+    /// Delivers what the last term could not keep: others have the lease, but what we saw while we had it is true, and
+    /// the banners we wrote are ours. Returns whether nothing is left to do.
+    pub(super) async fn settle(&mut self) -> bool {
+        let Some(left) = &mut self.left else { return true };
+        let store = self.monitor.store.under(left.token);
+        if let Err(e) = store.keep_late(left.batch.clone()).await {
+            let count = left.batch.transitions.len();
+            self.say(
+                true,
+                format!("{count} changes that we saw while we held the lease are not kept yet: {e}"),
+            );
+            return false;
+        }
+        left.batch = Batch::default();
+        if let (true, Some(tenant)) = (left.published.unsaved, &self.monitor.tenant) {
+            let key = format!("{} {}", self.contended.name, left.token);
+            if let Err(e) = store.report(&key, tenant, left.published.memory.clone()).await {
+                self.say(true, format!("The banners we wrote last are not reported yet: {e}"));
+                return false;
+            }
+            tracing::info!(target: "MainOrchestrator", "Reported to the holder of the lease what we wrote last.");
+        }
+        self.left = None;
+        true
+    }
+
+    /// Shows what is kept, as a copy. Returns whether it could be read.
+    async fn copy(&mut self) -> bool {
+        let Ok(kept) = self.monitor.store.recall().await else { return false };
+        let now = self.monitor.clock.now();
+        self.monitor.board.update(|board| {
+            board.monitors.retain(|name, _| kept.states.iter().any(|(kept, _)| kept == name));
+            for (name, state) in &kept.states {
+                board.monitors.entry(name.clone()).or_default().state = state.clone();
+            }
+            board.issues =
+                Assessment::of(kept.states.iter().map(|(name, state)| (name.as_str(), state))).issues;
+            board.lease.get_or_insert_default().copied_at = Some(now);
+        });
+        true
+    }
+
+    fn lead(&self) {
+        self.contended.show(&self.monitor.board);
+        self.monitor.board.update(|board| {
+            let view = board.lease.get_or_insert_default();
+            (view.held, view.copied_at) = (true, None);
+            board.cycles.finished_at = None;
+        });
+    }
+
+    /// What the last term showed of the tenant and of its own troubles is over.
+    fn stand_down(&self) {
+        self.monitor.board.update(|board| {
+            board.lease.get_or_insert_default().held = false;
+            board.store_trouble = None;
+            let banner = &mut board.banner;
+            (banner.shown, banner.ours, banner.owed_since) = (None, false, None);
+            (banner.answered_at, banner.trouble, banner.memory_trouble) = (None, None, None);
+        });
+    }
+
+    fn tell(&mut self, standing: &Standing) {
+        if let Some(trouble) = &standing.trouble {
+            self.say(true, format!("Nothing is written while the database does not answer: {trouble}"));
+        } else if let (None, Some(other)) = (&standing.hold, &standing.other) {
+            let line =
+                format!("Standing by: {} has the lease of the monitor since {:.0}.", other.name, other.since);
+            self.say(false, line);
+        }
+    }
+
+    /// What is said again and again is said once.
+    fn say(&mut self, warn: bool, line: String) {
+        if line == self.said {
+            return;
+        }
+        if warn {
+            tracing::warn!(target: "MainOrchestrator", "{line}");
+        } else {
+            tracing::info!(target: "MainOrchestrator", "{line}");
+        }
+        self.said = line;
+    }
+}

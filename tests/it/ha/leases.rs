@@ -1,0 +1,89 @@
+//! The lease in the database: one holder at a time, growing tokens, the server's clock.
+
+use std::time::Duration;
+
+use data_sources_monitor::database::Connected;
+use data_sources_monitor::store::lease::{Lease, Taken};
+use data_sources_monitor::store::schema::Schema;
+
+use super::{at, database, lease};
+
+const LONG: Duration = Duration::from_secs(600);
+
+async fn connect(url: &str) -> Connected {
+    let mut connected = at(url).connect().await.unwrap();
+    Schema::SHARED.prepare(&mut connected).await.unwrap();
+    connected
+}
+
+async fn take(lease: &Lease, db: &Connected, expired_too: bool) -> String {
+    match lease.take(&db.client, expired_too).await.unwrap() {
+        Taken::Ours(token) => format!("{} holds it under {token}", lease.holder),
+        Taken::Theirs(Some(holder)) if holder.over => {
+            format!("{} had it under {}", holder.name, holder.token)
+        }
+        Taken::Theirs(Some(holder)) => format!("{} has it under {}", holder.name, holder.token),
+        Taken::Theirs(None) => "somebody was quicker".into(),
+    }
+}
+
+/// A lease is held by one until it is given back or its time is over; one that ran out is renewed by its holder as long
+/// as nobody took it, and taken by another only if that one may.
+#[tokio::test]
+async fn passes_from_hand_to_hand() {
+    let Some((_cluster, url)) = database().await else { return };
+    let db = connect(&url).await;
+    let (ann, bob) = (lease("ann", LONG), lease("bob", LONG));
+    assert_eq!(take(&ann, &db, false).await, "ann holds it under 1");
+    assert_eq!(take(&bob, &db, true).await, "ann has it under 1");
+    assert!(ann.renew(&db.client, 1).await.unwrap());
+    ann.release(&db.client, 1).await.unwrap();
+    assert!(!ann.renew(&db.client, 1).await.unwrap(), "given back is given back");
+    assert_eq!(take(&bob, &db, false).await, "bob holds it under 2");
+    let brief = lease("bob", Duration::ZERO);
+    assert!(brief.renew(&db.client, 2).await.unwrap());
+    assert_eq!(take(&ann, &db, false).await, "bob had it under 2");
+    assert!(brief.renew(&db.client, 2).await.unwrap(), "nobody took it meanwhile");
+    assert_eq!(take(&ann, &db, true).await, "ann holds it under 3");
+    assert!(!bob.renew(&db.client, 2).await.unwrap());
+    bob.release(&db.client, 2).await.unwrap();
+    assert_eq!(take(&bob, &db, true).await, "ann has it under 3");
+}
+
+/// Of many who want a free lease at the same moment one gets it.
+#[tokio::test]
+async fn one_of_many_gets_it() {
+    let Some((_cluster, url)) = database().await else { return };
+    drop(connect(&url).await);
+    let tries = (0..12).map(|number| {
+        let url = url.clone();
+        tokio::spawn(async move {
+            let db = connect(&url).await;
+            take(&lease(&format!("daemon {number}"), LONG), &db, true).await
+        })
+    });
+    let mut winners = 0;
+    for one in tries.collect::<Vec<_>>() {
+        winners += usize::from(one.await.unwrap().ends_with("holds it under 1"));
+    }
+    assert_eq!(winners, 1);
+}
+
+/// While a transaction that was allowed to write is open, the lease stays where it is; the next holder has it as soon
+/// as that ends, and from then on the old token is refused.
+#[tokio::test]
+async fn fences_former_holders() {
+    let Some((_cluster, url)) = database().await else { return };
+    let (mut writing, other) = (connect(&url).await, connect(&url).await);
+    let (ann, bob) = (lease("ann", Duration::ZERO), lease("bob", LONG));
+    assert_eq!(take(&ann, &writing, true).await, "ann holds it under 1");
+    let tx = writing.transaction().await.unwrap();
+    assert!(ann.confirm(&tx, 1).await.unwrap());
+    let taking = tokio::spawn(async move { take(&bob, &other, true).await });
+    tx.batch_execute("SELECT pg_sleep(0.3)").await.unwrap();
+    assert!(!taking.is_finished(), "taken from under an open transaction");
+    tx.commit().await.unwrap();
+    assert_eq!(taking.await.unwrap(), "bob holds it under 2");
+    let tx = writing.transaction().await.unwrap();
+    assert!(!ann.confirm(&tx, 1).await.unwrap());
+}

@@ -1,0 +1,195 @@
+//! The memory in PostgreSQL: what is kept comes back, under the lease alone, and nothing twice.
+
+use std::time::Duration;
+
+use data_sources_monitor::domain::assess::{MonitorState, Transition};
+use data_sources_monitor::domain::history::Day;
+use data_sources_monitor::domain::history::Span;
+use data_sources_monitor::domain::plan::Memory;
+use data_sources_monitor::domain::severity::Severity;
+use data_sources_monitor::store::lease::Taken;
+use data_sources_monitor::store::schema::Schema;
+use data_sources_monitor::store::{Batch, Store};
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::{at, database, lease};
+use crate::cluster::Cluster;
+use crate::fakes::chaos::{Chaos, Mode};
+
+const ACME: &str = "https://acme.test/";
+
+async fn open(url: &str) -> Store {
+    Store::connect(at(url), lease("nobody", Duration::ZERO)).await.unwrap().0
+}
+
+/// The store for one who takes the lease now, from whomever.
+async fn holder(url: &str) -> Store {
+    let store = open(url).await;
+    let db = at(url).connect().await.unwrap();
+    match lease("ann", Duration::ZERO).take(&db.client, true).await.unwrap() {
+        Taken::Ours(token) => store.under(token),
+        Taken::Theirs(holder) => panic!("not free: {holder:?}"),
+    }
+}
+
+fn change(at: &str) -> Transition {
+    Transition {
+        monitor: "A".into(),
+        at: at.parse().unwrap(),
+        from: Severity::None,
+        to: Severity::Major,
+        description: "down \0 with a NUL".into(),
+    }
+}
+
+fn day(ms: u32) -> ((String, Date), Day) {
+    (("A".to_owned(), "2026-05-01".parse().unwrap()), Day { at: [ms, 0, 0, 1, 0] })
+}
+
+fn believed(description: &str) -> (String, MonitorState) {
+    let definition = u64::MAX;
+    let description = description.to_owned();
+    ("A".into(), MonitorState { severity: Severity::Major, description, definition, ..Default::default() })
+}
+
+async fn history(store: &Store) -> String {
+    let span = Span { monitor: None, from: Timestamp::MIN, to: Timestamp::MAX, limit: 9 };
+    let changes = store.reader().transitions(span).await.unwrap().len();
+    let days: Vec<[u32; 5]> =
+        store.reader().days(None, Date::MIN).await.unwrap().into_iter().map(|day| day.2.at).collect();
+    format!("{changes} changes, days {days:?}")
+}
+
+/// What is kept comes back as it was, to whoever asks; time watched adds up, also over holders.
+#[tokio::test]
+async fn remembers() {
+    let Some((_cluster, url)) = database().await else { return };
+    let store = holder(&url).await;
+    let memory = Memory { holding: true, stands: Some("\0".into()), ..Default::default() };
+    let transitions = vec![change("2026-05-01T00:00:00Z"), change("2026-05-01T00:00:01Z")];
+    let states = [believed("down \0")].into();
+    store.keep(Batch { states, transitions, days: [day(5)].into() }).await.unwrap();
+    store.keep(Batch { days: [day(7)].into(), ..Batch::default() }).await.unwrap();
+    store.keep_memory(ACME, memory.clone(), vec![]).await.unwrap();
+    let next = holder(&url).await;
+    next.keep(Batch { days: [day(100)].into(), ..Batch::default() }).await.unwrap();
+    let kept = next.recall().await.unwrap();
+    assert_eq!(kept.memory_of(ACME), memory);
+    assert_eq!(kept.states, [believed("down \0")]);
+    assert_eq!(Store::peek_at(&at(&url), Schema::SHARED, ACME).await.unwrap(), memory);
+    assert_eq!(history(&next).await, "2 changes, days [[112, 0, 0, 3, 0]]");
+    let span = Span {
+        monitor: Some("A".into()),
+        from: "2026-05-01T00:00:01Z".parse().unwrap(),
+        to: Timestamp::MAX,
+        limit: 9,
+    };
+    let found = next.reader().transitions(span).await.unwrap();
+    assert_eq!(found[0].description, "down \u{fffd} with a NUL");
+    assert_eq!(found.len(), 1);
+    next.forget(vec!["A".into()]).await.unwrap();
+    next.prune("2027-12-31T00:00:00Z".parse().unwrap()).await.unwrap();
+    assert!(next.recall().await.unwrap().states.is_empty());
+    assert_eq!(history(&next).await, "0 changes, days []");
+}
+
+/// A former holder's batch, memory and deletions are refused whole; what it saw in its time may still be added, once.
+#[tokio::test]
+async fn refuses_former_holders() {
+    let Some((_cluster, url)) = database().await else { return };
+    let former = holder(&url).await;
+    former.keep(Batch { days: [day(5)].into(), ..Batch::default() }).await.unwrap();
+    let present = holder(&url).await;
+    present.keep(Batch { states: [believed("new")].into(), ..Batch::default() }).await.unwrap();
+    let late = Batch {
+        states: [believed("old")].into(),
+        transitions: vec![change("2026-05-01T00:00:00Z")],
+        days: [day(7)].into(),
+    };
+    let refused = former.keep(late.clone()).await.unwrap_err().to_string();
+    assert_eq!(refused, "schema data_sources_monitor: another daemon holds the lease now");
+    assert!(former.keep_memory(ACME, Memory::default(), vec![]).await.is_err());
+    assert!(former.forget(vec!["A".into()]).await.is_err());
+    assert!(former.prune(Timestamp::MAX).await.is_err());
+    assert_eq!(history(&present).await, "0 changes, days [[5, 0, 0, 1, 0]]");
+    former.keep_late(late).await.unwrap();
+    let again = Batch { transitions: vec![change("2026-05-01T00:00:00Z")], ..Batch::default() };
+    former.keep_late(again).await.unwrap();
+    assert_eq!(history(&present).await, "1 changes, days [[12, 0, 0, 2, 0]]");
+    assert_eq!(present.recall().await.unwrap().states, [believed("new")]);
+    let nobody = open(&url).await;
+    assert!(nobody.keep(Batch::default()).await.is_err(), "kept without any lease");
+}
+
+/// What a former holder reports is there until the holder has kept it in its own memory; told twice it is there once.
+#[tokio::test]
+async fn reports_are_heard_once() {
+    let Some((_cluster, url)) = database().await else { return };
+    let former = holder(&url).await;
+    let present = holder(&url).await;
+    let memory = Memory { holding: true, ..Default::default() };
+    for _ in 0..2 {
+        former.report("ann 1", ACME, memory.clone()).await.unwrap();
+    }
+    let reports = present.reports().await.unwrap();
+    assert_eq!((reports.len(), &reports[0].memory), (1, &memory));
+    assert!(former.keep_memory(ACME, Memory::default(), vec![reports[0].id]).await.is_err());
+    assert_eq!(present.reports().await.unwrap().len(), 1);
+    present.keep_memory(ACME, memory, vec![reports[0].id]).await.unwrap();
+    assert!(present.reports().await.unwrap().is_empty());
+}
+
+/// A batch whose answer is lost is kept at most once, however often it is sent; a server that is silent or gone holds
+/// nobody up for long, and when it is back so is the store.
+#[tokio::test]
+async fn outlives_the_server() {
+    let Some((_cluster, url)) = database().await else { return };
+    let port = url.split(['@', '/']).nth(3).unwrap();
+    let network = Chaos::before(&format!("http://{port}"));
+    let through = url.replace(port, network.url().strip_prefix("http://").unwrap());
+    let store = holder(&through).await;
+    let batch = Batch {
+        transitions: vec![change("2026-05-01T00:00:00Z")],
+        days: [day(5)].into(),
+        ..Batch::default()
+    };
+    for mode in [Mode::CutAfter(0), Mode::Refuse, Mode::Stall] {
+        reachable(&store).await;
+        network.set(mode);
+        let begun = std::time::Instant::now();
+        assert!(store.keep(batch.clone()).await.is_err(), "{mode:?}");
+        assert!(begun.elapsed() < Duration::from_secs(7), "{mode:?}: {:?}", begun.elapsed());
+        network.set(Mode::Pass);
+    }
+    reachable(&store).await;
+    store.keep(batch).await.unwrap();
+    assert_eq!(history(&store).await, "1 changes, days [[5, 0, 0, 1, 0]]");
+}
+
+async fn reachable(store: &Store) {
+    while store.recall().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn layout(cluster: &Cluster, url: &str, change: &str) {
+    let name = url.rsplit('/').next().unwrap().split('?').next().unwrap();
+    cluster.session(name).await.batch_execute(change).await.unwrap();
+}
+
+/// Many daemons that start at once make one schema. A schema from a later version is refused and named.
+#[tokio::test]
+async fn versions_do_not_mix() {
+    let Some((cluster, url)) = database().await else { return };
+    let starts = (0..8).map(|_| {
+        let url = url.clone();
+        tokio::spawn(async move { drop(open(&url).await) })
+    });
+    for start in starts.collect::<Vec<_>>() {
+        start.await.unwrap();
+    }
+    layout(&cluster, &url, "INSERT INTO data_sources_monitor.layout VALUES (99)").await;
+    let refused = Store::connect(at(&url), lease("late", Duration::ZERO)).await.err().unwrap().to_string();
+    assert!(refused.contains("a later version (layout 99"), "{refused}");
+}

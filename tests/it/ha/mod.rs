@@ -1,0 +1,31 @@
+//! Several daemons that share one memory in PostgreSQL: one of them watches and writes, whatever happens to it.
+
+mod crew;
+mod leases;
+mod memory;
+mod stories;
+
+use std::time::Duration;
+
+use data_sources_monitor::database::Database;
+use data_sources_monitor::store::lease::Lease;
+use data_sources_monitor::store::schema::Schema;
+
+use crate::cluster::{self, Cluster};
+
+/// A database of one's own, or `None` where the machine has no server.
+async fn database() -> Option<(Cluster, String)> {
+    let cluster = cluster::shared()?;
+    let name = cluster.database().await;
+    let url = cluster.url("postgres", &name);
+    Some((cluster, url))
+}
+
+fn at(url: &str) -> Database {
+    Database::new(&url.into(), None, None).unwrap()
+}
+
+/// The lease of the monitor for a holder of this name.
+fn lease(holder: &str, ttl: Duration) -> Lease {
+    Lease { schema: Schema::SHARED, name: "monitor".into(), holder: holder.into(), ttl }
+}

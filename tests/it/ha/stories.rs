@@ -1,0 +1,193 @@
+//! What becomes of the banner when daemons and their lines to the database come and go: stories in this process.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use data_sources_monitor::domain::banner::Banner;
+use data_sources_monitor::domain::plan::Shown;
+use data_sources_monitor::publish::{Target, TargetError};
+use data_sources_monitor::runtime::board::Board;
+use tokio::sync::Notify;
+
+use super::crew::{Crew, Member, PACE, shown};
+use crate::fakes::chaos::Mode;
+
+const MAJOR: &str = "Alpha: Partial System Outage";
+const MINOR: &str = "Alpha: Slow";
+
+/// A way to the tenant on which a write is held until the gate is opened, whether its sender still waits or not.
+struct Detour {
+    target: Arc<dyn Target>,
+    opened: Arc<Notify>,
+    holds: Arc<Notify>,
+}
+
+#[async_trait::async_trait]
+impl Target for Detour {
+    async fn read(&self) -> Result<Option<Shown>, TargetError> {
+        self.target.read().await
+    }
+
+    async fn write(&self, banner: &Banner) -> Result<Option<Shown>, TargetError> {
+        let (target, opened, banner) = (self.target.clone(), self.opened.clone(), banner.clone());
+        let late = tokio::spawn(async move {
+            opened.notified().await;
+            target.write(&banner).await
+        });
+        self.holds.notify_one();
+        late.await.unwrap()
+    }
+}
+
+fn ready(member: &Member) -> Vec<String> {
+    member.board.read(|board| board.ready(jiff::Timestamp::now()))
+}
+
+fn role(member: &Member) -> String {
+    member.board.read(|board| board.lease.as_ref().unwrap().role())
+}
+
+/// One daemon leads and the others stand by, ready and with a copy of what it knows. After a crash another is there
+/// when the lease has run out, after a clean stop at once, and neither touches a banner that is right.
+#[tokio::test]
+async fn others_take_over() {
+    let Some(crew) = Crew::gather().await else { return };
+    crew.page.set_indicator("major", "Partial System Outage");
+    let ann = crew.start_leader("ann").await;
+    crew.wait_for_banner(MAJOR).await;
+    let (bob, cem) = (crew.start("bob"), crew.start("cem"));
+    for standby in [&bob, &cem] {
+        standby.wait_until("shows the copy", |board| board.issues.len() == 1 && !board.leads()).await;
+        assert_eq!(ready(standby), [""; 0]);
+        assert!(role(standby).starts_with("standing by: ann has the lease since "), "{}", role(standby));
+    }
+    let begun = Instant::now();
+    ann.kill();
+    while !bob.leads() && !cem.leads() {
+        assert!(begun.elapsed() < PACE.ttl * 3, "nobody took over");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let took = begun.elapsed();
+    assert!(took < PACE.ttl + PACE.grace, "took over after {took:?}");
+    let (leader, other) = if bob.leads() { (bob, cem) } else { (cem, bob) };
+    leader.wait_until("looks at the tenant", |board| board.banner.answered_at.is_some()).await;
+    let begun = Instant::now();
+    leader.stop().await;
+    other.wait_until("leads", Board::leads).await;
+    assert!(begun.elapsed() < PACE.ttl / 2, "took over after {:?}", begun.elapsed());
+    other.wait_until("has looked", |board| board.cycles.finished > 2).await;
+    assert_eq!(crew.tenant.writes().len(), 1, "{:#?}", crew.tenant.writes());
+    crew.page.recover();
+    crew.wait_for_banner("").await;
+    other.stop().await;
+    let changes = "SELECT count(*) FROM data_sources_monitor.transition";
+    assert_eq!(crew.count(changes).await, 2);
+    crew.tenant.assert_well_behaved();
+}
+
+/// While the database is away the holder goes on until its lease ends, then nobody writes. When it is back the holder
+/// goes on first, with all it knows: the banner is ours, and every change that was seen is kept.
+#[tokio::test]
+async fn the_database_goes_away() {
+    let Some(crew) = Crew::gather().await else { return };
+    let ann = crew.start_leader("ann").await;
+    let bob = crew.start("bob");
+    bob.wait_until("stands by", |board| board.lease.as_ref().is_some_and(|l| l.known && !l.held)).await;
+    for member in [&ann, &bob] {
+        member.cut_database(Mode::Refuse);
+    }
+    crew.page.set_indicator("major", "Partial System Outage");
+    crew.wait_for_banner(MAJOR).await;
+    assert_eq!(crew.count("SELECT count(*) FROM data_sources_monitor.transition").await, 0);
+    ann.wait_until("stands down", |board| !board.leads()).await;
+    assert!(ready(&ann)[0].starts_with("the database does not answer: "), "{:?}", ready(&ann));
+    crew.page.set_indicator("minor", "Slow");
+    let looks = crew.page.requests().len();
+    tokio::time::sleep(PACE.ttl).await;
+    assert_eq!((shown(&crew.tenant).as_str(), crew.tenant.writes().len()), (MAJOR, 1));
+    assert!(crew.page.requests().len() <= looks + 1, "somebody looks without a lease");
+    for member in [&bob, &ann] {
+        member.cut_database(Mode::Pass);
+    }
+    crew.wait_for_banner(MINOR).await;
+    assert!(ann.leads() && !bob.leads());
+    assert_eq!(crew.count("SELECT token FROM data_sources_monitor.lease").await, 1);
+    crew.page.recover();
+    crew.wait_for_banner("").await;
+    ann.stop().await;
+    bob.stop().await;
+    let steps = "SELECT count(*) FROM data_sources_monitor.transition a JOIN data_sources_monitor.transition b
+        ON b.id > a.id AND b.from_ = a.to_ AND b.at > a.at AND (a.to_, b.to_) IN (('major', 'minor'), ('minor', 'none'))";
+    assert_eq!(crew.count("SELECT count(*) FROM data_sources_monitor.transition").await, 3);
+    assert_eq!(crew.count(steps).await, 2);
+}
+
+/// A holder that loses the database alone goes on for the rest of its lease, unheard. The next takes that banner for a
+/// person's, and learns better once the former holder can tell: the banner ends with the incident.
+#[tokio::test]
+async fn unheard_banners_are_reported() {
+    let Some(crew) = Crew::gather().await else { return };
+    let ann = crew.start_leader("ann").await;
+    let bob = crew.start("bob");
+    ann.cut_database(Mode::Refuse);
+    crew.page.set_indicator("major", "Partial System Outage");
+    crew.wait_for_banner(MAJOR).await;
+    bob.wait_until("leads", Board::leads).await;
+    assert!(!ann.leads());
+    // Bob means the same, and yet the banner seems to be a person's: he borrows its place.
+    crew.tenant.wait_until(|tenant| tenant.writes().len() == 2).await;
+    assert_eq!(shown(&crew.tenant), MAJOR);
+    crew.page.set_indicator("minor", "Slow");
+    crew.wait_for_banner(MINOR).await;
+    ann.cut_database(Mode::Pass);
+    ann.wait_until("stands by", |board| {
+        board.lease.as_ref().is_some_and(|lease| lease.holder.as_deref() == Some("bob"))
+    })
+    .await;
+    let reported =
+        "SELECT count(*) FROM data_sources_monitor.banner WHERE (memory->'borrowed')::text = 'null'";
+    let begun = Instant::now();
+    while crew.count(reported).await == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "never heard");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(crew.count("SELECT count(*) FROM data_sources_monitor.report").await, 0);
+    crew.page.recover();
+    crew.wait_for_banner("").await;
+    assert!(!crew.tenant.banner().unwrap().enabled);
+    // Ann's change is history, too, though Bob saw it later himself.
+    assert_eq!(
+        crew.count("SELECT count(*) FROM data_sources_monitor.transition WHERE to_ = 'major'").await,
+        2
+    );
+    ann.stop().await;
+    bob.stop().await;
+}
+
+/// No tenant knows our tokens: a write that was on its way when its writer lost the lease may arrive late. The next
+/// holder knows it for ours, puts it right at its next look, and hands it back to nobody.
+#[tokio::test]
+async fn late_writes_are_put_right() {
+    let Some(crew) = Crew::gather().await else { return };
+    let (gate, held) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (opened, holds) = (gate.clone(), held.clone());
+    let ann = crew.start_with("ann", |target| Arc::new(Detour { target, opened, holds }));
+    ann.wait_until("leads", |board| board.leads() && board.banner.answered_at.is_some()).await;
+    let bob = crew.start("bob");
+    crew.page.set_indicator("major", "Partial System Outage");
+    held.notified().await;
+    ann.cut_database(Mode::Refuse);
+    crew.wait_for_banner(MAJOR).await;
+    assert!(bob.leads() && !ann.leads());
+    crew.page.recover();
+    crew.wait_for_banner("").await;
+    gate.notify_one();
+    crew.wait_for_banner(MAJOR).await;
+    crew.wait_for_banner("").await;
+    assert!(!crew.tenant.banner().unwrap().enabled);
+    let kinds: Vec<bool> = crew.tenant.writes().iter().map(|write| write.banner.enabled).collect();
+    assert_eq!(kinds, [true, false, true, false], "{:#?}", crew.tenant.writes());
+    ann.cut_database(Mode::Pass);
+    ann.stop().await;
+    bob.stop().await;
+}
