@@ -167,6 +167,12 @@ fn syncs(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
     });
     out.gauges("sync_rows", "Rows the source sent in the last run", None, rows)?;
     out.gauges("sync_running", "1 while a run is going on", None, each(|s| Some(flag(s.running))))?;
+    if board.syncs.values().any(|s| s.holder.is_some()) {
+        let held = board.syncs.iter().filter_map(|(name, s)| {
+            Some(([("connector", name.as_str()), ("holder", s.holder.as_deref()?)], 1.0))
+        });
+        out.gauges("sync_held", "1 for the daemon that runs it now", None, held)?;
+    }
     let last = board.syncs.iter().filter_map(|(name, s)| Some((name.as_str(), s.last_run.as_ref()?.end)));
     let last = last.flat_map(|(name, end)| {
         let one = move |word| ([("connector", name), ("end", word)], flag(word == end));

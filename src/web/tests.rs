@@ -17,7 +17,7 @@ use crate::domain::ledger::{Entry, Run};
 use crate::domain::observation::{Event, Link, Unknown};
 use crate::domain::op::{End, Tally};
 use crate::domain::severity::Severity;
-use crate::runtime::board::{BoardHandle, LastRun, SyncView};
+use crate::runtime::board::{BoardHandle, LastRun, LeaseView, SyncView};
 
 fn now() -> Timestamp {
     "2026-05-04T12:00:00Z".parse().unwrap()
@@ -85,7 +85,13 @@ fn board() -> BoardHandle {
         board.banner.answered_at = Some(ago(3));
         board.banner.patience = Duration::from_secs(600);
         board.banner.owed_since = Some(ago(2));
-        board.banner.held_by = Some("host-a".into());
+        board.lease = Some(LeaseView {
+            held: true,
+            known: true,
+            holder: Some("host-a".into()),
+            since: Some(ago(600)),
+            ..LeaseView::default()
+        });
         board.banner.shown = Some(Banner {
             kind: Kind::Error,
             enabled: true,

@@ -38,6 +38,8 @@ mod ha;
 #[cfg(test)]
 mod log_file;
 #[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod proto;
@@ -45,6 +47,8 @@ mod proto;
 mod qlik;
 #[cfg(test)]
 mod reloading;
+#[cfg(test)]
+mod sharing;
 #[cfg(test)]
 mod sqlite;
 #[cfg(test)]
