@@ -249,7 +249,7 @@ impl Jobs {
     }
 }
 
-fn text<'a>(value: &'a (impl ToSql + Sync)) -> (&'a (dyn ToSql + Sync), Type) {
+fn text(value: &(impl ToSql + Sync)) -> (&(dyn ToSql + Sync), Type) {
     (value, Type::TEXT)
 }
 
