@@ -23,7 +23,7 @@ use rows::{PAGE, begin, checkpoint, outcome, page, peak_mib, reader};
 const CASES: [&str; 6] = ["decode", "normal", "bare", "sqlite", "again", "whole"];
 
 /// The bare loop sorts and commits as many rows at once as the destination does.
-const BARE_SORTED: u64 = 10_000;
+const BARE_SORTED: u64 = 5_000;
 const BARE_COMMIT: u64 = 50_000;
 
 fn main() {
@@ -95,7 +95,7 @@ fn bare(rows: u64, path: &Path, synchronous: &str) -> f64 {
     let db = rusqlite::Connection::open(path).unwrap();
     db.execute_batch(&format!(
         "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous};
-         PRAGMA wal_autocheckpoint = 16384; PRAGMA cache_size = -24576;"
+         PRAGMA wal_autocheckpoint = 16384; PRAGMA cache_size = -16384;"
     ))
     .unwrap();
     let mut reader = reader();

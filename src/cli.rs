@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{connector, demo, runs, serve, sync};
+use crate::commands::{connector, demo, migrate, runs, serve, sync};
 
 /// Watches the status pages of the services you depend on, keeps the banner of your Qlik Cloud tenant true, and
 /// syncs data sources into tables.
@@ -68,6 +68,11 @@ Examples:
     Connector(connector::Connector),
     /// Print the ledger: how the last runs of the connectors ended, and why
     Runs(runs::RunsArgs),
+    /// Move the tables and the memory of DATA_DIR to PostgreSQL, and compare them
+    ///
+    /// May be cut off and run again: it goes on at the table where it was. Nothing is changed in the folder. Exit: 0
+    /// everything is there, 1 failed, 78 configuration.
+    Migrate(migrate::MigrateArgs),
     /// Run a connector for somebody else's pipeline
     #[command(subcommand)]
     Serve(serve::Serve),

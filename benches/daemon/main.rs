@@ -1,6 +1,7 @@
 //! What the daemon costs and how fast it is: the real release program between fake pages and a fake tenant.
 //!
-//! `cargo bench --bench daemon` or `cargo bench --bench daemon -- 4 1000` with other numbers of monitors. Few
+//! `cargo bench --bench daemon` or `cargo bench --bench daemon -- 4 1000` with other numbers of monitors; `PROGRAM=…`
+//! measures another binary. Few
 //! monitors are watched every second, to see many changes soon; many every minute, as in real life, over two
 //! whole cycles. A tenth of the pages accept a request and never answer it.
 //!

@@ -38,7 +38,10 @@ impl Program {
             let text = format!("name = \"{name}\"\nurl = \"http://{address}\"\n");
             fs::write(monitors.join(format!("{name}.toml")), text)?;
         }
-        let child = Command::new(env!("CARGO_BIN_EXE_data-sources-monitor"))
+        // Another binary may be measured in its place, such as the one that ships.
+        let binary =
+            std::env::var_os("PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_data-sources-monitor").into());
+        let child = Command::new(binary)
             .current_dir(folder.path())
             .env_clear()
             .env("QLIK_TENANT_URL", format!("http://{tenant}"))

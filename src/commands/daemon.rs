@@ -15,11 +15,13 @@ use super::{CommandError, compose, connectors};
 use crate::domain::config::variable;
 use crate::domain::tenure::Pace;
 use crate::runtime::board::BoardHandle;
+use crate::runtime::claims::{self, Claims};
 use crate::runtime::clock::Clock;
 use crate::runtime::jobs::{Load, Loaded, Roster};
 use crate::runtime::lease::Contest;
 use crate::runtime::{Daemon, watcher};
 use crate::settings::{Credentials, Settings, Vars};
+use crate::store::jobs::{self, Jobs};
 use crate::store::lease::Lease;
 use crate::store::schema::Schema;
 use crate::store::{Closer, Kept, OpenError, Store};
@@ -97,7 +99,11 @@ pub(super) fn assemble(
         let shown = web::Shown { board: board.clone(), clock, records, stop: around.stop };
         (listener, web::router(shown, access))
     });
-    let jobs = jobs(settings, vars, around.redactor)?;
+    let mut roster = roster(settings, vars, around.redactor)?;
+    if let Some(contest) = &contest {
+        let shared = Jobs::new(contest.database.clone(), contest.lease.holder.clone(), jobs::LEASE);
+        roster.claims = Claims::shared(shared, connectors::place(settings)?, claims::Pace::default());
+    }
     Ok(Daemon {
         clock,
         board,
@@ -115,7 +121,7 @@ pub(super) fn assemble(
             client: compose::page_client(settings)?,
             on_tick: around.on_tick,
         },
-        jobs,
+        jobs: roster,
         web,
     })
 }
@@ -141,7 +147,7 @@ fn access(settings: &Settings, at: Option<SocketAddr>) -> Access {
 }
 
 /// The connectors, now and whenever their folder changes or somebody asks; says which are on.
-fn jobs(settings: &Settings, vars: ReadVars, redactor: &Redactor) -> Result<Roster, CommandError> {
+fn roster(settings: &Settings, vars: ReadVars, redactor: &Redactor) -> Result<Roster, CommandError> {
     let first = connectors::jobs(settings, &*vars()?)?;
     hide_secrets_of(&first, redactor);
     let Loaded { jobs, off } = &first;
@@ -156,7 +162,8 @@ fn jobs(settings: &Settings, vars: ReadVars, redactor: &Redactor) -> Result<Rost
         hide_secrets_of(&loaded, &redactor);
         Ok(loaded)
     });
-    Ok(Roster { first, again: Some((settings.connectors_dir.clone(), settings.poll_interval, load)) })
+    let again = Some((settings.connectors_dir.clone(), settings.poll_interval, load));
+    Ok(Roster { first, again, claims: Claims::default() })
 }
 
 /// Keeps what connectors know out of the log.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::connector::kind_of;
 use super::{CommandError, connectors};
 use crate::connectors::{Account, RunPlan, TableProbe, probe, selected};
-use crate::destinations::DestinationError;
+use crate::destinations::{DestinationError, Place};
 use crate::domain::config::{BASE_URL, EVERY, TOKEN_URL, variable};
 use crate::domain::connector::{Definition, Table};
 use crate::domain::op::{State, TableShape, Write};
@@ -49,7 +49,11 @@ pub(super) async fn explain(settings: &Settings, args: ExplainArgs) -> Result<Ex
     let tables = (!args.table.is_empty()).then(|| args.table.clone());
     selected(&account, tables.as_deref()).map_err(|e| CommandError::configuration([e]))?;
     let (state, shapes) = stored(settings, &name).await?;
-    print_head(&account, &state);
+    let place = match connectors::place(settings)? {
+        Place::Sqlite(_) => format!("{name}.db"),
+        Place::Postgres(_) => format!("the schema {name}"),
+    };
+    print_head(&account, &state, &place);
     let plan = RunPlan {
         account,
         tables,
@@ -92,10 +96,10 @@ async fn stored(
     Ok(read.map_err(anyhow::Error::from)?)
 }
 
-fn print_head(account: &Account, state: &State) {
+fn print_head(account: &Account, state: &State, place: &str) {
     let definition: &Definition = account.definition();
     let every = SignedDuration::try_from(account.every()).unwrap_or(SignedDuration::MAX);
-    say!("{}: every {every:#}, into {}.db", definition.name, definition.name);
+    say!("{}: every {every:#}, into {place}", definition.name);
     let common = [BASE_URL, TOKEN_URL, EVERY].map(str::to_owned);
     let secret: Vec<&str> = account.config().secrets().map(|(key, _)| key).collect();
     for key in definition.config.keys().chain(&common) {

@@ -17,6 +17,7 @@ mod daemon;
 pub mod demo;
 pub mod explain;
 mod healthcheck;
+pub mod migrate;
 mod records;
 mod run;
 pub mod runs;
@@ -95,6 +96,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Schema(args) => compose::block_on(connector::schema(args))?,
         Command::Connector(what) => connector::connector(what),
         Command::Runs(args) => compose::block_on(runs::runs(args))?,
+        Command::Migrate(args) => compose::block_on(migrate::migrate(args))?,
         Command::Serve(what) => serve::serve(what),
         Command::Demo(args) => demo::demo(&args),
         Command::Healthcheck => compose::block_on(healthcheck::healthcheck())?,

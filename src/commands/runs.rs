@@ -1,12 +1,16 @@
 //! `runs`: the ledger, read out of the connectors' files.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::{CommandError, compose, connectors};
+use crate::database::Database;
 use crate::destinations::{Entry, Place, Run};
 use crate::runtime::sync::word;
+use crate::store::OpenError;
+use crate::store::jobs::{self, Jobs};
 
 /// What can be asked of `runs`.
 #[derive(Debug, Args)]
@@ -26,17 +30,29 @@ pub(super) async fn runs(args: RunsArgs) -> Result<ExitCode, CommandError> {
         None => definitions.into_iter().map(|definition| definition.name).collect(),
     };
     let place = connectors::place(&settings)?;
+    let holders = match compose::database(&settings)? {
+        Some(database) => holders(database).await.map_err(anyhow::Error::from)?,
+        None => BTreeMap::new(),
+    };
     let mut any = false;
     for name in &names {
+        let mut holder = holders.get(name).map(String::as_str);
         for run in ledger(&place, name, args.limit).await? {
             any = true;
-            print_run(name, &run);
+            // Only the newest can be the one that goes on.
+            print_run(name, &run, holder.take());
         }
     }
     if !any {
         say!("no run yet");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Which daemon runs which connector now.
+async fn holders(database: Database) -> Result<BTreeMap<String, String>, OpenError> {
+    let jobs = Jobs::new(database, compose::holder(), jobs::LEASE).peek().await?;
+    Ok(jobs.into_iter().filter_map(|job| Some((job.connector, job.holder?))).collect())
 }
 
 /// The last runs of a connector, newest first.
@@ -47,12 +63,13 @@ pub(super) async fn ledger(place: &Place, name: &str, limit: usize) -> anyhow::R
     Ok(runs)
 }
 
-fn print_run(name: &str, run: &Run) {
+fn print_run(name: &str, run: &Run, holder: Option<&str>) {
     let took = run.ended.map(|ended| ended.duration_since(run.started));
-    let took = took.map_or_else(
-        || "still running, or cut off".to_owned(),
-        |took| format!("{:.1} s", took.as_secs_f64()),
-    );
+    let took = match (took, holder) {
+        (Some(took), _) => format!("{:.1} s", took.as_secs_f64()),
+        (None, Some(holder)) if run.entry.end.is_none() => format!("running, by {holder}"),
+        (None, _) => "still running, or cut off".to_owned(),
+    };
     say!("{name} #{} {:.0} {} ({took}){}", run.number, run.started, end(&run.entry), why(&run.entry));
     for (table, entry) in &run.tables {
         let t = &entry.tally;

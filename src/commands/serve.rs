@@ -20,12 +20,12 @@ use crate::definitions::connector::read_one;
 use crate::domain::connector::Definition;
 use crate::protocol::fivetran;
 use crate::protocol::source::Engine;
-use crate::protocol::stdin::{Answer, answer};
+use crate::protocol::stdin::{Answer, MAX_STATE_BYTES, answer};
 use crate::settings::{Settings, lookup};
 use crate::telemetry::{self, Format, Guard, LogSettings};
 
 /// A state may be large, but not as large as what would endanger the machine.
-const MAX_STDIN_BYTES: u64 = 64 << 20;
+const MAX_STDIN_BYTES: u64 = 2 * MAX_STATE_BYTES as u64;
 
 /// Connectors for other people's pipelines.
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@
 mod account;
 mod auth;
 pub mod decode;
+mod decoder;
 mod fetch;
 mod layout;
 mod lens;

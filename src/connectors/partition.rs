@@ -1,6 +1,6 @@
 //! Page after page of one partition: a whole table, one window of it, or the children of one parent.
 //!
-//! While a page is decoded on a thread of its own, the next is fetched if its address is known; the rows go on through
+//! While a page is decoded on the run's thread for it, the next is fetched if its address is known; the rows go on through
 //! a bounded channel, so nothing runs ahead of the destination by more than a few pages. Start at [`Partition::read`].
 
 use std::collections::BTreeMap;
@@ -201,7 +201,7 @@ impl TableRun<'_> {
             });
             Decoded { lens, read, closed }
         };
-        let decoded = tokio::task::spawn_blocking(decode).await;
+        let decoded = self.run.decoder.run(decode).await;
         decoded.map_err(|e| Stop::failed(format!("the decoder gave up: {e}"), None))
     }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
+use super::decoder::Decoder;
 use crate::domain::connector::Definition;
 use crate::domain::op::Op;
 
@@ -106,6 +107,7 @@ pub(super) struct Run {
     notes: Mutex<Vec<String>>,
     /// For requests that belong to no table, such as those for tokens.
     pub(super) other: TableProgress,
+    pub(super) decoder: Decoder,
     random: RandomState,
     draws: AtomicU64,
 }
@@ -129,6 +131,7 @@ impl Run {
             spent: Mutex::default(),
             notes: Mutex::default(),
             other: TableProgress::default(),
+            decoder: Decoder::default(),
             random: RandomState::new(),
             draws: AtomicU64::new(0),
         }

@@ -117,7 +117,7 @@ impl Stage {
             ("QLIK_TENANT_URL", self.tenant.root().to_owned()),
             ("QLIK_API_KEY", tenant::KEY.to_owned()),
             ("POLL_INTERVAL", "1s".to_owned()),
-            ("POLL_TIMEOUT", "900ms".to_owned()),
+            ("POLL_TIMEOUT", "5s".to_owned()),
             ("MONITORS_DIR", below("monitors")),
             ("CONNECTORS_DIR", below("connectors")),
             ("DATA_DIR", below("data")),

@@ -218,7 +218,7 @@ async fn answer(
         };
         page.looks += 1;
         // A page in trouble is slow as well.
-        let least = if page.indicator == "none" { page.least_ms } else { page.least_ms * 3 };
+        let least = if page.indicator == "none" { page.least_ms } else { page.least_ms * 2 };
         Some((document.filter(|_| page.readable).ok_or_else(|| page.site()), page.looks, least))
     });
     let Some((document, looks, least)) = found else {

@@ -6,6 +6,7 @@
 
 mod account;
 pub mod dry_run;
+pub mod moved;
 mod place;
 pub mod postgres;
 pub mod sqlite;

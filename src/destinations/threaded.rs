@@ -14,7 +14,7 @@ use super::{Begin, Destination, DestinationError, Outcome, RejectedRow, Report, 
 use crate::domain::op::{Op, State, TableShape};
 
 /// Ops on their way to the writer: each is at most 1,000 rows, so that memory stays flat.
-const CHANNEL: usize = 4;
+const CHANNEL: usize = 2;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, DestinationError>>;
 

@@ -150,6 +150,9 @@ pub enum End {
 }
 
 impl End {
+    /// All of them, best first.
+    pub const ALL: [End; 4] = [End::Complete, End::Partial, End::Deferred, End::Failed];
+
     /// The word for it, in ledgers, logs, metrics and pages.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -156,6 +156,9 @@ pub enum Why {
 }
 
 impl Why {
+    /// All of them.
+    pub const ALL: [Why; 6] = [Why::Raise, Why::Update, Why::Renew, Why::Resolve, Why::Clear, Why::HandBack];
+
     /// One word for logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -141,8 +141,6 @@ pub struct BannerView {
     pub failures: u64,
     /// Seconds from the change seen on a page to the banner accepted.
     pub lag: Histogram,
-    /// Who may write it, where several daemons share a tenant; `None`: this one alone.
-    pub held_by: Option<String>,
 }
 
 /// How a connector's data stands.
@@ -156,6 +154,10 @@ pub struct SyncView {
     pub ends: BTreeMap<&'static str, u64>,
     /// Whether a run is going on.
     pub running: bool,
+    /// Time from one run to the next, as configured.
+    pub every: Duration,
+    /// Which daemon runs it, where several share the jobs.
+    pub holder: Option<String>,
     /// When the next run begins.
     pub next_at: Option<Timestamp>,
 }

@@ -72,3 +72,36 @@ impl<T: Send + 'static> Folder<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Mutex, mpsc};
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// A reading that hangs holds up nobody; what is asked for meanwhile is read after it, and what did not change is
+    /// not read again.
+    #[tokio::test]
+    async fn a_reading_that_hangs_holds_up_nobody() {
+        let (go, gate) = mpsc::channel();
+        let (gate, readings) = (Mutex::new(gate), AtomicU32::new(0));
+        let read: Read<u32> = Arc::new(move |_| {
+            gate.lock().unwrap().recv().unwrap();
+            readings.fetch_add(1, Ordering::Relaxed) + 1
+        });
+        let mut folder = Folder::new("no such folder".into(), read);
+        folder.look(true);
+        assert!(folder.found().now_or_never().is_none());
+        folder.look(true);
+        assert!(folder.found().now_or_never().is_none());
+        for nth in 1..=2 {
+            go.send(()).unwrap();
+            assert_eq!(folder.found().await.unwrap().read, nth);
+        }
+        folder.look(false);
+        assert!(folder.found().await.is_none());
+    }
+}

@@ -1,7 +1,7 @@
 //! Connectors as periodic jobs of the daemon.
 //!
 //! Each runs on a task of its own: first shortly after the start, then `every` so often, never while its last run goes
-//! on, and more rarely after failures. Whatever becomes of one touches neither the others nor the monitors. A stop ends
+//! on, and more rarely after failures; [`super::claims`] says when, and whether here. Whatever becomes of one touches neither the others nor the monitors. A stop ends
 //! a run at a safe point with its checkpoint. Start at [`Roster::run`], which says what runs, then [`Job::repeat`].
 
 mod roster;
@@ -18,17 +18,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{BoardHandle, LastRun, SyncView};
+use super::claims::{Claims, Ended};
 use super::clock::Clock;
 use super::sync::{self, Done, Wanted};
 use crate::connectors::{Account, Progress};
-use crate::destinations::Place;
+use crate::destinations::{DestinationError, Place, Run};
 use crate::domain::op::End;
-use crate::domain::schedule;
 
-/// Connectors begin within this after the start, each at its own moment, so that a restart is no burst.
-const FIRST_SPREAD: Duration = Duration::from_secs(10);
-/// However often it fails, a job is tried again after this at the latest (or after `every`, if that is longer).
-const LONGEST_BACKOFF: Duration = Duration::from_secs(6 * 3600);
 /// How far back the ledger is searched for the last complete run.
 const LEDGER_DEPTH: usize = 200;
 
@@ -55,6 +51,7 @@ impl Job {
     /// Runs again and again, until `stop` or until something else is ordered; a run under way ends before.
     async fn repeat(
         &self,
+        claims: &Claims,
         orders: &mut watch::Receiver<Option<Job>>,
         clock: Clock,
         board: &BoardHandle,
@@ -62,77 +59,122 @@ impl Job {
     ) {
         let name = self.name();
         let every = self.account.every();
-        let mut failures = 0;
-        let mut wait = schedule::stagger(name, FIRST_SPREAD.min(every));
-        loop {
-            let next_at =
-                clock.now().checked_add(SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX));
-            view(board, name, |view| (view.running, view.next_at) = (false, next_at.ok()));
+        let mut turns = claims.turns(name, every).await;
+        while !stop.is_cancelled() {
+            view(board, name, |view| view.every = every);
+            if let Some(wait) = turns.next_in() {
+                let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+                view(board, name, |view| view.next_at = clock.now().checked_add(wait).ok());
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = orders.changed() => return,
-                () = tokio::time::sleep(wait) => {}
+                () = turns.due() => {}
             }
+            let Some(mut turn) = turns.take().await else { continue };
             view(board, name, |view| (view.running, view.next_at) = (true, None));
             let began = tokio::time::Instant::now();
+            let cancel = stop.child_token();
+            let work = AssertUnwindSafe(self.once(clock, &cancel)).catch_unwind();
+            let done = tokio::select! {
+                done = work => done,
+                () = turn.keep(&cancel) => return,
+            };
             // A job that panics is a failed job.
-            let done = AssertUnwindSafe(self.once(clock, stop)).catch_unwind().await;
-            let took = began.elapsed();
-            let failed =
-                tell(board, name, clock, took, done.unwrap_or_else(|_| Err("the job panicked".into())));
-            failures = if failed { failures + 1 } else { 0 };
-            wait = until_next(name, every, took, failures);
-            if stop.is_cancelled() {
-                view(board, name, |view| view.running = false);
-                return;
+            let done = done.unwrap_or_else(|_| Err(Broken::from("the job panicked".to_owned())));
+            let (took, stopping) = (began.elapsed(), stop.is_cancelled());
+            let end = match &done {
+                Err(Broken { busy: true, reason }) if turn.is_shared() => {
+                    tracing::info!(target: "SyncRunner", "{name}: {reason}");
+                    Ended::Busy
+                }
+                Ok(done) if stopping && done.end == End::Deferred => Ended::Cut,
+                done => Ended::Through { failed: failed(done), took },
+            };
+            if end != Ended::Busy {
+                tell(board, name, clock, took, done.map_err(|broken| broken.reason));
             }
+            turns.end(turn, end, stopping).await;
+            view(board, name, |view| (view.running, view.holder) = (false, None));
         }
     }
 
-    async fn once(&self, clock: Clock, stop: &CancellationToken) -> Result<Done, String> {
-        let destination = self.place.open(self.name()).await.map_err(|e| e.to_string())?;
+    async fn once(&self, clock: Clock, stop: &CancellationToken) -> Result<Done, Broken> {
+        let destination = self.place.open(self.name()).await?;
         let progress = Progress::new(self.account.definition());
         let wanted = Wanted::default();
         let done =
             sync::execute(&self.account, &*destination, wanted, clock, progress, stop.child_token()).await;
         let closed = destination.close().await;
-        let done = done.map_err(|e| e.to_string())?;
-        closed.map_err(|e| e.to_string())?;
+        let done = done?;
+        closed?;
         Ok(done)
     }
+}
 
-    /// When data last came in whole, from before a restart.
-    async fn remember(&self, board: &BoardHandle) {
-        let name = self.name();
-        view(board, name, |_| {});
-        // Whatever is wrong with the place is told by the first run.
-        let Ok(Some(destination)) = self.place.find(name).await else { return };
-        if let Ok(runs) = destination.runs(LEDGER_DEPTH).await {
-            let complete = runs.iter().find(|run| run.entry.end == Some(End::Complete));
-            view(board, name, |view| view.last_success = complete.map(|run| run.started));
-        }
-        let _ = destination.close().await;
+/// Why a run has no end of its own.
+struct Broken {
+    reason: String,
+    /// Somebody else writes to the same tables, a run by hand perhaps.
+    busy: bool,
+}
+
+impl From<String> for Broken {
+    fn from(reason: String) -> Broken {
+        Broken { reason, busy: false }
     }
+}
+
+impl From<DestinationError> for Broken {
+    fn from(error: DestinationError) -> Broken {
+        Broken { reason: error.to_string(), busy: matches!(error, DestinationError::Busy { .. }) }
+    }
+}
+
+fn failed(done: &Result<Done, Broken>) -> bool {
+    done.as_ref().is_ok_and(|done| done.end == End::Failed) || done.is_err()
+}
+
+/// Shows when data last came in whole, from before a restart, and with `last_run` how the last run of any daemon ended.
+/// Returns whether the ledger could be read.
+pub(super) async fn remember(place: &Place, board: &BoardHandle, name: &str, last_run: bool) -> bool {
+    // Whatever is wrong with the place is told by the first run.
+    let Ok(found) = place.find(name).await else { return false };
+    let Some(destination) = found else { return true };
+    let runs = destination.runs(LEDGER_DEPTH).await;
+    let _ = destination.close().await;
+    let Ok(runs) = runs else { return false };
+    let complete = runs.iter().find(|run| run.entry.end == Some(End::Complete)).map(|run| run.started);
+    let last = runs.iter().find_map(|run| last_run.then(|| ended(run)).flatten());
+    view(board, name, |view| {
+        view.last_success = complete.max(view.last_success);
+        let newer =
+            |last: &LastRun| view.last_run.as_ref().is_none_or(|shown| shown.ended_at < last.ended_at);
+        if let Some(last) = last.filter(newer) {
+            view.last_run = Some(last);
+        }
+    });
+    true
+}
+
+fn ended(run: &Run) -> Option<LastRun> {
+    let ended_at = run.ended?;
+    Some(LastRun {
+        ended_at,
+        end: sync::word(run.entry.end?),
+        reason: run.entry.reason.clone(),
+        waited: Duration::from_millis(run.entry.waited_ms),
+        took: Duration::try_from(ended_at.duration_since(run.started)).unwrap_or_default(),
+        rows: run.tables.iter().map(|(table, entry)| (table.clone(), entry.tally.seen)).collect(),
+    })
 }
 
 fn view(board: &BoardHandle, name: &str, change: impl FnOnce(&mut SyncView)) {
     board.update(|board| change(board.syncs.entry(name.to_owned()).or_default()));
 }
 
-/// The wait after a run: up to the next multiple of `every` since its start, and longer after failures.
-fn until_next(name: &str, every: Duration, took: Duration, failures: u32) -> Duration {
-    let rest = every.saturating_sub(took);
-    // A run longer than its interval is followed by the next after a pause, not at once.
-    let regular = rest.max(every / 10);
-    if failures < 2 {
-        return regular;
-    }
-    let cap = LONGEST_BACKOFF.max(every);
-    regular.max(schedule::backoff(failures - 1, every, cap, schedule::hash(name) ^ u64::from(failures)))
-}
-
-/// Writes the end of a run on the board and into the log. Says whether it failed.
-fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Result<Done, String>) -> bool {
+/// Writes the end of a run on the board and into the log.
+fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Result<Done, String>) {
     let (end, reason, place, rows, started) = match &done {
         Ok(done) => {
             let rows: BTreeMap<String, u64> =
@@ -174,26 +216,4 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
             waited: Duration::from_millis(waited),
         });
     });
-    end == End::Failed
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn m(minutes: u64) -> Duration {
-        Duration::from_secs(60 * minutes)
-    }
-
-    /// Runs begin `every` so often, never at once after a long one, and more and more rarely while they fail.
-    #[test]
-    fn schedules() {
-        assert_eq!(until_next("x", m(15), m(1), 0), m(14));
-        assert_eq!(until_next("x", m(15), m(40), 0), Duration::from_secs(90));
-        assert_eq!(until_next("x", m(15), m(1), 1), m(14));
-        let waits: Vec<Duration> = (2..12).map(|failures| until_next("x", m(15), m(1), failures)).collect();
-        assert!(waits[0] >= m(15) && waits[0] <= m(30), "{waits:?}");
-        assert!(waits.iter().all(|wait| *wait <= LONGEST_BACKOFF));
-        assert!(waits[9] >= LONGEST_BACKOFF / 2);
-    }
 }

@@ -5,6 +5,7 @@
 //! they run (`terms`), while the others stand by. Start at [`run`].
 
 pub mod board;
+pub mod claims;
 pub mod clock;
 mod folder;
 pub mod jobs;

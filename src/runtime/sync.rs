@@ -18,9 +18,9 @@ use crate::connectors::{self, Account, Progress, RunPlan};
 use crate::destinations::{self as to, Begin, Destination, DestinationError};
 use crate::domain::op::{End, Op, Tally};
 
-/// Ops that may wait between the decoder and the writer. One is at most a thousand rows, so this is about four pages
-/// of rows besides those that each end holds.
-const CHANNEL: usize = 8;
+/// Ops that may wait between the decoder and the writer, which has a queue of its own. One is at most a thousand rows;
+/// more of them only cost memory, since the writer is the slower end.
+const CHANNEL: usize = 2;
 
 /// What is wanted of a sync.
 #[derive(Debug, Clone, Default)]

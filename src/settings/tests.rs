@@ -147,6 +147,21 @@ fn warns() {
     assert_eq!(places, ["POLL_INTERVAL", "POLL_TIMEOUT"]);
 }
 
+/// Who may see the dashboard is said in one way, and with a token worth the name.
+#[test]
+fn one_way_to_the_dashboard() {
+    let token = ("WEB_TOKEN", "0123456789abcdef");
+    let web = Settings::from_vars(&vars(&[token, ("WEB_HOSTS", "a.test, b.test,")])).unwrap().web;
+    assert_eq!(web.hosts, ["a.test", "b.test"]);
+    assert!(web.token.is_some() && !web.open);
+    assert_eq!(
+        problems(&[token, ("WEB_OPEN", "true")]),
+        ["WEB_OPEN: is true beside WEB_TOKEN; keep one of the two"]
+    );
+    let short = problems(&[("WEB_TOKEN", "hush-hush")]).join(" ");
+    assert!(short.contains("16 characters or more") && !short.contains("hush"), "{short}");
+}
+
 /// Sizes and durations as people write them.
 #[test]
 fn sizes_and_durations() {

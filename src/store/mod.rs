@@ -5,6 +5,7 @@
 //! what is believed now, each change of it, and how long each day was spent at which severity. Where daemons share a
 //! memory, what is kept is kept under a [`lease`]. Start at [`Store::open`] and [`Store::connect`].
 
+pub mod jobs;
 pub mod lease;
 mod postgres;
 pub mod schema;

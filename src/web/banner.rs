@@ -15,7 +15,7 @@ pub(super) struct Shown {
     owed_since: Option<Timestamp>,
     answered_at: Option<Timestamp>,
     trouble: Option<String>,
-    held_by: Option<String>,
+    lease: Option<(String, bool)>,
 }
 
 impl Shown {
@@ -28,7 +28,10 @@ impl Shown {
             owed_since: view.owed_since,
             answered_at: view.answered_at,
             trouble: view.trouble.clone().or_else(|| view.memory_trouble.clone()),
-            held_by: view.held_by.clone(),
+            lease: board
+                .lease
+                .as_ref()
+                .map(|lease| (lease.holder.clone().unwrap_or_else(|| "nobody".into()), lease.held)),
         }
     }
 
@@ -63,8 +66,8 @@ impl Shown {
                             None => "not yet",
                         }
                     } }
-                    @if let Some(holder) = &self.held_by {
-                        div { dt { "Lease held by" } dd { (clean(holder, LINE)) } }
+                    @if let Some((holder, held)) = &self.lease {
+                        div { dt { "Who watches" } dd { (clean(holder, LINE)) @if *held { " (this daemon)" } } }
                     }
                 }
                 @if let Some(trouble) = &self.trouble {

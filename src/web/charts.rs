@@ -51,15 +51,12 @@ pub(super) fn strip(cells: &[Cell]) -> Markup {
     }
 }
 
+/// The first bar, and each other from the begin of the one before it.
 fn bars(from: usize, run: &[Cell]) -> String {
-    use std::fmt::Write;
     let tall = height(run[0].worst);
-    let mut d = String::with_capacity(run.len() * 18);
-    for i in from..from + run.len() {
-        // Writing to a string cannot fail.
-        let _ = write!(d, "M{} {}v-{tall}h3v{tall}z", i * 4, STRIP_HEIGHT);
-    }
-    d
+    let bar = format!("v-{tall}h3v{tall}z");
+    let first = format!("M{} {STRIP_HEIGHT}{bar}", from * 4);
+    first + &format!("m4 0{bar}").repeat(run.len() - 1)
 }
 
 fn days(run: &[Cell]) -> String {

@@ -117,7 +117,8 @@ fn version(board: &Board) -> u64 {
     }
     let banner = &board.banner;
     let shown = banner.shown.as_ref().map(|b| (&b.kind, b.enabled, &b.message, b.start_time, b.end_time));
-    (shown, banner.ours, banner.owed_since, &banner.trouble, &banner.held_by).hash(on);
+    (shown, banner.ours, banner.owed_since, &banner.trouble).hash(on);
+    board.lease.as_ref().map(|lease| (lease.held, &lease.holder, lease.copied_at, &lease.trouble)).hash(on);
     for (name, sync) in &board.syncs {
         (name, sync.running, sync.last_success, sync.next_at, sync.last_run.as_ref().map(|r| r.ended_at))
             .hash(on);

@@ -2,18 +2,22 @@
 //!
 //! Labels are names of definitions and words from closed lists; upstream cannot add any.
 
-use std::collections::BTreeMap;
+mod out;
+mod process;
+
 use std::fmt;
 
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::domain::op::End;
+use crate::domain::plan::Why;
 use crate::domain::severity::Severity;
-use crate::runtime::board::{Board, BoardHandle, Histogram, MonitorView};
+use crate::runtime::board::{Board, BoardHandle, MonitorView, SyncView};
+use out::{Out, seconds};
+use process::Process;
 
 /// Of the answer.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -23,8 +27,9 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// # Errors
 /// Never in practice; the encoder's own.
 pub fn render(board: &BoardHandle, now: Timestamp) -> Result<String, fmt::Error> {
-    let mut registry = Registry::with_prefix("dsm");
-    registry.register_collector(Box::new(Figures(board.clone(), now)));
+    let mut registry = Registry::default();
+    registry.sub_registry_with_prefix("dsm").register_collector(Box::new(Figures(board.clone(), now)));
+    registry.register_collector(Box::new(Process));
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
     Ok(text)
@@ -42,23 +47,34 @@ impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut out = Out { encoder: &mut encoder };
         self.0.read(|board| {
-            daemon(&mut out, board)?;
+            daemon(&mut out, board, self.1)?;
             monitors(&mut out, board, self.1)?;
             banner(&mut out, board)?;
             syncs(&mut out, board)
-        })?;
-        process(&mut out)
+        })
     }
 }
 
-fn daemon(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
-    out.info("build", "The running version", &[("version", env!("CARGO_PKG_VERSION"))])?;
+fn daemon(out: &mut Out<'_, '_>, board: &Board, now: Timestamp) -> fmt::Result {
+    out.info("build_info", "The running version", &[("version", env!("CARGO_PKG_VERSION"))])?;
+    out.gauge(
+        "ready",
+        "1 while the daemon does its work, as /readyz says",
+        flag(board.ready(now).is_empty()),
+    )?;
     out.gauge("live", "1 when the banner is really written, 0 in preview", flag(board.live))?;
     let leader = "1 when we watch and write, 0 when we stand by: another daemon has the lease";
     out.gauge("leader", leader, flag(board.leads()))?;
     out.seconds_at("started_timestamp", "When the daemon started", Some(board.started_at))?;
     out.counter("cycles_finished", "Cycles finished", board.cycles.finished)?;
     out.seconds_at("cycle_finished_timestamp", "End of the last cycle", board.cycles.finished_at)?;
+    let patience = &board.cycles.patience;
+    out.gauge_in(
+        "cycle_patience",
+        "A last cycle older than this means that something hangs",
+        &Unit::Seconds,
+        patience.as_secs_f64(),
+    )?;
     out.counter("looks_missed", "Looks due while the one before had not ended", board.cycles.missed)?;
     out.gauge(
         "store_writable",
@@ -108,7 +124,12 @@ fn monitors(out: &mut Out<'_, '_>, board: &Board, now: Timestamp) -> fmt::Result
 
 fn banner(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
     let banner = &board.banner;
-    out.counters("banner_writes", "Writes the tenant accepted", by_word("why", &banner.writes))?;
+    // From zero on, so that the first of each kind is seen as an increase.
+    let writes = Why::ALL.map(|why| {
+        let word = why.as_str();
+        ([("why", word)], banner.writes.get(word).copied().unwrap_or(0))
+    });
+    out.counters("banner_writes", "Writes the tenant accepted, by reason", writes.into_iter())?;
     out.counter("banner_writes_avoided", "Looks at the tenant that found nothing to write", banner.avoided)?;
     out.counter("banner_failures", "Failed exchanges with the tenant", banner.failures)?;
     out.gauge(
@@ -117,73 +138,54 @@ fn banner(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
         flag(banner.owed_since.is_some()),
     )?;
     out.seconds_at("banner_owed_since_timestamp", "Since when it is owed", banner.owed_since)?;
+    out.gauge(
+        "banner_memory_kept",
+        "0 while the memory of the banner cannot be written",
+        flag(banner.memory_trouble.is_none()),
+    )?;
     out.seconds_at("tenant_answered_timestamp", "Last good answer of the tenant", banner.answered_at)?;
     out.histogram("banner_lag", "From the change seen on a page to the banner accepted", &banner.lag)
 }
 
 fn syncs(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
-    let success = board
-        .syncs
-        .iter()
-        .filter_map(|(name, s)| Some(([("connector", name.as_str())], seconds(s.last_success?))));
-    out.gauges(
-        "sync_last_success_timestamp",
-        "Start of the last complete run",
-        Some(&Unit::Seconds),
-        success,
-    )?;
-    let took = board.syncs.iter().filter_map(|(name, s)| {
-        Some(([("connector", name.as_str())], s.last_run.as_ref()?.took.as_secs_f64()))
-    });
-    out.gauges("sync_duration", "Duration of the last run", Some(&Unit::Seconds), took)?;
+    let unit = Some(&Unit::Seconds);
+    let each = |value: fn(&SyncView) -> Option<f64>| {
+        board.syncs.iter().filter_map(move |(name, s)| Some(([("connector", name.as_str())], value(s)?)))
+    };
+    out.gauges("sync_every", "Time from one run to the next, as configured", unit, {
+        each(|s| (!s.every.is_zero()).then_some(s.every.as_secs_f64()))
+    })?;
+    let success = each(|s| s.last_success.map(seconds));
+    out.gauges("sync_last_success_timestamp", "Start of the last complete run", unit, success)?;
+    let ended = each(|s| s.last_run.as_ref().map(|run| seconds(run.ended_at)));
+    out.gauges("sync_last_run_timestamp", "End of the last run, however it ended", unit, ended)?;
+    let took = each(|s| s.last_run.as_ref().map(|run| run.took.as_secs_f64()));
+    out.gauges("sync_duration", "Duration of the last run", unit, took)?;
     let rows = board.syncs.iter().flat_map(|(name, s)| {
         let tables = s.last_run.iter().flat_map(|run| run.rows.iter());
         tables.map(move |(table, n)| ([("connector", name.as_str()), ("table", table.as_str())], *n as f64))
     });
     out.gauges("sync_rows", "Rows the source sent in the last run", None, rows)?;
-    let running = board.syncs.iter().map(|(name, s)| ([("connector", name.as_str())], flag(s.running)));
-    out.gauges("sync_running", "1 while a run is going on", None, running)?;
+    out.gauges("sync_running", "1 while a run is going on", None, each(|s| Some(flag(s.running))))?;
+    if board.syncs.values().any(|s| s.holder.is_some()) {
+        let held = board.syncs.iter().filter_map(|(name, s)| {
+            Some(([("connector", name.as_str()), ("holder", s.holder.as_deref()?)], 1.0))
+        });
+        out.gauges("sync_held", "1 for the daemon that runs it now", None, held)?;
+    }
+    let last = board.syncs.iter().filter_map(|(name, s)| Some((name.as_str(), s.last_run.as_ref()?.end)));
+    let last = last.flat_map(|(name, end)| {
+        let one = move |word| ([("connector", name), ("end", word)], flag(word == end));
+        End::ALL.map(End::as_str).map(one)
+    });
+    out.gauges("sync_last_run_end", "1 for the word that says how the last run ended", None, last)?;
+    // From zero on, so that the first of each kind is seen as an increase.
     let ends = board.syncs.iter().flat_map(|(name, s)| {
-        s.ends.iter().map(move |(end, n)| ([("connector", name.as_str()), ("end", *end)], *n))
+        let one =
+            |word| ([("connector", name.as_str()), ("end", word)], s.ends.get(word).copied().unwrap_or(0));
+        End::ALL.map(End::as_str).map(one)
     });
     out.counters("sync_runs", "Runs by how they ended", ends)
-}
-
-fn process(out: &mut Out<'_, '_>) -> fmt::Result {
-    let Some(figures) = ProcessFigures::read() else { return Ok(()) };
-    out.gauge_in("process_cpu", "Processor time used", &Unit::Seconds, figures.cpu_seconds)?;
-    out.gauge_in("process_resident_memory", "Resident memory", &Unit::Bytes, figures.resident_bytes)?;
-    out.gauge("process_threads", "Threads", figures.threads)?;
-    out.gauge("process_open_fds", "Open files", figures.open_files)
-}
-
-struct ProcessFigures {
-    cpu_seconds: f64,
-    resident_bytes: f64,
-    threads: f64,
-    open_files: f64,
-}
-
-impl ProcessFigures {
-    /// From `/proc`; nothing on systems without it.
-    fn read() -> Option<ProcessFigures> {
-        let status = std::fs::read_to_string("/proc/self/status").ok()?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim_start_matches(':').split_whitespace().next()?.parse::<f64>().ok()
-        };
-        // Nanoseconds on a processor, first field; unlike /proc/self/stat it needs no clock rate.
-        let schedstat = std::fs::read_dir("/proc/self/task").ok()?.filter_map(|task| {
-            let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            text.split_whitespace().next()?.parse::<f64>().ok()
-        });
-        Some(ProcessFigures {
-            cpu_seconds: schedstat.sum::<f64>() / 1e9,
-            resident_bytes: field("VmRSS")? * 1024.0,
-            threads: field("Threads")?,
-            open_files: std::fs::read_dir("/proc/self/fd").ok()?.count() as f64,
-        })
-    }
 }
 
 fn rank(severity: Severity) -> u8 {
@@ -194,86 +196,11 @@ fn flag(on: bool) -> f64 {
     f64::from(u8::from(on))
 }
 
-fn seconds(at: Timestamp) -> f64 {
-    at.as_millisecond() as f64 / 1000.0
-}
-
-fn by_word(
-    label: &'static str,
-    counts: &BTreeMap<&'static str, u64>,
-) -> impl Iterator<Item = ([(&'static str, &'static str); 1], u64)> {
-    counts.iter().map(move |(word, count)| ([(label, *word)], *count))
-}
-
-/// The encoder with our few kinds of figures.
-struct Out<'o, 'e> {
-    encoder: &'o mut DescriptorEncoder<'e>,
-}
-
-impl Out<'_, '_> {
-    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        self.gauges(name, help, None, std::iter::once(([], value)))
-    }
-
-    fn gauge_in(&mut self, name: &str, help: &str, unit: &Unit, value: f64) -> fmt::Result {
-        self.gauges(name, help, Some(unit), std::iter::once(([], value)))
-    }
-
-    fn seconds_at(&mut self, name: &str, help: &str, at: Option<Timestamp>) -> fmt::Result {
-        self.gauges(name, help, Some(&Unit::Seconds), at.into_iter().map(|at| ([], seconds(at))))
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        self.counters(name, help, std::iter::once(([], value)))
-    }
-
-    fn gauges<'l, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        series: impl Iterator<Item = ([(&'l str, &'l str); N], f64)>,
-    ) -> fmt::Result {
-        let gauge = ConstGauge::new(0.0_f64);
-        let mut family = self.encoder.encode_descriptor(name, help, unit, gauge.metric_type())?;
-        for (labels, value) in series {
-            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-
-    fn counters<'l, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl Iterator<Item = ([(&'l str, &'l str); N], u64)>,
-    ) -> fmt::Result {
-        let counter = ConstCounter::new(0_u64);
-        let mut family = self.encoder.encode_descriptor(name, help, None, counter.metric_type())?;
-        for (labels, value) in series {
-            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-
-    fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str); 1]) -> fmt::Result {
-        self.gauges(name, help, None, std::iter::once((*labels, 1.0)))
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, of: &Histogram) -> fmt::Result {
-        let kind = prometheus_client::metrics::MetricType::Histogram;
-        let mut encoder = self.encoder.encode_descriptor(name, help, Some(&Unit::Seconds), kind)?;
-        let bounds = Histogram::BOUNDS.into_iter().chain([f64::INFINITY]);
-        let buckets: Vec<(f64, u64)> = bounds.zip(of.counts).collect();
-        let count = of.counts.iter().sum();
-        encoder.encode_histogram::<[(&str, &str); 0]>(of.sum, count, &buckets, None)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::observation::{Observation, Unknown};
+    use crate::runtime::board::LastRun;
     use std::time::Duration;
 
     /// What a scraper sees, whole: names, help, units and labels are a promise to dashboards. The figures of the
@@ -295,12 +222,23 @@ mod tests {
             monitor.looked(Duration::from_millis(80), false, &seen(Err(Unknown::Timeout)));
             monitor.state.read_at = Some(now);
             monitor.state.severity = Severity::Major;
-            board.banner.wrote(crate::domain::plan::Why::Raise, Some(Duration::from_millis(70)));
+            board.banner.wrote(Why::Raise, Some(Duration::from_millis(70)));
+            let sync = board.syncs.entry("statuscake".into()).or_default();
+            (sync.every, sync.last_success) = (Duration::from_secs(900), Some(now));
+            sync.ends.insert("partial", 2);
+            sync.last_run = Some(LastRun {
+                ended_at: now,
+                end: "partial",
+                reason: Some("rows were rejected".into()),
+                took: Duration::from_millis(1500),
+                rows: [("uptime_test".to_owned(), 7)].into(),
+                waited: Duration::ZERO,
+            });
         });
         let text = render(&board, now.checked_add(jiff::SignedDuration::from_secs(30)).unwrap()).unwrap();
         let ours: Vec<&str> = text
             .lines()
-            .filter(|l| !l.contains("process_") && !l.starts_with("# HELP") && !l.contains("dsm_build"))
+            .filter(|l| !l.contains("process_") && !l.starts_with("# HELP") && !l.contains("dsm_build_info"))
             .collect();
         insta::assert_snapshot!(ours.join("\n"));
     }

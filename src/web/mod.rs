@@ -3,8 +3,11 @@
 //! Nothing here can change anything. Pages are made from a copy of what they need of the board, taken in one reading,
 //! and from what is kept ([`records`]). Start at [`router`]; `overview`, `monitor` and `connector` are the pages.
 
+pub mod api;
 mod assets;
+mod badge;
 mod banner;
+mod calendar;
 mod charts;
 mod connector;
 mod connectors;
@@ -15,9 +18,11 @@ mod layout;
 pub mod metrics;
 mod monitor;
 mod monitors;
+mod outlook;
 mod overview;
 pub mod records;
 pub mod security;
+mod statuspage;
 mod timeline;
 mod words;
 
@@ -70,7 +75,10 @@ pub fn router(shown: Shown, access: Access) -> Router {
         .route("/events", get(events::stream))
         .fallback(layout::not_found)
         .layer(from_fn_with_state(site.clone(), security::guard))
-        .with_state(site);
+        .with_state(site.clone());
+    let programs = api::router(shown.clone())
+        .layer(from_fn_with_state(site, security::guard))
+        .layer(from_fn(api::problem::tell));
     Router::new()
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
@@ -78,6 +86,7 @@ pub fn router(shown: Shown, access: Access) -> Router {
         .with_state(shown)
         .route("/assets/{name}", get(assets::serve))
         .merge(pages)
+        .merge(programs)
         .layer(from_fn(security::headers))
 }
 
@@ -99,3 +108,6 @@ async fn metrics(State(shown): State<Shown>) -> Response {
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot be shown: {e}\n")).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests;

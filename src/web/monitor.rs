@@ -117,7 +117,7 @@ fn head(copy: &Copy, now: Timestamp) -> Markup {
                 h1 { (clean(&copy.row.name, LINE)) }
                 p {
                     (badge(look))
-                    @if let Some(since) = state.since { " for " (lasting(now, since)) }
+                    @if let Some(since) = super::monitors::since(state) { " for " (lasting(now, since)) }
                     @if let Look::Held(_) = look { " · held" }
                 }
                 p class="say" {

@@ -12,6 +12,7 @@ use super::words::{LINE, Look, ago, badge, brief, clean, lasting, outside, path,
 use crate::domain::assess::MonitorState;
 use crate::domain::history::Day;
 use crate::domain::observation::Event;
+use crate::domain::severity::Severity;
 use crate::runtime::board::{Board, MonitorView};
 
 /// Rows on one page of the list.
@@ -46,6 +47,14 @@ pub(super) fn look(state: &MonitorState) -> Look {
         (Some(_), None) => Look::Blind,
         (Some(_), Some(_)) => Look::Held(state.severity),
         (None, Some(_)) => Look::Read(state.severity),
+    }
+}
+
+/// Since when it is what is to be seen of it: a healthy monitor that cannot be read is unreadable, not healthy.
+pub(super) fn since(state: &MonitorState) -> Option<Timestamp> {
+    match &state.unknown {
+        Some(unread) if state.severity == Severity::None => Some(unread.since),
+        Some(_) | None => state.since,
     }
 }
 
@@ -163,7 +172,7 @@ impl Row {
                 }
                 div class="state" {
                     (badge(look))
-                    @if let Some(since) = state.since { p class="when" { "for " (lasting(now, since)) } }
+                    @if let Some(since) = since(state) { p class="when" { "for " (lasting(now, since)) } }
                 }
                 div class="past" {
                     (charts::strip(&cells))
@@ -203,7 +212,7 @@ impl Row {
 }
 
 /// What is believed now, as far as it counts as watched.
-pub(super) fn believed(state: &MonitorState) -> Option<crate::domain::severity::Severity> {
+pub(super) fn believed(state: &MonitorState) -> Option<Severity> {
     state.read_at.filter(|_| state.unknown.is_none()).map(|_| state.severity)
 }
 

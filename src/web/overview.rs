@@ -47,6 +47,8 @@ struct Head {
     problems: usize,
     planned: usize,
     cycle: Option<Timestamp>,
+    /// Who watches in our place, and when what they kept was copied.
+    standby: Option<(String, Option<Timestamp>)>,
     not_ready: Vec<String>,
     definitions_ok: bool,
 }
@@ -68,6 +70,11 @@ impl Copy {
                 problems,
                 planned: board.issues.len() - problems,
                 cycle: board.cycles.finished_at,
+                standby: board
+                    .lease
+                    .as_ref()
+                    .filter(|lease| !lease.held)
+                    .map(|lease| (lease.role(), lease.copied_at)),
                 not_ready: board.ready(now),
                 definitions_ok: board.definitions.0,
             },
@@ -142,7 +149,11 @@ impl Head {
                         @if self.problems > 0 && self.planned > 0 { ", " (self.planned) " in maintenance" }
                         @if self.problems + self.planned > 0 && rows.unread > 0 { ", " (rows.unread) " not readable" }
                         " · "
-                        @match self.cycle { Some(at) => { "last round " (ago(now, at)) }, None => "first round under way" }
+                        @if let Some((role, copied_at)) = &self.standby {
+                            (clean(role, LINE)) ", copied " @match copied_at { Some(at) => (ago(now, *at)), None => "never" }
+                        } @else {
+                            @match self.cycle { Some(at) => { "last round " (ago(now, at)) }, None => "first round under way" }
+                        }
                     }
                     @if !self.definitions_ok {
                         p class="trouble" { (mark("minor")) "The definitions have a mistake; the last good set stays. The log names it." }
@@ -211,4 +222,11 @@ pub(super) fn title_of(row: &Row) -> String {
         look.word().into()
     };
     format!("{}: {words}", clean(&row.name, 80))
+}
+
+/// The head and what is open, for the tests.
+#[cfg(test)]
+pub(super) fn sections(board: &Board, now: Timestamp) -> (Markup, Markup) {
+    let copy = Copy::of(board, "", 1, now);
+    (copy.head.section(&copy.rows, now), events(&copy.open, now))
 }

@@ -218,6 +218,8 @@ impl Cluster {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        let _ = child.kill();
+        let _ = child.wait();
         false
     }
 

@@ -22,7 +22,7 @@ use crate::fakes::tenant::Tenant;
 /// Quick, and with room for a machine under load before data count as late.
 const QUICK: Pace = Pace {
     sync: Duration::from_secs(1),
-    late: Duration::from_secs(4),
+    late: Duration::from_secs(10),
     resolved_for: Duration::from_millis(1500),
 };
 

@@ -2,17 +2,29 @@
 //! Start at `fakes` for the servers, then at the module named after the subject.
 
 #[cfg(test)]
+mod api;
+#[cfg(test)]
 mod authoring;
 #[cfg(test)]
 mod binary;
+#[cfg(test)]
+mod browser;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod crashing;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod dashboard;
+#[cfg(test)]
 mod demo;
+#[cfg(test)]
+mod deployed;
+#[cfg(test)]
+mod endless;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
@@ -26,6 +38,8 @@ mod ha;
 #[cfg(test)]
 mod log_file;
 #[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod proto;
@@ -33,6 +47,8 @@ mod proto;
 mod qlik;
 #[cfg(test)]
 mod reloading;
+#[cfg(test)]
+mod sharing;
 #[cfg(test)]
 mod sqlite;
 #[cfg(test)]
@@ -43,3 +59,5 @@ mod syncing;
 mod systemd;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod tls;

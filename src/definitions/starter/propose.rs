@@ -131,8 +131,11 @@ pub fn propose(sample: &Sample<'_>) -> Result<Proposal, String> {
     })
 }
 
+/// One record as it came.
+type Record<'a> = &'a Map<String, Value>;
+
 /// The list of objects that is most likely the page's records.
-fn records(body: &Value) -> Result<(Guess, Vec<&Map<String, Value>>), String> {
+fn records(body: &Value) -> Result<(Guess, Vec<Record<'_>>), String> {
     if let Value::Array(items) = body {
         let rows: Vec<_> = items.iter().filter_map(Value::as_object).collect();
         return Ok((Guess::sure(".", format!("the answer is a list of {}", items.len())), rows));
@@ -163,7 +166,7 @@ fn find_lists<'a>(
     object: &'a Map<String, Value>,
     at: &str,
     deep: usize,
-    found: &mut Vec<(String, Vec<&'a Map<String, Value>>)>,
+    found: &mut Vec<(String, Vec<Record<'a>>)>,
 ) {
     // A name with a dot in it cannot be written as a path.
     for (name, value) in object.iter().filter(|(name, _)| !name.contains('.')) {

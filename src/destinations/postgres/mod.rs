@@ -7,6 +7,7 @@
 //! the tables in `table` and `rows`.
 
 mod complete;
+mod import;
 mod ledger;
 mod names;
 mod numeric;
@@ -26,6 +27,7 @@ use tokio::sync::oneshot;
 use super::DestinationError;
 use super::threaded::{Failure, Threaded};
 use crate::database::Database;
+pub use import::{Copied, Import};
 use names::Names;
 use schema::Found;
 use session::Session;

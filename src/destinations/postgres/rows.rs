@@ -27,7 +27,7 @@ const FEW_ROWS: usize = 2_000;
 pub(super) const SEND_BYTES: usize = 1 << 20;
 
 /// The bytes of a key that the server's index surely takes: its limit is a third of a page.
-const KEY_BYTES: usize = 2_500;
+pub(super) const KEY_BYTES: usize = 2_500;
 
 /// A table as rows are written to it now.
 #[derive(Debug)]

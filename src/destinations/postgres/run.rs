@@ -392,7 +392,7 @@ impl Running {
 }
 
 /// A row as JSON, for those that are kept aside: here only its cells are left of what the source sent.
-fn raw(shape: &TableShape, cells: &[Cell]) -> String {
+pub(super) fn raw(shape: &TableShape, cells: &[Cell]) -> String {
     let value = |cell: &Cell| match cell {
         Cell::Null => serde_json::Value::Null,
         Cell::Bool(value) => (*value).into(),

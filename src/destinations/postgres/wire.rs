@@ -239,10 +239,10 @@ fn modest(number: &[u8]) -> bool {
     let exponent = number.iter().position(|b| matches!(b, b'e' | b'E'));
     let digits = number.get(exponent.map_or(0, |at| at + 1)..).unwrap_or_default();
     let large = exponent.is_some()
-        && !std::str::from_utf8(digits)
+        && std::str::from_utf8(digits)
             .ok()
             .and_then(|d| d.parse::<i32>().ok())
-            .is_some_and(|e| e.abs() < 5_000);
+            .is_none_or(|e| e.abs() >= 5_000);
     number.len() <= JSON_DIGITS && !large
 }
 

@@ -22,7 +22,7 @@ const WAL_PAGES: u32 = 16_384;
 const WAL_BYTES: u32 = WAL_PAGES * 4096;
 
 /// SQLite's own memory, in KiB: part of the 64 MiB that a sync may use.
-const CACHE_KIB: i32 = 24 * 1024;
+const CACHE_KIB: i32 = 16 * 1024;
 
 /// Statements kept prepared: a few for each table.
 const STATEMENTS: usize = 128;

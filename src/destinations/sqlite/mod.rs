@@ -6,6 +6,7 @@
 //! Start at [`open`]; the thread's work is in `writer`, the tables in `table` and `rows`.
 
 mod complete;
+mod export;
 mod file;
 mod ledger;
 mod rows;
@@ -17,6 +18,7 @@ use std::path::Path;
 
 use super::DestinationError;
 use super::threaded::Threaded;
+pub use export::Export;
 use file::Place;
 use writer::Writer;
 

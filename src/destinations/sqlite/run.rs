@@ -17,7 +17,7 @@ use crate::domain::cell::Cell;
 use crate::domain::op::{Checkpoint, Rejected, Rows, Sweep, TableShape, Tally, Write};
 
 /// Rows sorted and written in one go: enough that neighbours in the key's tree meet, few enough for memory.
-const GATHERED_ROWS: usize = 10_000;
+const GATHERED_ROWS: usize = 5_000;
 
 /// Text gathered, in bytes: the same bound for rows that are large.
 const GATHERED_BYTES: usize = 16 * 1024 * 1024;

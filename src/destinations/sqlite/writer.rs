@@ -1,6 +1,6 @@
 //! The thread that owns the connection: it gathers ops and commits them.
 //!
-//! Rows wait until about 10,000 are there and are then written sorted; about 50,000, or those of two seconds, are
+//! Rows wait until about 5,000 are there and are then written sorted; about 50,000, or those of two seconds, are
 //! committed together. A transaction ends with a checkpoint wherever one comes soon enough, and always holds the next
 //! stretch of the stream of ops: that is why a checkpoint is never there without its rows. Start at [`Writer::run`], then [`Writer::take`] and
 //! [`Writer::commit`].

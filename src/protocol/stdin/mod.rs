@@ -39,6 +39,10 @@ const OPS: usize = 4;
 /// Warnings of one answer; more would be read by nobody.
 const MAX_WARNINGS: usize = 20;
 
+/// Bytes of a state that is handed out: half of what a caller may hand in, so that no sync gives a state that the next call
+/// cannot bring.
+pub const MAX_STATE_BYTES: usize = 32 << 20;
+
 /// What goes out.
 #[derive(Debug)]
 pub struct Answer {
@@ -128,7 +132,7 @@ async fn sync(
         enabled.map(|table| table.name.clone()).filter(|name| !saved.done().contains(name)).collect();
     if tables.is_empty() {
         saved.end_sync();
-        return Ok(Answer { document: whole(&saved, &Page::default(), false, &[]), ok: true });
+        return Ok(Answer { document: whole(&saved.to_json(), &Page::default(), false, &[]), ok: true });
     }
     let shapes = saved.shapes(definition);
     let since = Some(saved.begin_sync(source.now()));
@@ -253,8 +257,17 @@ impl Gathering {
         if !more {
             self.saved.end_sync();
         }
+        let state = self.saved.to_json();
+        if state.len() > MAX_STATE_BYTES {
+            return Err(format!(
+                "the state would be {} MB, and this protocol carries {}: it remembers a cursor for each parent of a child \
+                 table, so switch child tables off by `enabled`, or use `sync`",
+                state.len() >> 20,
+                MAX_STATE_BYTES >> 20
+            ));
+        }
         tracing::info!(rows = self.page.len(), more, "answered");
-        Ok(Answer { document: whole(&self.saved, &self.page, more, &self.warnings), ok: true })
+        Ok(Answer { document: whole(&state, &self.page, more, &self.warnings), ok: true })
     }
 
     /// The connector has ended by itself: is what came of it an answer?
@@ -287,10 +300,10 @@ fn replaced(shape: &TableShape) -> Option<Sweep> {
     (shape.write == Write::Replace).then_some(Sweep { max_share: 1.0 })
 }
 
-fn whole(saved: &Saved, page: &Page, more: bool, warnings: &[String]) -> Vec<u8> {
+fn whole(state: &str, page: &Page, more: bool, warnings: &[String]) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend_from_slice(b"{\"state\":");
-    out.extend_from_slice(saved.to_json().as_bytes());
+    out.extend_from_slice(state.as_bytes());
     out.push(b',');
     out.append(&mut page.members());
     if !warnings.is_empty() {

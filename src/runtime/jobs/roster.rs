@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::super::board::BoardHandle;
+use super::super::board::{BoardHandle, SyncView};
+use super::super::claims::Claims;
 use super::super::clock::Clock;
 use super::super::folder::{Folder, Found};
 use super::Job;
@@ -38,22 +39,30 @@ pub struct Roster {
     pub first: Loaded,
     /// The folder of definitions, how often it is looked at, and how it is read.
     pub again: Option<(PathBuf, Duration, Load)>,
+    /// With whom they are shared.
+    pub claims: Claims,
 }
 
 type Orders = BTreeMap<String, watch::Sender<Option<Job>>>;
 
 impl Roster {
     /// Runs the connectors until `stop`; returns when all of them have ended.
-    pub(in super::super) async fn run(
-        self,
-        clock: Clock,
-        board: BoardHandle,
-        reload: Arc<Notify>,
-        stop: CancellationToken,
-    ) {
+    pub async fn run(self, clock: Clock, board: BoardHandle, reload: Arc<Notify>, stop: CancellationToken) {
         let Loaded { jobs, off } = self.first;
         let (orders, tasks) = (Orders::new(), JoinSet::new());
-        let mut crew = Crew { orders, off, tasks, clock, board, stop: stop.clone() };
+        let claims = self.claims;
+        let mut crew = Crew {
+            orders,
+            off,
+            tasks,
+            claims: claims.clone(),
+            clock,
+            board: board.clone(),
+            stop: stop.clone(),
+        };
+        if let Some(overseer) = claims.overseer() {
+            crew.tasks.spawn(overseer.run(clock, board, stop.clone()));
+        }
         crew.take_over(jobs);
         if let Some((path, every, load)) = self.again {
             let mut folder = Folder::new(path, load);
@@ -81,6 +90,7 @@ struct Crew {
     /// Connectors without an order, as told last.
     off: Vec<String>,
     tasks: JoinSet<()>,
+    claims: Claims,
     clock: Clock,
     board: BoardHandle,
     stop: CancellationToken,
@@ -133,8 +143,9 @@ impl Crew {
         for (name, job) in wanted {
             changes.push(format!("added {name}"));
             let (order, orders) = watch::channel(Some(job));
-            let (clock, board, stop) = (self.clock, self.board.clone(), self.stop.clone());
-            self.tasks.spawn(work(name.clone(), orders, clock, board, stop));
+            let (claims, clock) = (self.claims.clone(), self.clock);
+            let (board, stop) = (self.board.clone(), self.stop.clone());
+            self.tasks.spawn(work(name.clone(), orders, claims, clock, board, stop));
             self.orders.insert(name, order);
         }
         changes
@@ -150,6 +161,7 @@ fn listed(names: &[String]) -> String {
 async fn work(
     name: String,
     mut orders: watch::Receiver<Option<Job>>,
+    claims: Claims,
     clock: Clock,
     board: BoardHandle,
     stop: CancellationToken,
@@ -158,11 +170,13 @@ async fn work(
         let ordered = orders.borrow_and_update().clone();
         if let Some(job) = ordered {
             if board.read(|board| !board.syncs.contains_key(&name)) {
-                job.remember(&board).await;
+                board.update(|board| drop(board.syncs.insert(name.clone(), SyncView::default())));
+                super::remember(&job.place, &board, &name, false).await;
             }
-            job.repeat(&mut orders, clock, &board, &stop).await;
+            job.repeat(&claims, &mut orders, clock, &board, &stop).await;
             continue;
         }
+        claims.withdraw(&name).await;
         board.update(|board| drop(board.syncs.remove(&name)));
         tokio::select! {
             () = stop.cancelled() => {}

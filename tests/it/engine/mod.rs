@@ -1,7 +1,7 @@
 //! Definitions run by the engine between fake services and a destination in memory that takes ops at their word.
 //! Start at [`Bench`].
 
-mod people_ai;
+pub(crate) mod people_ai;
 mod rules;
 mod sensource;
 mod statuscake;
@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// A row by column.
-pub(super) type Row = BTreeMap<String, Cell>;
+pub(crate) type Row = BTreeMap<String, Cell>;
 
 /// A connector and what its runs have stored.
 pub(super) struct Bench {
@@ -181,23 +181,32 @@ impl Bench {
     /// Every row of the source is stored, field by field, and nothing else is. `key`: the source's fields that tell
     /// rows apart; `rename`: source field → column.
     pub(super) fn assert_holds(&self, table: &str, source: &[Value], key: &[&str], rename: &[(&str, &str)]) {
-        let column = |field: &str| {
-            let renamed = rename.iter().find(|(from, _)| *from == field);
-            renamed.map_or_else(|| column_name(field), |(_, to)| (*to).to_owned())
-        };
-        let stored = self.rows_of(table);
-        let by_key: BTreeMap<Vec<String>, &Row> =
-            stored.iter().map(|row| (key.iter().map(|f| text(&row[&column(f)])).collect(), *row)).collect();
-        for want in source {
-            let wanted_key: Vec<String> = key.iter().map(|field| json_text(&want[*field])).collect();
-            let row =
-                by_key.get(&wanted_key).unwrap_or_else(|| panic!("{table} lacks {wanted_key:?}: {want}"));
-            for (field, value) in want.as_object().unwrap() {
-                assert_field(table, row, &column(field), value);
-            }
-        }
-        assert_eq!(stored.len(), source.len(), "{table} holds rows that the source does not");
+        assert_holds(table, &self.rows_of(table), source, key, rename);
     }
+}
+
+/// As [`Bench::assert_holds`], for rows that are stored anywhere.
+pub(crate) fn assert_holds(
+    table: &str,
+    stored: &[&Row],
+    source: &[Value],
+    key: &[&str],
+    rename: &[(&str, &str)],
+) {
+    let column = |field: &str| {
+        let renamed = rename.iter().find(|(from, _)| *from == field);
+        renamed.map_or_else(|| column_name(field), |(_, to)| (*to).to_owned())
+    };
+    let by_key: BTreeMap<Vec<String>, &Row> =
+        stored.iter().map(|row| (key.iter().map(|f| text(&row[&column(f)])).collect(), *row)).collect();
+    for want in source {
+        let wanted_key: Vec<String> = key.iter().map(|field| json_text(&want[*field])).collect();
+        let row = by_key.get(&wanted_key).unwrap_or_else(|| panic!("{table} lacks {wanted_key:?}: {want}"));
+        for (field, value) in want.as_object().unwrap() {
+            assert_field(table, row, &column(field), value);
+        }
+    }
+    assert_eq!(stored.len(), source.len(), "{table} holds rows that the source does not");
 }
 
 /// A field, or each field of a nested object, is stored as the source sent it.

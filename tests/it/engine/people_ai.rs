@@ -41,7 +41,7 @@ fn assert_all_there(people: &PeopleAi, bench: &Bench) {
 }
 
 /// What the table should hold: a key of its own where there is no e-mail, and the true value beside it.
-fn with_key(mut row: Value) -> Value {
+pub(crate) fn with_key(mut row: Value) -> Value {
     row["true_email"] = row["email"].clone();
     if row["uid"].is_null() {
         row["uid"] = row["activity_uid"].clone();
@@ -155,6 +155,33 @@ async fn five_retries_then_failure() {
     assert_eq!(outcome.end, End::Failed);
     insta::assert_snapshot!(outcome.reason.unwrap(), @r#"the source answered 503: "Unavailable" (tried 6 times)"#);
     assert_eq!(state.tables["participants"], bench.state.tables["participants"]);
+}
+
+/// An activity deleted at the source is read, and told by `deleted`, only where that is asked for; otherwise what was
+/// stored of it stays, and nothing claims that it is gone.
+#[tokio::test]
+async fn deleted_activities_are_told_where_asked_for() {
+    for asked in ["false", "true"] {
+        let clock = Clock::at("2026-05-02T09:10:00Z");
+        let people = PeopleAi::start(3, 20, 700, &clock);
+        let config = [
+            ("api_key", API_KEY),
+            ("api_secret", API_SECRET),
+            ("base_url", &people.base_url()),
+            ("token_url", &people.token_url()),
+            ("include_deleted", asked),
+        ];
+        let mut bench = Bench::new(built_in("people_ai", |_| {}), &config);
+        bench.complete(clock.now()).await;
+        clock.advance(SignedDuration::from_mins(15));
+        people.change(|org| org.delete(7));
+        bench.complete(clock.now()).await;
+        let deleted = bench.column("activity", "deleted");
+        assert_eq!(deleted.len(), 20);
+        let told = deleted.iter().filter(|text| *text == "true").count();
+        assert_eq!(told, usize::from(asked == "true"), "{asked}");
+        people.assert_well_behaved();
+    }
 }
 
 /// A permanent refusal and an answer without a list fail the run at once; they never end it green and empty.

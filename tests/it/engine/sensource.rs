@@ -154,6 +154,31 @@ async fn minting_is_single_flight() {
     assert!((1..=8).contains(&minted), "{minted}");
 }
 
+/// Tokens are never made closer together than the service bears: 30 s as it ships; here, a shorter gap is kept.
+#[tokio::test]
+async fn mints_keep_their_distance() {
+    let shipped = built_in("sensource", |_| {});
+    let Auth::OAuth2(oauth) = &shipped.auth else { panic!("{:?}", shipped.auth) };
+    assert_eq!(oauth.mint_gap, Duration::from_secs(30));
+    let gap = Duration::from_millis(700);
+    let (vea, clock, mut bench) = start(|definition| {
+        if let Auth::OAuth2(oauth) = &mut definition.auth {
+            oauth.mint_gap = gap;
+        }
+    });
+    // Each token dies soon after it was made.
+    for nth in [2, 5] {
+        vea.after(nth, "/api/", |venue| venue.forget_tokens());
+    }
+    bench.complete(clock.now()).await;
+    let minted: Vec<_> = vea.requests_on(TOKEN).iter().map(|request| request.at).collect();
+    assert_eq!(minted.len(), 3, "{}", vea.dump());
+    for pair in minted.windows(2) {
+        assert!(pair[1] - pair[0] >= gap, "{:?} apart", pair[1] - pair[0]);
+    }
+    assert_all_there(&vea, &bench);
+}
+
 /// Wrong credentials name their variables and are not tried again.
 #[tokio::test]
 async fn wrong_credentials_are_told() {

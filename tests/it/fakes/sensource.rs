@@ -100,11 +100,16 @@ impl SenSource {
 
     /// Every token made so far stops working.
     pub(crate) fn invalidate_tokens(&self) {
-        self.change(|venue| venue.tokens.clear());
+        self.change(Venue::forget_tokens);
     }
 }
 
 impl Venue {
+    /// Every token made so far stops working.
+    pub(crate) fn forget_tokens(&mut self) {
+        self.tokens.clear();
+    }
+
     fn new(seed: u64, zones: u64, opened: Date, clock: &Clock) -> Venue {
         let rules = Rules {
             token_life: SignedDuration::from_secs(3600),

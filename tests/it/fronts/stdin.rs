@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
-use data_sources_monitor::domain::op::{End, Op, Rejected, Sweep};
+use data_sources_monitor::domain::op::{Checkpoint, End, Op, Rejected, Sweep};
 use data_sources_monitor::http::Network;
 use data_sources_monitor::protocol::source::Engine;
 use data_sources_monitor::protocol::stdin::answer;
@@ -253,4 +253,20 @@ async fn wrong_documents_are_errors() {
         let said = answer["error"].as_str().unwrap();
         assert!(!ok && said.contains(want) && !said.contains("hush"), "{want} not in {answer}");
     }
+}
+
+/// A state larger than any call could bring back is an error that says what to do, not an answer.
+#[tokio::test]
+async fn a_state_too_large_is_an_error() {
+    let of = shape("contacts", &[]);
+    let entry = ("contacts".to_owned(), "1".to_owned(), Some("x".repeat(33 << 20).into()));
+    let ops = vec![
+        Op::Shape(Arc::clone(&of)),
+        rows(&of, 0..1, &[]),
+        Op::Checkpoint(Checkpoint { entries: vec![entry] }),
+        finish("contacts"),
+    ];
+    let document = json!({ "secrets": { "api_key": "right" }, "state": {} });
+    let (ok, answer) = ask(Scripted::new(ops), &document).await;
+    assert!(!ok && answer["error"].as_str().unwrap().contains("this protocol carries 32"), "{answer}");
 }

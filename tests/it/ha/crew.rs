@@ -80,7 +80,7 @@ pub(super) async fn assemble(setup: Setup) -> Daemon {
             client: client(Redirects::Follow),
             on_tick: Box::new(|_| {}),
         },
-        jobs: Roster { first: loaded, again: None },
+        jobs: Roster { first: loaded, ..Roster::default() },
         web: None,
     }
 }

@@ -88,3 +88,24 @@ async fn a_locked_file_is_named() {
         End::Complete
     );
 }
+
+/// A view that would not survive the widening of a column stops it and is named; nothing is changed before it is gone.
+#[tokio::test]
+async fn a_view_in_the_way_is_named() {
+    let desk = Desk::new();
+    desk.run(0, send(&thing(), vec![vec![Cell::Int(1), text("a")]])).await.unwrap();
+    // A column that is computed is not copied into the rebuilt table.
+    desk.execute(
+        "ALTER TABLE thing ADD COLUMN twice BIGINT GENERATED ALWAYS AS (id * 2) VIRTUAL;
+         CREATE VIEW doubled AS SELECT twice FROM thing;",
+    )
+    .await;
+    let wider = shape(&[("id", ColumnType::Text), ("v", ColumnType::Text)], &["id"], Write::Upsert);
+    let ops = || send(&wider, vec![vec![text("x"), text("b")]]);
+    let error = desk.run(1, ops()).await.unwrap_err().to_string();
+    assert!(error.contains("view doubled") && error.contains("drop the view"), "{error}");
+    assert_eq!(desk.rows("SELECT * FROM doubled").await, ["2"]);
+    desk.execute("DROP VIEW doubled").await;
+    desk.run(2, ops()).await.unwrap();
+    assert_eq!(desk.rows("SELECT id || v FROM thing ORDER BY 1").await, ["1a", "xb"]);
+}

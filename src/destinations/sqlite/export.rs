@@ -1,0 +1,225 @@
+//! A connector's file read out whole: its tables, and those of ours, as they are stored.
+//!
+//! Holds the lock of a run meanwhile, so that nothing changes under it. Blocks. Start at [`Export::open`].
+
+use std::fs::File;
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+
+use super::file::{Place, quoted};
+use super::table::{DELETED, SYNCED};
+use super::{ledger, table};
+use crate::destinations::DestinationError;
+use crate::destinations::moved::{Stored, micros};
+use crate::domain::cell::{Cell, ColumnType};
+use crate::domain::op::{Column, State, TableShape, Write};
+
+const REJECTED: &str = "_rejected";
+
+/// Rows handed over at once.
+const CHUNK: usize = 1_000;
+
+/// Text handed over at once, in bytes.
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// A file that is read out.
+pub struct Export {
+    place: Place,
+    db: Connection,
+    connector: String,
+    _lock: File,
+}
+
+impl Export {
+    /// Opens the file of a connector and keeps runs away from it.
+    ///
+    /// # Errors
+    /// As when it is opened for a run, and when a run is under way.
+    pub fn open(path: &Path, connector: &str) -> Result<Export, DestinationError> {
+        let place = Place::new(path);
+        let db = place.open()?;
+        let lock = place.lock()?;
+        Ok(Export { place, db, connector: connector.to_owned(), _lock: lock })
+    }
+
+    /// The connector's tables, and those of ours that hold the account of runs.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn tables(&self) -> Result<Vec<TableShape>, DestinationError> {
+        let tables = table::all(&self.db).map_err(|e| self.place.judge("reading the tables", &e))?;
+        Ok(tables.into_values().chain([runs(), rejected()]).collect())
+    }
+
+    /// Where reading goes on.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn state(&self) -> Result<State, DestinationError> {
+        let state = ledger::state(&self.db, &self.connector);
+        state.map_err(|e| self.place.judge("reading the state", &e))?.map_err(|found| {
+            let known = State::FORMAT.into();
+            DestinationError::Newer { place: self.place.name(), found, known }
+        })
+    }
+
+    /// How many rows a table has.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn count(&self, table: &str) -> Result<u64, DestinationError> {
+        let count = format!("SELECT count(*) FROM {}", quoted(table));
+        let count = self.db.query_row(&count, [], |row| row.get::<_, i64>(0));
+        Ok(count.map_err(|e| self.place.judge("counting rows", &e))?.unsigned_abs())
+    }
+
+    /// Hands over all rows of a table, some at a time, for as long as they are taken; never none of them.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds what a column of its type cannot.
+    pub fn read(
+        &self,
+        shape: &TableShape,
+        mut take: impl FnMut(Vec<Stored>) -> bool,
+    ) -> Result<(), DestinationError> {
+        let judge = |e: rusqlite::Error| self.place.judge(&format!("reading table {}", shape.table), &e);
+        let there: Vec<String> = self
+            .db
+            .prepare("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0")
+            .and_then(|mut query| query.query_map([&shape.table], |row| row.get(0))?.collect())
+            .map_err(judge)?;
+        let is_there = |name: &str| there.iter().any(|there| there == name);
+        let value = |name: &str| if is_there(name) { quoted(name) } else { "NULL".to_owned() };
+        let columns: Vec<String> = shape
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .chain([SYNCED, DELETED])
+            .map(value)
+            .collect();
+        // The newest are told by their order.
+        let order = if shape.table == REJECTED { " ORDER BY id" } else { "" };
+        let sql = format!("SELECT {} FROM {}{order}", columns.join(", "), quoted(&shape.table));
+        let mut query = self.db.prepare(&sql).map_err(judge)?;
+        let mut rows = query.query([]).map_err(judge)?;
+        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.next().map_err(judge)? {
+            let at = |place: usize| row.get_ref(place).map_err(judge);
+            let mut cells = Vec::with_capacity(shape.columns.len());
+            for (place, column) in shape.columns.iter().enumerate() {
+                let cell =
+                    cell(at(place)?, column.kind).ok_or_else(|| self.misplaced(shape, &column.name))?;
+                cells.push(if is_ours(&shape.table) { fitting(cell) } else { cell });
+            }
+            let mark = |place: usize, name: &str| match cell(at(place)?, ColumnType::Timestamp) {
+                Some(Cell::Timestamp(at)) => Ok(Some(micros(at))),
+                Some(_) => Ok(None),
+                None => Err(self.misplaced(shape, name)),
+            };
+            let (synced, deleted) =
+                (mark(shape.columns.len(), SYNCED)?, mark(shape.columns.len() + 1, DELETED)?);
+            bytes += cells.iter().map(Cell::text_len).sum::<usize>();
+            chunk.push(Stored { cells: cells.into(), synced, deleted });
+            if chunk.len() >= CHUNK || bytes >= CHUNK_BYTES {
+                bytes = 0;
+                if !take(std::mem::take(&mut chunk)) {
+                    return Ok(());
+                }
+            }
+        }
+        if !chunk.is_empty() {
+            take(chunk);
+        }
+        Ok(())
+    }
+
+    fn misplaced(&self, shape: &TableShape, column: &str) -> DestinationError {
+        let reason = format!(
+            "its column {column} in {} holds a value that is not of its type: somebody changed it by hand; mend it, or drop the table and sync again",
+            self.place.name()
+        );
+        DestinationError::Table { table: shape.table.clone(), reason }
+    }
+}
+
+fn is_ours(table: &str) -> bool {
+    table.starts_with('_')
+}
+
+/// What servers keep of our own accounts: no finer moments, and not the one character they do not take.
+fn fitting(cell: Cell) -> Cell {
+    match cell {
+        Cell::Timestamp(at) => Cell::Timestamp(micros(at)),
+        Cell::Text(text) if text.contains('\0') => Cell::Text(text.replace('\0', "\u{2400}").into()),
+        cell => cell,
+    }
+}
+
+/// The value that is stored so; `None` if none is.
+fn cell(value: ValueRef<'_>, kind: ColumnType) -> Option<Cell> {
+    use ColumnType as T;
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Box::<str>::from);
+    Some(match (kind, value) {
+        (_, ValueRef::Null) => Cell::Null,
+        (T::Boolean, ValueRef::Integer(value @ (0 | 1))) => Cell::Bool(value == 1),
+        (T::Bigint, ValueRef::Integer(value)) => Cell::Int(value),
+        (T::Double, ValueRef::Real(value)) => Cell::Double(value),
+        (T::Decimal, ValueRef::Text(value)) => Cell::Decimal(text(value)?),
+        (T::Json, ValueRef::Text(value)) => Cell::Json(text(value)?),
+        (T::Text | T::Unknown, ValueRef::Text(value)) => Cell::Text(text(value)?),
+        (T::Date, ValueRef::Text(value)) => Cell::Date(signed(&text(value)?).parse().ok()?),
+        (T::Timestamp, ValueRef::Text(value)) => Cell::Timestamp(moment(&text(value)?)?),
+        _ => return None,
+    })
+}
+
+fn moment(text: &str) -> Option<Timestamp> {
+    format!("{}Z", signed(text).replacen(' ', "T", 1)).parse().ok()
+}
+
+/// A year before the first is written shorter than it is read.
+fn signed(text: &str) -> String {
+    match text.strip_prefix('-').and_then(|rest| rest.split_once('-')) {
+        Some((year, rest)) => format!("-{year:0>6}-{rest}"),
+        None => text.to_owned(),
+    }
+}
+
+fn ours(table: &str, columns: &[(&str, ColumnType)], key: &[&str]) -> TableShape {
+    let column = |(name, kind): &(&str, ColumnType)| Column { name: (*name).to_owned(), kind: *kind };
+    TableShape {
+        table: table.to_owned(),
+        columns: columns.iter().map(column).collect(),
+        key: key.iter().map(|name| (*name).to_owned()).collect(),
+        write: Write::Append,
+    }
+}
+
+fn runs() -> TableShape {
+    use ColumnType::{Bigint, Text, Timestamp};
+    let head = [("run", Bigint), ("table_name", Text), ("started_at", Timestamp), ("ended_at", Timestamp)];
+    let words = ["outcome", "reason", "place"].map(|name| (name, Text));
+    let counts = [
+        "requests",
+        "retries",
+        "waited_ms",
+        "seen",
+        "inserted",
+        "updated",
+        "unchanged",
+        "duplicate",
+        "rejected",
+        "deleted",
+    ]
+    .map(|name| (name, Bigint));
+    let columns: Vec<_> = head.into_iter().chain(words).chain(counts).collect();
+    ours("_runs", &columns, &["run", "table_name"])
+}
+
+fn rejected() -> TableShape {
+    use ColumnType::{Bigint, Text};
+    ours(REJECTED, &[("run", Bigint), ("table_name", Text), ("reason", Text), ("raw", Text)], &[])
+}

@@ -1,0 +1,230 @@
+//! `/maintenances.ics`: planned work on the pages that are watched, as a calendar to subscribe to (RFC 5545).
+//!
+//! Start at [`get`]; [`write`] is pure.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::Shown;
+use crate::domain::schedule::hash;
+use crate::domain::severity::Severity;
+use crate::runtime::board::{Board, MonitorView};
+
+/// Bytes in a line, without its end.
+const LINE: usize = 75;
+
+/// One maintenance of one service.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Planned {
+    monitor: String,
+    title: String,
+    stage: String,
+    begins: Timestamp,
+    ends: Option<Timestamp>,
+    update: String,
+    url: Option<String>,
+}
+
+pub(super) async fn get(State(shown): State<Shown>) -> Response {
+    let planned = shown.board.read(planned);
+    ([(header::CONTENT_TYPE, "text/calendar; charset=utf-8")], write(&planned)).into_response()
+}
+
+/// All that is known, by the time it begins.
+fn planned(board: &Board) -> Vec<Planned> {
+    let mut all: Vec<Planned> =
+        board.monitors.iter().flat_map(|(name, view)| of_monitor(name, view)).collect();
+    all.sort_by(|a, b| (a.begins, &a.monitor, &a.title).cmp(&(b.begins, &b.monitor, &b.title)));
+    all
+}
+
+/// What the page announces; where only its severity is read, that it is under maintenance now.
+fn of_monitor(name: &str, view: &MonitorView) -> Vec<Planned> {
+    let events = view.open.iter().flatten().filter(|event| event.planned);
+    let announced: Vec<Planned> = events
+        .filter_map(|event| {
+            Some(Planned {
+                monitor: name.to_owned(),
+                title: event.title.clone(),
+                stage: event.state.clone(),
+                begins: event.begins?,
+                ends: event.ends.filter(|ends| Some(*ends) > event.begins),
+                update: event.update.clone(),
+                url: event.link.as_ref().map(|link| link.url.clone()),
+            })
+        })
+        .collect();
+    let now =
+        view.state.since.filter(|_| announced.is_empty() && view.state.severity == Severity::Maintenance);
+    let now = now.map(|begins| Planned {
+        monitor: name.to_owned(),
+        title: view.state.description.clone(),
+        stage: "in progress".into(),
+        begins,
+        url: view.state.link.as_ref().map(|link| link.url.clone()),
+        ..Planned::default()
+    });
+    announced.into_iter().chain(now).collect()
+}
+
+/// The calendar.
+fn write(planned: &[Planned]) -> String {
+    let mut out = Lines(String::new());
+    for line in [
+        "BEGIN:VCALENDAR",
+        "VERSION:2.0",
+        "PRODID:-//data-sources-monitor//maintenances//EN",
+        "CALSCALE:GREGORIAN",
+        "METHOD:PUBLISH",
+        "X-WR-CALNAME:Maintenances",
+        "REFRESH-INTERVAL;VALUE=DURATION:PT15M",
+        "X-PUBLISHED-TTL:PT15M",
+    ] {
+        out.line(line);
+    }
+    for one in planned {
+        event(&mut out, one);
+    }
+    if planned.is_empty() {
+        // A calendar must hold something; a time zone is nothing that shows.
+        for line in ["BEGIN:VTIMEZONE", "TZID:Etc/UTC", "BEGIN:STANDARD", "DTSTART:19700101T000000"] {
+            out.line(line);
+        }
+        for line in ["TZOFFSETFROM:+0000", "TZOFFSETTO:+0000", "END:STANDARD", "END:VTIMEZONE"] {
+            out.line(line);
+        }
+    }
+    out.line("END:VCALENDAR");
+    out.0
+}
+
+fn event(out: &mut Lines, one: &Planned) {
+    let begins = utc(one.begins);
+    // The same work keeps its name when its end or its words change; moved work is other work.
+    let uid = format!("{}\n{}\n{begins}", one.monitor, one.title);
+    out.line("BEGIN:VEVENT");
+    out.line(&format!("UID:{:016x}@data-sources-monitor", hash(&uid)));
+    // When it was written: nothing tells, and a moment of ours would make every answer another.
+    out.line(&format!("DTSTAMP:{begins}"));
+    out.line(&format!("DTSTART:{begins}"));
+    if let Some(ends) = one.ends {
+        out.line(&format!("DTEND:{}", utc(ends)));
+    }
+    out.line(&format!("SUMMARY:{}", escaped(&format!("{}: {}", one.monitor, one.title))));
+    let words: Vec<&str> = [&*one.stage, &*one.update].into_iter().filter(|text| !text.is_empty()).collect();
+    if !words.is_empty() {
+        out.line(&format!("DESCRIPTION:{}", escaped(&words.join(": "))));
+    }
+    if let Some(url) = &one.url {
+        out.line(&format!("URL:{}", url.replace(['\r', '\n'], "")));
+    }
+    out.line("TRANSP:TRANSPARENT");
+    out.line("END:VEVENT");
+}
+
+/// `20260502T091500Z`.
+fn utc(at: Timestamp) -> String {
+    TimeZone::UTC.to_datetime(at).strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+/// A text value: what has a meaning is escaped, what has no place goes.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.replace("\r\n", "\n").chars() {
+        match c {
+            '\\' | ';' | ',' => out.extend(['\\', c]),
+            '\n' | '\r' => out.push_str("\\n"),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Lines as the format wants them: ended by CRLF, folded where they are too long, never within a character.
+struct Lines(String);
+
+impl Lines {
+    fn line(&mut self, mut line: &str) {
+        let mut room = LINE;
+        while line.len() > room {
+            let cut = line.floor_char_boundary(room);
+            self.0.push_str(&line[..cut]);
+            self.0.push_str("\r\n ");
+            line = &line[cut..];
+            // The blank counts.
+            room = LINE - 1;
+        }
+        self.0.push_str(line);
+        self.0.push_str("\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn planned(title: &str) -> Planned {
+        Planned {
+            monitor: "Acme, Inc.".into(),
+            title: title.into(),
+            stage: "scheduled".into(),
+            begins: "2026-05-02T22:00:00Z".parse().unwrap(),
+            ends: Some("2026-05-03T01:30:00Z".parse().unwrap()),
+            update: "We move\nthe disks; all of them".into(),
+            url: Some("https://stspg.io/abc".into()),
+        }
+    }
+
+    /// What the format's own reader would make of it: lines unfolded, values unescaped.
+    fn read(text: &str) -> Vec<(String, String)> {
+        let unfolded = text.replace("\r\n ", "");
+        let lines = unfolded.strip_suffix("\r\n").unwrap().split("\r\n");
+        lines.map(|line| line.split_once(':').map(|(k, v)| (k.to_owned(), unescaped(v))).unwrap()).collect()
+    }
+
+    fn unescaped(value: &str) -> String {
+        let (mut out, mut chars) = (String::new(), value.chars());
+        while let Some(c) = chars.next() {
+            match c {
+                '\\' => out.push(match chars.next().unwrap() {
+                    'n' | 'N' => '\n',
+                    c => c,
+                }),
+                c => out.push(c),
+            }
+        }
+        out
+    }
+
+    /// A calendar with one event, as a subscriber gets it, and an empty one.
+    #[test]
+    fn as_subscribed() {
+        insta::assert_snapshot!(write(&[planned("Storage upgrade")]).replace("\r\n", "\n"));
+        let empty = write(&[]);
+        assert!(empty.contains("BEGIN:VTIMEZONE\r\n") && !empty.contains("VEVENT"));
+    }
+
+    proptest! {
+        /// Whatever a page calls its work: every line fits, none is bare, nothing is added to the calendar, and a
+        /// reader gets the text back.
+        #[test]
+        fn nasty_text_stays_text(title in "[a-z;,:\\\\\"éß漢😀 ]{0,200}|(.|\n|\r){0,80}|(\r\nBEGIN:VEVENT|\r\n ){1,4}") {
+            let text = write(&[planned(&title)]);
+            for line in text.strip_suffix("\r\n").unwrap().split("\r\n") {
+                prop_assert!(line.len() <= LINE, "{line}");
+                prop_assert!(!line.contains(['\r', '\n']));
+            }
+            let read = read(&text);
+            prop_assert_eq!(read.iter().filter(|(key, _)| key == "BEGIN").count(), 2);
+            let shown = title.replace("\r\n", "\n").replace('\r', "\n");
+            let shown: String = shown.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+            let summary = read.iter().find(|(key, _)| key == "SUMMARY").unwrap();
+            prop_assert_eq!(&summary.1, &format!("Acme, Inc.: {shown}"));
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! `/api/v2/status.json`, `summary.json` and `components.json`: the daemon as a Statuspage, so that whatever reads such
+//! pages, another data-sources-monitor too, can watch this one.
+//!
+//! Monitors are components. What is unknown is told in a word that the format does not have, `unknown`, because every
+//! word it has is a claim: careful readers take it for "cannot be read", none for healthy. Start at [`Page::of`].
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Shown;
+use super::outlook::{Outlook, Overall};
+use crate::domain::observation::Event;
+use crate::domain::schedule::hash;
+use crate::domain::severity::Severity;
+use crate::runtime::board::{Board, MonitorView};
+
+/// Letters and digits of an id, as long as those of genuine pages.
+const ID: usize = 12;
+
+#[derive(Debug, Clone, Serialize)]
+struct Page {
+    id: String,
+    name: &'static str,
+    url: String,
+    time_zone: &'static str,
+    updated_at: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Indicator {
+    indicator: &'static str,
+    description: String,
+}
+
+/// `status.json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    page: Page,
+    status: Indicator,
+}
+
+/// `components.json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Components {
+    page: Page,
+    components: Vec<Component>,
+}
+
+/// `summary.json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    page: Page,
+    components: Vec<Component>,
+    incidents: Vec<Incident>,
+    scheduled_maintenances: Vec<Incident>,
+    status: Indicator,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Component {
+    id: String,
+    name: String,
+    status: &'static str,
+    created_at: String,
+    updated_at: String,
+    position: usize,
+    description: Option<String>,
+    showcase: bool,
+    start_date: Option<String>,
+    group_id: Option<String>,
+    page_id: String,
+    group: bool,
+    only_show_if_degraded: bool,
+}
+
+/// An incident, or with its two further times a maintenance.
+#[derive(Debug, Serialize)]
+struct Incident {
+    id: String,
+    name: String,
+    status: String,
+    created_at: String,
+    updated_at: String,
+    monitoring_at: Option<String>,
+    resolved_at: Option<String>,
+    impact: &'static str,
+    shortlink: String,
+    started_at: String,
+    page_id: String,
+    incident_updates: Vec<Update>,
+    components: Vec<Component>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduled_for: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduled_until: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Update {
+    id: String,
+    status: String,
+    body: String,
+    incident_id: String,
+    created_at: String,
+    updated_at: String,
+    display_at: String,
+    affected_components: Option<Vec<String>>,
+    deliver_notifications: bool,
+    custom_tweet: Option<String>,
+    tweet_id: Option<String>,
+}
+
+pub(super) async fn status(State(shown): State<Shown>, headers: HeaderMap) -> Json<Status> {
+    let now = shown.clock.now();
+    Json(
+        shown
+            .board
+            .read(|board| Status { page: Page::of(board, &headers), status: Indicator::of(board, now) }),
+    )
+}
+
+pub(super) async fn components(State(shown): State<Shown>, headers: HeaderMap) -> Json<Components> {
+    let now = shown.clock.now();
+    Json(shown.board.read(|board| {
+        let page = Page::of(board, &headers);
+        Components { components: page.components(board, now), page }
+    }))
+}
+
+pub(super) async fn summary(State(shown): State<Shown>, headers: HeaderMap) -> Json<Summary> {
+    let now = shown.clock.now();
+    Json(shown.board.read(|board| {
+        let page = Page::of(board, &headers);
+        let components = page.components(board, now);
+        let (mut incidents, mut scheduled_maintenances) = (Vec::new(), Vec::new());
+        for ((name, view), component) in board.monitors.iter().zip(&components) {
+            for event in events(view, Outlook::of(view, board, now)) {
+                let list = if event.planned { &mut scheduled_maintenances } else { &mut incidents };
+                list.push(page.incident(name, &event, component));
+            }
+        }
+        Summary { status: Indicator::of(board, now), page, components, incidents, scheduled_maintenances }
+    }))
+}
+
+impl Indicator {
+    fn of(board: &Board, now: Timestamp) -> Indicator {
+        let overall = Overall::of(board, now);
+        let Some(severity) = overall.severity() else {
+            let description = match (overall.unknown, overall.total) {
+                (_, 0) => "Nothing is watched".to_owned(),
+                (unknown, total) => format!("{unknown} of {total} services cannot be read"),
+            };
+            return Indicator { indicator: "unknown", description };
+        };
+        let description = match severity {
+            Severity::None => "All Systems Operational",
+            Severity::Maintenance => "Service Under Maintenance",
+            Severity::Minor => "Partially Degraded Service",
+            Severity::Major => "Partial System Outage",
+            Severity::Critical => "Major Service Outage",
+        };
+        Indicator { indicator: severity.as_str(), description: description.to_owned() }
+    }
+}
+
+impl Page {
+    fn of(board: &Board, headers: &HeaderMap) -> Page {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
+        let host = text(header::HOST.as_str()).unwrap_or("localhost");
+        let changed = board.monitors.values().filter_map(changed_at).max().unwrap_or(board.started_at);
+        Page {
+            id: id(&["page"]),
+            name: "Data Sources Monitor",
+            url: format!("{scheme}://{host}"),
+            time_zone: "Etc/UTC",
+            updated_at: time(changed.max(board.started_at)),
+        }
+    }
+
+    /// In the order of the monitors.
+    fn components(&self, board: &Board, now: Timestamp) -> Vec<Component> {
+        let one = |(number, (name, view)): (usize, (&String, &MonitorView))| Component {
+            id: id(&["component", name]),
+            name: name.clone(),
+            status: match Outlook::of(view, board, now).severity() {
+                Some(Severity::None) => "operational",
+                Some(Severity::Maintenance) => "under_maintenance",
+                Some(Severity::Minor) => "degraded_performance",
+                Some(Severity::Major) => "partial_outage",
+                Some(Severity::Critical) => "major_outage",
+                None => "unknown",
+            },
+            created_at: time(board.started_at),
+            updated_at: time(changed_at(view).unwrap_or(board.started_at)),
+            position: number + 1,
+            description: Some(view.state.description.clone()).filter(|text| !text.is_empty()),
+            showcase: true,
+            start_date: None,
+            group_id: None,
+            page_id: self.id.clone(),
+            group: false,
+            only_show_if_degraded: false,
+        };
+        board.monitors.iter().enumerate().map(one).collect()
+    }
+
+    fn incident(&self, monitor: &str, event: &Event, component: &Component) -> Incident {
+        let begins = time(event.begins.unwrap_or_default());
+        let own = id(&["event", monitor, &event.title, &begins]);
+        let stage = event.state.replace(' ', "_");
+        let known: &[&str] = match event.planned {
+            true => &["scheduled", "in_progress", "verifying"],
+            false => &["investigating", "identified", "monitoring"],
+        };
+        let usual = if event.planned { "in_progress" } else { "investigating" };
+        let status = if known.contains(&&*stage) { stage } else { usual.to_owned() };
+        Incident {
+            name: format!("{monitor}: {}", event.title),
+            status: status.clone(),
+            created_at: begins.clone(),
+            updated_at: begins.clone(),
+            monitoring_at: None,
+            resolved_at: None,
+            impact: event.impact.as_str(),
+            shortlink: event.link.as_ref().map_or_else(|| self.url.clone(), |link| link.url.clone()),
+            started_at: begins.clone(),
+            page_id: self.id.clone(),
+            incident_updates: vec![Update {
+                id: id(&["update", &own]),
+                status,
+                body: if event.update.is_empty() { event.title.clone() } else { event.update.clone() },
+                incident_id: own.clone(),
+                created_at: begins.clone(),
+                updated_at: begins.clone(),
+                display_at: begins.clone(),
+                affected_components: None,
+                deliver_notifications: false,
+                custom_tweet: None,
+                tweet_id: None,
+            }],
+            components: vec![component.clone()],
+            scheduled_for: event.planned.then(|| begins.clone()),
+            scheduled_until: event.ends.filter(|_| event.planned).map(time),
+            id: own,
+        }
+    }
+}
+
+/// What is open at a monitor: what its page lists, as far as it counts here; where its page lists nothing that fits
+/// what is believed, what is believed. What a page lists beside a clean bill of health counts for nothing.
+fn events(view: &MonitorView, outlook: Outlook) -> Vec<Event> {
+    let severity = outlook.severity().unwrap_or_default();
+    let listed = view.open.iter().flatten();
+    let mut events: Vec<Event> =
+        listed.filter(|event| event.planned || severity > Severity::Maintenance).cloned().collect();
+    let planned = severity == Severity::Maintenance;
+    let running = |event: &Event| event.planned == planned && event.state != "scheduled";
+    if severity > Severity::None && !events.iter().any(running) {
+        events.push(Event {
+            planned,
+            title: view.state.description.clone(),
+            impact: severity,
+            state: String::new(),
+            begins: view.state.since,
+            ends: None,
+            link: view.state.link.clone(),
+            update: String::new(),
+        });
+    }
+    events
+}
+
+/// When something last changed that outsiders see.
+fn changed_at(view: &MonitorView) -> Option<Timestamp> {
+    view.state.since.max(view.state.unknown.as_ref().map(|unread| unread.since))
+}
+
+fn time(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
+
+/// The same for the same thing, in every process.
+fn id(of: &[&str]) -> String {
+    let mut left = hash(&of.join("\u{0}"));
+    let digit = |_| {
+        let digit = char::from_digit((left % 36) as u32, 36).unwrap_or('0');
+        left /= 36;
+        digit
+    };
+    (0..ID).map(digit).collect()
+}

@@ -1,0 +1,183 @@
+//! What stands on the pages, whatever is on the board.
+
+use data_sources_monitor::domain::banner::{Banner, Kind};
+use data_sources_monitor::domain::observation::{Event, Link, Unknown};
+use data_sources_monitor::domain::severity::Severity;
+
+use super::{Archive, Served, add, add_sync};
+use data_sources_monitor::web::security::Door;
+
+/// As bad as a text gets.
+const HOSTILE: &str =
+    "</title><script>alert(1)</script>\" onload='x' \u{202e}gnp\u{2066} <img src=x onerror=alert(2)>";
+
+/// The path that a page links a monitor under.
+fn link_to(page: &str, folder: &str) -> Vec<String> {
+    let start = format!("href=\"/{folder}/");
+    page.match_indices(&start).map(|(at, _)| page[at + 6..].split('"').next().unwrap().to_owned()).collect()
+}
+
+fn assert_harmless(page: &str, what: &str) {
+    for bad in ["<script>alert", "<img", "\" onload", "javascript:", "\u{202e}", "\u{2066}", "style=\""] {
+        assert!(!page.contains(bad), "{what} has {bad:?}");
+    }
+    // The only script is our own file.
+    assert_eq!(page.matches("<script").count(), 1, "{what}");
+}
+
+/// Texts of upstream are shown as texts, cut to a length that leaves the page readable; links that are not http are
+/// left out; names with slashes, quotes and tags have pages of their own.
+#[tokio::test]
+async fn hostile_texts_stay_texts() {
+    let long = format!("{HOSTILE}{}", "x".repeat(100_000));
+    let archive = Archive { raw: long.clone(), ..Archive::default() };
+    let served = Served::with(archive, Door::Open, |board| {
+        for name in ["a/b", "..%2f", "\"quoted\" 'name'", HOSTILE, "ünïcode 🦀", "plus+and space?#"] {
+            add(board, name, Severity::Major, &long);
+            let view = board.monitors.get_mut(name).unwrap();
+            let unsafe_link = || Link { url: "javascript:alert(1)".into(), label: HOSTILE.into() };
+            view.state.link = Some(unsafe_link());
+            view.open = Some(vec![Event {
+                planned: false,
+                title: long.clone(),
+                impact: Severity::Critical,
+                state: HOSTILE.into(),
+                begins: None,
+                ends: None,
+                link: Some(unsafe_link()),
+                update: long.clone(),
+            }]);
+        }
+        board.banner.shown = Some(Banner {
+            kind: Kind::Other(HOSTILE.into()),
+            enabled: true,
+            message: long.clone(),
+            start_time: "2020-01-01T00:00:00Z".parse().unwrap(),
+            end_time: "2120-01-01T00:00:00Z".parse().unwrap(),
+            link_enabled: true,
+            link_url: Some("javascript:alert(1)".into()),
+            link_label: Some(HOSTILE.into()),
+        });
+        board.banner.trouble = Some(long.clone());
+        add_sync(board, "shop");
+    })
+    .await;
+    let overview = served.page("/").await;
+    assert_harmless(&overview, "the overview");
+    assert!(overview.len() < 200_000, "{} bytes", overview.len());
+    let mut links = link_to(&overview, "monitors");
+    links.sort();
+    links.dedup();
+    // Six, and the one that changed.
+    assert_eq!(links.len(), 7, "{links:?}");
+    for link in links.iter().filter(|link| *link != "/monitors/A") {
+        assert_harmless(&served.page(link).await, link);
+    }
+    assert_harmless(&served.page("/connectors/shop").await, "the connector");
+    assert_harmless(&served.page(&format!("/?q={}", "%3Cscript%3Ealert(1)%3C/script%3E")).await, "a search");
+    let missing = served.get("/monitors/%3Cscript%3Ealert(1)").await;
+    assert_eq!(missing.status(), 404);
+    assert_harmless(&missing.text().await.unwrap(), "a missing page");
+}
+
+/// Thousands of monitors: the worst come first, the page stays small, the rest is found by search and by leafing, and
+/// numbers that make no sense lead to a page all the same.
+#[tokio::test]
+async fn thousands_of_monitors() {
+    let served = Served::open(|board| {
+        for i in 0..5_000 {
+            let severity = if i == 4_321 { Severity::Critical } else { Severity::None };
+            add(board, &format!("service {i:04}"), severity, "All Systems Operational");
+        }
+    })
+    .await;
+    let page = served.page("/").await;
+    assert!(page.len() < 450_000, "{} bytes", page.len());
+    assert_eq!(link_to(&page, "monitors")[0], "/monitors/service%204321");
+    assert!(page.contains("1–200 of 5,000") && page.contains("href=\"/?page=2#monitors\""));
+    let found = served.page("/?q=SERVICE+012").await;
+    assert!(
+        found.contains("10 of 5000") && found.contains("service 0123") && !found.contains("service 0200")
+    );
+    assert!(served.page("/?q=critical").await.contains("service 4321"));
+    assert!(served.page("/?page=25").await.contains("4801–5000 of 5,000"));
+    for odd in ["/?page=99999999999999999999", "/?page=-1", "/?page=", "/?page=x&q=", "/?page=26"] {
+        served.page(odd).await;
+    }
+    assert!(served.page("/?q=nowhere").await.contains("No monitor fits “nowhere”"));
+}
+
+/// What cannot be read is said in its place, and the rest of the page stands.
+#[tokio::test]
+async fn broken_records_spoil_only_their_part() {
+    let archive = Archive { broken: true, ..Archive::default() };
+    let served = Served::with(archive, Door::Open, |board| {
+        add(board, "Alpha", Severity::Minor, "slow");
+        add_sync(board, "shop");
+    })
+    .await;
+    for (path, times, rest) in
+        [("/", 3, "slow"), ("/monitors/Alpha", 2, "slow"), ("/connectors/shop", 4, "shop")]
+    {
+        let page = served.page(path).await;
+        assert_eq!(page.matches("cannot be read: the &lt;disk&gt; is gone").count(), times, "{path}");
+        assert!(page.contains(rest), "{path}");
+    }
+}
+
+/// Many who look at once share one reading of the history.
+#[tokio::test]
+async fn history_is_read_once_for_all() {
+    let served = Served::open(|board| add(board, "A", Severity::None, "fine")).await;
+    let pages = (0..20).map(|_| served.page("/"));
+    futures_util::future::join_all(pages).await;
+    // Days and changes.
+    assert_eq!(served.archive.loads.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
+
+/// What a monitor's page tells besides the overview: how long looks took, and why some gave nothing.
+#[tokio::test]
+async fn a_monitor_tells_its_reasons() {
+    let served = Served::open(|board| {
+        let at = board.started_at;
+        add(board, "Alpha", Severity::None, "fine");
+        let view = board.monitors.get_mut("Alpha").unwrap();
+        for reason in [Unknown::Timeout, Unknown::Timeout, Unknown::HttpStatus(503)] {
+            let seen = data_sources_monitor::domain::observation::Observation {
+                monitor: "Alpha".into(),
+                at,
+                outcome: Err(reason),
+            };
+            view.looked(std::time::Duration::from_millis(250), false, &seen);
+        }
+    })
+    .await;
+    let page = served.page("/monitors/Alpha").await;
+    assert!(page.contains("no answer in time") && page.contains("HTTP 503"), "{page}");
+    assert!(page.contains("http_status 1, timeout 2"), "{page}");
+    assert!(page.contains("Response times of the last 3 looks: up to 1 ms; 3 without a reading"), "{page}");
+}
+
+/// Pages ask for nothing from elsewhere: every file is ours, and is kept for ever under its name.
+#[tokio::test]
+async fn files_are_ours_and_lasting() {
+    let served = Served::open(|board| add(board, "A", Severity::None, "fine")).await;
+    let page = served.page("/").await;
+    let mut files = 0;
+    for attribute in ["src=\"", "rel=\"stylesheet\" href=\"", "type=\"image/svg+xml\" href=\""] {
+        for (at, _) in page.match_indices(attribute) {
+            let path = page[at + attribute.len()..].split('"').next().unwrap();
+            let file = served.get(path).await;
+            assert_eq!(file.status(), 200, "{path}");
+            assert!(file.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+            let text = file.text().await.unwrap();
+            assert!(
+                !text.contains("//cdn") && !text.contains("@import") && !text.contains("url(http"),
+                "{path}"
+            );
+            files += 1;
+        }
+    }
+    assert_eq!(files, 3);
+    assert_eq!(served.get("/assets/style.0000000000000000.css").await.status(), 404);
+}

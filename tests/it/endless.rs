@@ -1,0 +1,137 @@
+//! Sources without measure: very many pages, and a body that doesn't end. The real program, and the memory it takes.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::binary::program;
+
+/// The aim for a sync of any size, in bytes.
+const MEMORY: u64 = 64_000_000;
+
+/// Answers the requests of each connection with whatever `answer` writes, until the process ends. Returns the root.
+fn serve(answer: impl Fn(&str, &mut dyn Write) -> std::io::Result<()> + Send + Sync + 'static) -> String {
+    let answer = Arc::new(answer);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let _ = socket.set_nodelay(true);
+            let answer = Arc::clone(&answer);
+            std::thread::spawn(move || {
+                let mut heard = Vec::new();
+                let mut bytes = [0; 4096];
+                while let Ok(count @ 1..) = socket.read(&mut bytes) {
+                    heard.extend_from_slice(&bytes[..count]);
+                    if heard.ends_with(b"\r\n\r\n") {
+                        let request = String::from_utf8_lossy(&heard).into_owned();
+                        // Whoever has heard enough goes away.
+                        if answer(&request, &mut socket).is_err() {
+                            break;
+                        }
+                        heard.clear();
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+/// Syncs the connector `acme` and returns how it ended, what it said, and the most memory it had.
+fn sync(folder: &Path, url: &str, more: &str) -> (i32, String, u64) {
+    let text = format!(
+        "format = 1\n[connector]\nname = \"acme\"\nbase_url = \"{url}\"\n{more}\n[[table]]\nname = \"things\"\n\
+         path = \"/things\"\nrecords = [\"data\"]\nkey = [\"id\"]\n\
+         page = {{ kind = \"cursor\", at_param = \"after\", next = \"next\" }}\n"
+    );
+    fs::create_dir_all(folder.join("connectors")).unwrap();
+    fs::write(folder.join("connectors/acme.toml"), text).unwrap();
+    let said = fs::File::create(folder.join("said.txt")).unwrap();
+    let mut command = program(folder, &["sync", "acme"], &[]);
+    command.stdout(said.try_clone().unwrap()).stderr(said).stdin(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    let code = loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        peak = peak.max(kilobytes.unwrap_or(0) * 1024);
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    (code, fs::read_to_string(folder.join("said.txt")).unwrap(), peak)
+}
+
+/// A chain of ten thousand pages is read to its end, and takes no more memory than one of a hundred.
+#[test]
+fn ten_thousand_pages_in_flat_memory() {
+    const PAGES: u64 = 10_000;
+    let url = serve(|request, out| {
+        let path = request.split(' ').nth(1).unwrap_or_default();
+        let page: u64 = path.rsplit_once("after=").and_then(|(_, page)| page.parse().ok()).unwrap_or(0);
+        let next = if page + 1 < PAGES { (page + 1).to_string() } else { "null".to_owned() };
+        let body = format!("{{\"data\":[{{\"id\":{page},\"name\":\"thing {page}\"}}],\"next\":{next}}}");
+        let length = body.len();
+        write!(
+            out,
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said, peak) = sync(folder.path(), &url, "");
+    assert_eq!(code, 0, "{said}");
+    let db = Connection::open(folder.path().join("data/acme.db")).unwrap();
+    let rows: i64 = db.query_row("SELECT count(*) FROM things", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows.unsigned_abs(), PAGES);
+    assert!(peak < MEMORY, "{peak} bytes");
+}
+
+/// A body of 500 MB is refused at the limit, with what to do about it: neither held nor read to its end, whether it
+/// announces its length or not.
+#[test]
+fn a_huge_body_is_refused_at_the_limit() {
+    const HUGE: u64 = 500 << 20;
+    for announced in [true, false] {
+        let sent = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&sent);
+        let url = serve(move |_, out| {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+            if announced {
+                write!(out, "{head}content-length: {HUGE}\r\n\r\n")?;
+            } else {
+                write!(out, "{head}transfer-encoding: chunked\r\n\r\n")?;
+            }
+            let chunk = vec![b' '; 1 << 16];
+            while counted.load(Ordering::Relaxed) < HUGE {
+                if !announced {
+                    write!(out, "{:x}\r\n", chunk.len())?;
+                }
+                out.write_all(&chunk)?;
+                if !announced {
+                    write!(out, "\r\n")?;
+                }
+                counted.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            }
+            Ok(())
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let (code, said, peak) = sync(folder.path(), &url, "[http]\nmax_body_mb = 4");
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("larger than 4194304 bytes") && said.contains("max_body_mb"), "{said}");
+        assert!(peak < MEMORY, "{peak} bytes");
+        // What the sockets between us hold is sent, too.
+        let sent = sent.load(Ordering::Relaxed);
+        assert!(sent < HUGE / 10, "{sent} bytes were taken");
+    }
+}

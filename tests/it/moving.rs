@@ -1,0 +1,253 @@
+//! A folder moved to PostgreSQL: the real program, cut off in the middle and run again, and its tables beside those of
+//! a sync that wrote to PostgreSQL from the start.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+
+use data_sources_monitor::domain::assess::{MonitorState, Transition};
+use data_sources_monitor::domain::history::{Day, Days};
+use data_sources_monitor::domain::plan::Memory;
+use data_sources_monitor::domain::severity::Severity;
+use data_sources_monitor::store::{Batch, Store};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use crate::binary::{output, program};
+use crate::cluster::{self, Cluster};
+use crate::fakes::statuscake::{self, Sizes, StatusCake};
+use crate::fakes::{Clock, Fake, Reply, Request, Service};
+
+/// A service whose rows hold what is easily lost.
+struct Nasty(Vec<Value>);
+
+impl Service for Nasty {
+    fn answer(&mut self, _: &Request) -> Reply {
+        Reply::json(&json!({ "data": self.0 }))
+    }
+
+    fn describe(&self) -> String {
+        format!("{} rows", self.0.len())
+    }
+}
+
+const TOML: &str = "format = 1
+[connector]
+name = \"nasty\"
+base_url = \"https://nasty.test\"
+[config]
+api_key = { type = \"secret\", description = \"any\" }
+[[table]]
+name = \"things\"
+path = \"/things\"
+records = [\"data\"]
+key = [\"id\"]
+deletes = \"snapshot\"
+max_share = 0.9
+columns = { far = { type = \"timestamp\" }, fine = { type = \"timestamp\" }, day = { type = \"date\" }, price = { type = \"decimal\" }, doc = { type = \"json\" } }
+[[table]]
+name = \"loose\"
+path = \"/loose\"
+records = [\"data\"]
+write = \"replace\"
+";
+
+fn rows() -> Vec<Value> {
+    let raw = r#"[
+      {"id": 9007199254740993, "text": "\u05e9\u05dc\u05d5\u05dd \ud83d\ude80 \"'\\ \n\t", "double": 0.10000000000000002,
+       "far": "0001-01-01T00:00:00Z", "fine": "2026-01-01T00:00:00.123456Z", "day": "0004-02-29", "flag": true,
+       "price": 123456789012345678901234567890.50, "doc": {"b": [1, 2.50, null], "a": "\u2028"}},
+      {"id": -9223372036854775808, "text": "", "double": -1.7976931348623157e308, "far": "9999-12-30T22:00:00.999999Z",
+       "fine": "2026-01-01T00:00:00.123456789Z", "day": "9999-12-31", "flag": false, "price": 1e40, "doc": [[[]]]},
+      {"id": 3, "text": "a\u0000b", "double": 5e-324, "far": null, "fine": null, "day": null, "flag": null},
+      {"id": 4, "text": null, "double": null, "price": -0.00, "doc": "plain"},
+      {"id": 5, "text": "gone soon"}
+    ]"#;
+    serde_json::from_str(raw).unwrap()
+}
+
+struct House {
+    folder: TempDir,
+    nasty: Fake<Nasty>,
+    cake: StatusCake,
+    cluster: Cluster,
+}
+
+impl House {
+    fn start() -> Option<House> {
+        let cluster = cluster::shared()?;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("connectors")).unwrap();
+        std::fs::write(folder.path().join("connectors/nasty.toml"), TOML).unwrap();
+        let sizes = Sizes { tests: 3, history: 150, periods: 3, alerts: 4 };
+        let cake = StatusCake::start(7, sizes, &Clock::system());
+        Some(House { folder, nasty: Fake::serve(Nasty(rows())), cake, cluster })
+    }
+
+    fn vars(&self, more: &[(&'static str, String)]) -> Vec<(&'static str, String)> {
+        let mut vars = vec![
+            ("NASTY_API_KEY", "any".to_owned()),
+            ("NASTY_BASE_URL", self.nasty.url()),
+            ("STATUSCAKE_API_KEY", statuscake::API_KEY.to_owned()),
+            ("STATUSCAKE_BASE_URL", self.cake.base_url()),
+        ];
+        vars.extend(more.iter().cloned());
+        vars
+    }
+
+    fn run(&self, args: &[&str], more: &[(&'static str, String)]) -> (i32, String) {
+        let vars = self.vars(more);
+        let vars: Vec<(&str, &str)> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let (code, out, err) = output(self.folder.path(), args, &vars);
+        (code, out + &err)
+    }
+
+    fn at(&self, database: &str) -> [(&'static str, String); 1] {
+        [("DATABASE_URL", self.cluster.url("postgres", database))]
+    }
+}
+
+/// Everything in a table of the server, as text, without when it was written.
+async fn table(session: &Client, name: &str, which: &str) -> Vec<String> {
+    let sql = format!("SELECT (to_jsonb(t) - '_synced_at')::text FROM {name} t {which} ORDER BY 1");
+    texts(session, &sql).await
+}
+
+async fn texts(session: &Client, sql: &str) -> Vec<String> {
+    let rows = session.simple_query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    rows.iter()
+        .filter_map(|row| match row {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("NULL").to_owned()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Fills the memory of a folder as a daemon would.
+async fn remember(folder: &Path) {
+    let (store, closer, _) = Store::open(folder).unwrap();
+    let at = |text: &str| text.parse().unwrap();
+    let transition = |when: &str, to| Transition {
+        monitor: "Snöwflake".into(),
+        at: at(when),
+        from: Severity::None,
+        to,
+        description: "it's \"down\" 🚧".into(),
+    };
+    let mut days = Days::new();
+    days.insert(("Snöwflake".into(), "2026-11-20".parse().unwrap()), Day { at: [1, 2, 3, 4, 86_399_990] });
+    let batch = Batch {
+        states: [("Snöwflake".to_owned(), MonitorState::default())].into(),
+        transitions: vec![
+            transition("2026-11-20T10:00:00.001Z", Severity::Major),
+            transition("2026-11-20T11:00:00.999Z", Severity::Minor),
+        ],
+        days,
+    };
+    store.keep(batch).await.unwrap();
+    store.keep_memory("https://acme.test/", Memory::default(), Vec::new()).await.unwrap();
+    drop(store);
+    closer.join();
+}
+
+/// Tables, state, accounts and memory arrive as they were, whatever is in them, though the move is killed in its middle
+/// and run again; the tables are those that a sync makes there, and a sync goes on from the state.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_moves() {
+    let Some(house) = House::start() else { return };
+    let (moved, fresh) = (house.cluster.database().await, house.cluster.database().await);
+    for connector in ["nasty", "statuscake"] {
+        let (code, told) = house.run(&["sync", connector], &[]);
+        assert_eq!(code, 0, "{told}");
+    }
+    house.nasty.change(|nasty| drop(nasty.0.pop()));
+    assert_eq!(house.run(&["sync", "nasty"], &[]).0, 0);
+    remember(&house.folder.path().join("data")).await;
+
+    // Killed when the first tables are there.
+    let vars = house.vars(&house.at(&moved));
+    let vars: Vec<(&str, &str)> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut command = program(house.folder.path(), &["migrate"], &vars);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = lines.by_ref().map(Result::unwrap).find(|line| line.contains("copied")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let (code, told) = house.run(&["migrate"], &house.at(&moved));
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains(&first.replace("copied", "was there")), "{first}: {told}");
+    assert!(
+        told.contains("nasty.things: 4 rows") && told.contains("1 rows hold what PostgreSQL cannot"),
+        "{told}"
+    );
+    assert!(
+        told.contains("memory: 1 monitors, 2 changes, 1 days in schema data_sources_monitor_preview, copied"),
+        "{told}"
+    );
+    let (code, again) = house.run(&["migrate"], &house.at(&moved));
+    assert_eq!((code, again.matches("was there").count()), (0, told.matches(", ").count().min(9)), "{again}");
+
+    for connector in ["nasty", "statuscake"] {
+        assert!([0, 4].contains(&house.run(&["sync", connector], &house.at(&fresh)).0));
+    }
+    let (moved_at, fresh_at) = (house.cluster.session(&moved).await, house.cluster.session(&fresh).await);
+    let live = "WHERE _deleted_at IS NULL";
+    for name in ["nasty.things", "nasty.loose", "statuscake.uptime_test", "statuscake.uptime_test_history"] {
+        assert_eq!(table(&moved_at, name, live).await, table(&fresh_at, name, live).await, "{name}");
+    }
+    let deleted = texts(&moved_at, "SELECT text FROM nasty.things WHERE _deleted_at IS NOT NULL").await;
+    assert_eq!(deleted, ["gone soon"]);
+    let marks = "SELECT count(DISTINCT _synced_at) FROM nasty.things";
+    assert_eq!(texts(&moved_at, marks).await, ["2"], "rows kept the run that wrote them");
+    let state = "SELECT table_name || partition || cursor FROM statuscake._state ORDER BY 1";
+    assert_eq!(texts(&moved_at, state).await.len(), texts(&fresh_at, state).await.len());
+    assert_eq!(
+        texts(&moved_at, "SELECT run FROM nasty._runs WHERE table_name = '' ORDER BY 1").await,
+        ["1", "2"]
+    );
+    let words =
+        "SELECT monitor || to_ || description FROM data_sources_monitor_preview.transition ORDER BY at DESC";
+    assert_eq!(texts(&moved_at, words).await[0], "Snöwflakeminorit's \"down\" 🚧");
+
+    let requests = house.cake.requests().len();
+    let (code, told) = house.run(&["sync", "statuscake"], &house.at(&moved));
+    assert_eq!(code, 0, "{told}");
+    assert!(house.cake.requests().len() - requests < requests / 2, "the state is of no use");
+    let (code, told) = house.run(&["migrate"], &house.at(&moved));
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("statuscake: came before, and syncs have gone on there since"), "{told}");
+}
+
+/// Nothing is moved from under a daemon, nor over what a sync has written, nor from nowhere to nowhere; the password is
+/// never shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moves_are_refused() {
+    let Some(house) = House::start() else { return };
+    let (code, told) = house.run(&["migrate"], &[]);
+    assert_eq!((code, told.contains("DATABASE_URL")), (78, true), "{told}");
+    let database = house.cluster.database().await;
+    let (code, told) = house.run(&["migrate"], &house.at(&database));
+    assert_eq!(code, 78, "{told}");
+    assert_eq!(house.run(&["sync", "nasty"], &[]).0, 0);
+    let to = "postgres://dsm:s3cret-pa55@127.0.0.1:1/x";
+    let (code, told) = house.run(&["migrate", "--to", to], &[]);
+    assert!(code == 1 && told.contains("127.0.0.1:1") && !told.contains("pa55"), "{told}");
+
+    let data = house.folder.path().join("data");
+    let (store, closer, _) = Store::open(&data).unwrap();
+    let (code, told) = house.run(&["migrate"], &house.at(&database));
+    assert!(code == 1 && told.contains("in use"), "{told}");
+    drop(store);
+    closer.join();
+    let lock = std::fs::File::create(data.join("nasty.db.lock")).unwrap();
+    lock.lock().unwrap();
+    let (code, told) = house.run(&["migrate"], &house.at(&database));
+    assert!(code == 1 && told.contains("in use"), "{told}");
+    drop(lock);
+
+    assert!([0, 4].contains(&house.run(&["sync", "nasty"], &house.at(&database)).0));
+    let (code, told) = house.run(&["migrate"], &house.at(&database));
+    assert!(code == 1 && told.contains("a sync has already written to it"), "{told}");
+}

@@ -1,0 +1,76 @@
+//! Two real programs: one is killed in the middle of a run, and the other goes on.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::{Shelf, assert_one_at_a_time, steps, toml};
+use crate::binary::{Running, output};
+use crate::cluster;
+use crate::fakes::{Gate, Reply};
+
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("connectors/alpha.toml", &toml("alpha", "1h"));
+    let monitor = "name = \"Alpha\"\nkind = \"sync\"\nconnector = \"alpha\"\nstale_after = \"2h\"\n";
+    write("monitors/alpha.toml", monitor);
+    folder
+}
+
+/// A daemon that dies without a word leaves its run to the other one, which goes on from the checkpoint within half a
+/// minute; meanwhile `runs` names who has it. A run by hand does not meet the daemons' either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_program_is_followed() {
+    let Some(cluster) = cluster::shared() else { return };
+    let name = cluster.database().await;
+    let url = cluster.url("postgres", &name);
+    let shelf = Shelf::start(Duration::from_millis(20));
+    let shelf_url = shelf.url();
+    let gate = Gate::new();
+    let vars = |who: &'static str| {
+        [("DATABASE_URL", url.as_str()), ("ALPHA_API_KEY", who), ("ALPHA_BASE_URL", shelf_url.as_str())]
+    };
+    let (one, two) = (folder(), folder());
+    let mut first = Running::start(one.path(), &vars("first"));
+    shelf.wait_until(|shelf| shelf.requests().len() >= 6).await;
+    shelf.always_on("/item", Reply::usual().held_by(&gate));
+    shelf.wait_until(|shelf| shelf.in_flight() > 0).await;
+    let mut second = Running::start(two.path(), &vars("second"));
+    second.until("Connectors on: alpha");
+    let told = |folder: &Path, args: &[&str]| {
+        let (code, out, err) = output(folder, args, &vars("hand"));
+        (code, out + &err)
+    };
+    let (_, runs) = told(two.path(), &["runs", "alpha"]);
+    assert!(runs.contains("unfinished (running, by ") && runs.contains("process"), "{runs}");
+    let (code, busy) = told(two.path(), &["sync", "alpha"]);
+    assert!(code == 1 && busy.contains("in use by another sync"), "{busy}");
+
+    first.signal("-KILL");
+    let killed = Instant::now();
+    first.ended();
+    shelf.as_usual();
+    gate.open();
+    second.until("alpha: taken over from");
+    println!("taken over after {:.1} s", killed.elapsed().as_secs_f64());
+    second.until("alpha: complete");
+    assert!(killed.elapsed() < Duration::from_secs(30));
+    assert_one_at_a_time(&shelf);
+    let steps = steps(&shelf);
+    let taken = steps.iter().find(|step| step.who == "second").unwrap();
+    assert!(taken.from > steps[0].from, "from its checkpoint: {steps:?}");
+    let (_, runs) = told(two.path(), &["runs", "alpha"]);
+    assert!(runs.contains("complete") && runs.contains("interrupted") && !runs.contains("running"), "{runs}");
+    let session = cluster.session(&name).await;
+    let rows: i64 = session.query_one("SELECT count(*) FROM alpha.item", &[]).await.unwrap().get(0);
+    assert_eq!(rows.unsigned_abs(), shelf.look(Shelf::rows).len() as u64);
+    second.signal("-TERM");
+    assert_eq!(second.ended(), 0);
+}

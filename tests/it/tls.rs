@@ -1,0 +1,91 @@
+//! https on the wire: authorities of one's own, and redirects that would leave it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tempfile::TempDir;
+
+use crate::binary::output;
+use crate::fakes::install_crypto;
+use crate::fakes::statuspage::StatusPage;
+
+const STATUS: &str = "{\"page\":{\"id\":\"x\",\"name\":\"Inner\",\"url\":\"https://inner.test\"},\
+                      \"status\":{\"indicator\":\"minor\",\"description\":\"Slow\"}}";
+
+/// A page behind https whose certificate a private authority issued. Every request is answered alike. Returns where it
+/// is, and the authority's certificate.
+fn serve(answer: String) -> (String, String) {
+    install_crypto();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let page = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let page = page.signed_by(&key, &authority).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder().with_no_client_auth();
+    let config = Arc::new(config.with_single_cert(vec![page.der().clone()], key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let mut wire = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), socket);
+            let mut heard = Vec::new();
+            let mut bytes = [0; 1024];
+            // A client that doesn't trust us goes away in the handshake.
+            while !heard.ends_with(b"\r\n\r\n") {
+                match wire.read(&mut bytes) {
+                    Ok(count) if count > 0 => heard.extend_from_slice(&bytes[..count]),
+                    _ => break,
+                }
+            }
+            let _ = wire.write_all(answer.as_bytes());
+            wire.conn.send_close_notify();
+            let _ = wire.flush();
+        }
+    });
+    (url, authority.pem())
+}
+
+fn watching(url: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("monitors")).unwrap();
+    let text = format!("name = \"Inner\"\nurl = \"{url}\"\n");
+    fs::write(folder.path().join("monitors/inner.toml"), text).unwrap();
+    folder
+}
+
+/// A page of a private authority is read once `EXTRA_CA_FILE` names it; without, the reason is clear.
+#[test]
+fn private_authorities_are_trusted_when_named() {
+    let length = STATUS.len();
+    let (url, authority) = serve(format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{STATUS}"
+    ));
+    let folder = watching(&url);
+    fs::write(folder.path().join("ca.pem"), authority).unwrap();
+    let (_, out, err) = output(folder.path(), &["check"], &[]);
+    assert!(out.contains("TLS: ") && out.contains("UnknownIssuer"), "{out}{err}");
+    let (_, out, err) = output(folder.path(), &["check"], &[("EXTRA_CA_FILE", "ca.pem")]);
+    assert!(out.contains("minor") && out.contains("Slow"), "{out}{err}");
+}
+
+/// A redirect from https down to http is not followed: whoever is in between could answer.
+#[test]
+fn redirects_never_leave_https() {
+    let page = StatusPage::start();
+    let plain = page.url();
+    let (url, authority) = serve(format!(
+        "HTTP/1.1 302 Found\r\nlocation: {plain}/api/v2/status.json\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    ));
+    let folder = watching(&url);
+    fs::write(folder.path().join("ca.pem"), authority).unwrap();
+    let (_, out, err) = output(folder.path(), &["check"], &[("EXTRA_CA_FILE", "ca.pem")]);
+    assert!(out.contains("redirected from https down to http"), "{out}{err}");
+    assert!(page.requests().is_empty(), "{}", page.dump());
+}
