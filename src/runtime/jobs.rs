@@ -72,6 +72,11 @@ impl Job {
                 () = turns.due() => {}
             }
             let Some(mut turn) = turns.take().await else { continue };
+            if stop.is_cancelled() {
+                // It was claimed in the moment of the stop.
+                turns.end(turn, Ended::Cut, true).await;
+                return;
+            }
             view(board, name, |view| (view.running, view.next_at) = (true, None));
             let began = tokio::time::Instant::now();
             let cancel = stop.child_token();

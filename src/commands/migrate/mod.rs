@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::{CommandError, compose};
 use crate::database::Database;
+use crate::destinations::DestinationError;
 use crate::destinations::moved::Sum;
 use crate::destinations::postgres::{Copied, Import};
 use crate::destinations::sqlite::Export;
@@ -138,17 +139,24 @@ async fn table(
     shape: TableShape,
 ) -> anyhow::Result<Export> {
     let name = format!("{connector}.{}", shape.table);
-    let (mut export, count) = {
-        let table = shape.table.clone();
-        reading(export, move |export| export.count(&table)).await?
+    let (mut export, counted) = {
+        let shape = shape.clone();
+        reading(export, move |export| {
+            Ok::<_, DestinationError>((export.count(&shape.table)?, export.strange(&shape)?))
+        })
+        .await?
     };
-    let bar = bar(&name, count?);
+    let (count, strange) = counted?;
+    if !strange.is_empty() {
+        say!("{name}: columns that were added by hand stay behind: {}", strange.join(", "));
+    }
+    let bar = bar(&name, count);
     let mut there = None;
-    if let Some(copied) = import.copied(&shape.table).filter(|copied| copied.rejected == 0) {
+    if let Some(copied) = import.copied(&shape.table) {
         let (back, now) = sum(export, &shape).await?;
         export = back;
         // Somebody may have gone on with either.
-        there = (now? == copied.sum && import.sum(&shape).await? == copied.sum).then_some(copied);
+        there = (now? == copied.came && import.sum(&shape).await? == copied.sum).then_some(copied);
     }
     let (copied, how) = match there {
         Some(copied) => (copied, "was there"),
@@ -183,10 +191,7 @@ fn compare(shape: &TableShape, sent: Sum, found: Sum) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn sum(
-    export: Export,
-    shape: &TableShape,
-) -> anyhow::Result<(Export, Result<Sum, crate::destinations::DestinationError>)> {
+async fn sum(export: Export, shape: &TableShape) -> anyhow::Result<(Export, Result<Sum, DestinationError>)> {
     let shape = shape.clone();
     reading(export, move |export| {
         let kinds: Vec<_> = shape.columns.iter().map(|column| column.kind).collect();

@@ -53,6 +53,8 @@ pub struct Copied {
     pub sum: Sum,
     /// Rows that no table here can hold: they are among the rejected ones.
     pub rejected: u64,
+    /// What came, those rows included.
+    pub came: Sum,
     /// The newest run when it came.
     run: i64,
 }
@@ -103,11 +105,12 @@ impl Import {
         let known = there.first().is_some_and(|row| row.get(0));
         self.newest_run = newest_run(&db, names).await?;
         if known {
-            let sql = format!("SELECT table_name, rows, checksum, rejected, run FROM {notes}");
+            let sql = format!("SELECT table_name, rows, checksum, rejected, came, run FROM {notes}");
             for row in db.query_typed(&sql, &[]).await? {
                 let number = |place: usize| row.get::<_, i64>(place).cast_unsigned();
                 let sum = Sum { rows: number(1), checksum: number(2) };
-                let copied = Copied { sum, rejected: number(3), run: row.get(4) };
+                let came = Sum { rows: sum.rows + number(3), checksum: number(4) };
+                let copied = Copied { sum, rejected: number(3), came, run: row.get(5) };
                 self.copied.insert(row.get(0), copied);
             }
         } else if self.newest_run > 0 || !table::all(&db, names).await?.is_empty() {
@@ -115,7 +118,7 @@ impl Import {
         } else {
             let sql = format!(
                 "CREATE TABLE {notes} (table_name text PRIMARY KEY, rows bigint NOT NULL, checksum bigint NOT NULL,
-                     rejected bigint NOT NULL, run bigint NOT NULL)"
+                     rejected bigint NOT NULL, came bigint NOT NULL, run bigint NOT NULL)"
             );
             db.batch_execute(&sql).await?;
         }
@@ -176,7 +179,8 @@ impl Import {
             table::forget(&db, names, std::slice::from_ref(&shape.table)).await?;
         }
         let mut to = if ours { Some(shape.clone()) } else { adopt(&db, names, None, shape).await? };
-        let (mut sum, mut rejected, mut buffer) = (Sum::default(), Vec::new(), Buffer::default());
+        let (mut sum, mut all) = (Sum::default(), Sum::default());
+        let (mut rejected, mut buffer) = (Vec::new(), Buffer::default());
         let mut refused = 0;
         loop {
             let cut_off =
@@ -190,6 +194,7 @@ impl Import {
                 let Some(target) = &mut to else {
                     return Err(refuse(&shape.table, "it has rows, and no column's type is known"));
                 };
+                all.add(&row, &kinds);
                 let misfit = loop {
                     let Err((column, misfit)) = buffer.push(&row, shape, target) else { break None };
                     if misfit != Misfit::Widen {
@@ -233,7 +238,7 @@ impl Import {
         if shape.table == RUNS {
             self.newest_run = newest_run(&db, names).await?;
         }
-        let copied = Copied { sum, rejected: refused, run: self.newest_run };
+        let copied = Copied { sum, rejected: refused, came: all, run: self.newest_run };
         note(&db, names, &shape.table, &copied).await?;
         db.commit().await?;
         Ok(copied)
@@ -301,7 +306,8 @@ impl Import {
         });
         ledger::save(&db, names, &[Checkpoint { entries: entries.collect() }]).await?;
         let run = newest_run(&db, names).await?;
-        note(&db, names, WHOLE, &Copied { sum: Sum::default(), rejected: 0, run }).await?;
+        note(&db, names, WHOLE, &Copied { sum: Sum::default(), rejected: 0, came: Sum::default(), run })
+            .await?;
         schema::release(&db, names, self.token).await?;
         db.commit().await?;
         schema::release_session(self.session.client(), names).await
@@ -344,11 +350,12 @@ async fn adopt(
 
 async fn note(db: &Transaction<'_>, names: &Names, table: &str, copied: &Copied) -> Result<(), Trouble> {
     let sql = format!(
-        "INSERT INTO {} (table_name, rows, checksum, rejected, run) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (table_name) DO UPDATE SET rows = $2, checksum = $3, rejected = $4, run = $5",
+        "INSERT INTO {} (table_name, rows, checksum, rejected, came, run) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (table_name) DO UPDATE SET rows = $2, checksum = $3, rejected = $4, came = $5, run = $6",
         names.of("_moved")
     );
-    let numbers = [copied.sum.rows, copied.sum.checksum, copied.rejected].map(u64::cast_signed);
+    let numbers = [copied.sum.rows, copied.sum.checksum, copied.rejected, copied.came.checksum];
+    let numbers = numbers.map(u64::cast_signed);
     db.execute_typed(
         &sql,
         &[
@@ -356,6 +363,7 @@ async fn note(db: &Transaction<'_>, names: &Names, table: &str, copied: &Copied)
             (&numbers[0], Type::INT8),
             (&numbers[1], Type::INT8),
             (&numbers[2], Type::INT8),
+            (&numbers[3], Type::INT8),
             (&copied.run, Type::INT8),
         ],
     )

@@ -86,11 +86,7 @@ impl Export {
         mut take: impl FnMut(Vec<Stored>) -> bool,
     ) -> Result<(), DestinationError> {
         let judge = |e: rusqlite::Error| self.place.judge(&format!("reading table {}", shape.table), &e);
-        let there: Vec<String> = self
-            .db
-            .prepare("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0")
-            .and_then(|mut query| query.query_map([&shape.table], |row| row.get(0))?.collect())
-            .map_err(judge)?;
+        let there = self.columns(&shape.table)?;
         let is_there = |name: &str| there.iter().any(|there| there == name);
         let value = |name: &str| if is_there(name) { quoted(name) } else { "NULL".to_owned() };
         let columns: Vec<String> = shape
@@ -134,6 +130,27 @@ impl Export {
             take(chunk);
         }
         Ok(())
+    }
+
+    /// Columns that somebody added by hand: they are not read.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn strange(&self, shape: &TableShape) -> Result<Vec<String>, DestinationError> {
+        let known = |name: &String| {
+            is_ours(&shape.table)
+                || [SYNCED, DELETED].contains(&name.as_str())
+                || shape.columns.iter().any(|c| c.name == *name)
+        };
+        Ok(self.columns(&shape.table)?.into_iter().filter(|name| !known(name)).collect())
+    }
+
+    fn columns(&self, table: &str) -> Result<Vec<String>, DestinationError> {
+        let columns = self
+            .db
+            .prepare("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0")
+            .and_then(|mut query| query.query_map([table], |row| row.get(0))?.collect());
+        columns.map_err(|e| self.place.judge(&format!("reading table {table}"), &e))
     }
 
     fn misplaced(&self, shape: &TableShape, column: &str) -> DestinationError {

@@ -52,6 +52,11 @@ async fn a_killed_program_is_followed() {
     assert!(runs.contains("unfinished (running, by ") && runs.contains("process"), "{runs}");
     let (code, busy) = told(two.path(), &["sync", "alpha"]);
     assert!(code == 1 && busy.contains("in use by another sync"), "{busy}");
+    let session = cluster.session(&name).await;
+    let stored = "SELECT count(*) > 0 FROM alpha._state";
+    while !session.query_one(stored, &[]).await.unwrap().get::<_, bool>(0) {
+        tokio::task::yield_now().await;
+    }
 
     first.signal("-KILL");
     let killed = Instant::now();
@@ -59,7 +64,6 @@ async fn a_killed_program_is_followed() {
     shelf.as_usual();
     gate.open();
     second.until("alpha: taken over from");
-    println!("taken over after {:.1} s", killed.elapsed().as_secs_f64());
     second.until("alpha: complete");
     assert!(killed.elapsed() < Duration::from_secs(30));
     assert_one_at_a_time(&shelf);
@@ -68,7 +72,6 @@ async fn a_killed_program_is_followed() {
     assert!(taken.from > steps[0].from, "from its checkpoint: {steps:?}");
     let (_, runs) = told(two.path(), &["runs", "alpha"]);
     assert!(runs.contains("complete") && runs.contains("interrupted") && !runs.contains("running"), "{runs}");
-    let session = cluster.session(&name).await;
     let rows: i64 = session.query_one("SELECT count(*) FROM alpha.item", &[]).await.unwrap().get(0);
     assert_eq!(rows.unsigned_abs(), shelf.look(Shelf::rows).len() as u64);
     second.signal("-TERM");

@@ -19,6 +19,7 @@ struct House {
     shelves: Vec<Fake<Shelf>>,
     session: Client,
     cluster: Cluster,
+    name: String,
 }
 
 impl House {
@@ -32,7 +33,7 @@ impl House {
         let place = Place::Postgres(database.clone());
         let shelves = NAMES.iter().map(|_| Shelf::start(late)).collect();
         let session = cluster.session(&name).await;
-        Some(House { common: Common { database, place, lease }, shelves, session, cluster })
+        Some(House { common: Common { database, place, lease }, shelves, session, cluster, name })
     }
 
     /// A daemon that can run the first so many connectors.
@@ -60,7 +61,8 @@ impl House {
 
     async fn stored(&self, name: &str) -> BTreeMap<String, u64> {
         let sql = format!("SELECT id, v FROM {name}.item WHERE _deleted_at IS NULL");
-        let rows = self.session.query(&sql, &[]).await.unwrap();
+        // The first one may have gone with its server.
+        let rows = self.cluster.session(&self.name).await.query(&sql, &[]).await.unwrap();
         rows.iter().map(|row| (row.get(0), row.get::<_, i64>(1).unsigned_abs())).collect()
     }
 

@@ -1,0 +1,50 @@
+"""Checks the compose files as far as that goes without an engine: they are YAML, what they refer to is there, and
+what they set is a setting.
+
+    check-compose.py path/to/.env.example FILE...
+"""
+
+import re
+import sys
+
+import yaml
+
+settings_file, *files = sys.argv[1:]
+with open(settings_file, encoding="utf-8") as lines:
+    known = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", lines.read(), re.MULTILINE))
+
+wrong = []
+for path in files:
+    with open(path, encoding="utf-8") as text:
+        compose = yaml.safe_load(text)
+    services, secrets = compose["services"], set(compose.get("secrets") or {})
+    volumes = set(compose.get("volumes") or {})
+    for name, service in services.items():
+        def complain(words):
+            wrong.append(f"{path}: {name}: {words}")
+
+        if name.startswith("monitor"):
+            for variable in service["environment"]:
+                if variable not in known and variable.removesuffix("_FILE") not in known:
+                    complain(f"{variable} is no setting")
+        for variable, value in service["environment"].items():
+            if variable.endswith("_FILE") and variable not in known:
+                secret = str(value).removeprefix("/run/secrets/")
+                if secret not in (service.get("secrets") or []):
+                    complain(f"{variable} names {value}, which is not among its secrets")
+        for secret in service.get("secrets") or []:
+            if secret not in secrets:
+                complain(f"secret {secret} is not declared")
+        for volume in service.get("volumes") or []:
+            source = str(volume).split(":")[0]
+            if not source.startswith((".", "/")) and source not in volumes:
+                complain(f"volume {source} is not declared")
+        for other in service.get("depends_on") or {}:
+            if other not in services:
+                complain(f"depends on {other}, which is not there")
+            elif "healthcheck" not in services[other]:
+                complain(f"waits for the health of {other}, which has no check")
+
+if wrong:
+    sys.exit("\n".join(wrong))
+print(f"{len(files)} compose files are in order")
