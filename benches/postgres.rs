@@ -45,12 +45,12 @@ fn main() {
     println!("PostgreSQL {version}");
     println!("{:<10} {:>10} {:>9} {:>12} {:>9}", "case", "rows", "seconds", "rows/s", "peak MiB");
     for case in if asked.is_empty() { CASES.to_vec() } else { asked } {
-        let name = if case == "again" { "postgres" } else { case };
+        let name = format!("bench_{}", if case == "again" { "postgres" } else { case });
         if case != "again" {
             runtime.block_on(admin.batch_execute(&format!("CREATE DATABASE {name}"))).unwrap();
         }
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.arg(rows.to_string()).arg(case).env("BENCH_CASE_URL", cluster.url("postgres", name));
+        child.arg(rows.to_string()).arg(case).env("BENCH_CASE_URL", cluster.url("postgres", &name));
         assert!(child.status().unwrap().success(), "{case} failed");
         runtime.block_on(admin.batch_execute("CHECKPOINT")).unwrap();
     }

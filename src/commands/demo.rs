@@ -1,8 +1,8 @@
 //! `demo`: the real daemon between invented far ends, and a day that is played to it.
 //!
-//! The daemon is put together by [`daemon::assemble`], as `run` does it, from variables that name the stage and
+//! The daemon is put together by `daemon::assemble`, as `run` does it, from variables that name the stage and
 //! nothing else: neither the environment nor `.env` is read, so that a demo can never reach a real tenant. Start at
-//! [`demo`]; [`Show`] is the running thing, without the script's clock.
+//! `demo`; [`Show`] is the running thing, without the script's clock.
 
 use std::collections::BTreeMap;
 use std::io::Write;

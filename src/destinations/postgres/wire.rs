@@ -20,8 +20,11 @@ const FIRST_YEAR: i16 = -4712;
 /// Braces and brackets within each other that the server's parser surely takes.
 const JSON_DEPTH: usize = 1_000;
 
-/// Digits of a number within JSON, and its exponent, that surely fit the server's `numeric`.
+/// Digits of a number within JSON that surely fit the server's `numeric`, which the document's numbers become.
 const JSON_DIGITS: usize = 10_000;
+
+/// The same for its exponent.
+const JSON_EXPONENT: i32 = 5_000;
 
 /// Why a value cannot be stored in a column as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,12 +241,9 @@ fn string(bytes: &[u8], mut at: usize) -> Result<usize, Misfit> {
 fn modest(number: &[u8]) -> bool {
     let exponent = number.iter().position(|b| matches!(b, b'e' | b'E'));
     let digits = number.get(exponent.map_or(0, |at| at + 1)..).unwrap_or_default();
-    let large = exponent.is_some()
-        && std::str::from_utf8(digits)
-            .ok()
-            .and_then(|d| d.parse::<i32>().ok())
-            .is_none_or(|e| e.abs() >= 5_000);
-    number.len() <= JSON_DIGITS && !large
+    let power = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<i32>().ok());
+    let small = exponent.is_none() || power.is_some_and(|power| power.abs() < JSON_EXPONENT);
+    number.len() <= JSON_DIGITS && small
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod chromium;
 use std::path::{Path, PathBuf};
 
 use data_sources_monitor::commands::demo::Show;
+use data_sources_monitor::runtime::board::MonitorView;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -37,8 +38,13 @@ async fn seat(test: &str) -> Option<Seat> {
     let turn = TURN.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let show = show(folder.path()).await;
-    wait_until(&show, |board| board.syncs.values().all(|sync| sync.last_success.is_some())).await;
-    wait_until(&show, |board| board.monitors.values().all(|monitor| monitor.state.unknown.is_none())).await;
+    wait_until(&show, |board| {
+        let synced = board.syncs.values().filter(|sync| sync.last_success.is_some()).count();
+        let read =
+            |monitor: &&MonitorView| monitor.state.read_at.is_some() && monitor.state.unknown.is_none();
+        (synced, board.monitors.values().filter(read).count()) == (3, 5)
+    })
+    .await;
     let url = format!("http://{}", show.address());
     let mut tab = Tab::open(&program).await;
     tab.look_like(1280, 900, "light").await;

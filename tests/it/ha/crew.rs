@@ -101,7 +101,7 @@ pub(super) struct Member {
     pub(super) controls: Controls,
     pub(super) board: BoardHandle,
     pub(super) to_database: Chaos,
-    pub(super) to_tenant: Chaos,
+    _to_tenant: Chaos,
     runtime: Option<Runtime>,
     running: Option<tokio::task::JoinHandle<bool>>,
 }
@@ -163,7 +163,7 @@ impl Crew {
         let (board, controls) = (daemon.board.clone(), Controls::default());
         let running = Some(runtime.spawn(run(daemon, controls.clone())));
         let name = name.to_owned();
-        Member { name, controls, board, to_database, to_tenant, runtime: Some(runtime), running }
+        Member { name, controls, board, to_database, _to_tenant: to_tenant, runtime: Some(runtime), running }
     }
 
     /// Starts a daemon and waits until it leads and has looked around.

@@ -1,5 +1,7 @@
 //! Several daemons that share one memory in PostgreSQL: one of them watches and writes, whatever happens to it.
 
+mod binaries;
+mod chaos;
 mod crew;
 mod leases;
 mod memory;

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::crew::{Crew, Member, PACE, shown};
 use crate::fakes::chaos::Mode;
+use crate::fakes::tenant::{API_KEY, WRITE};
 
 const MAJOR: &str = "Alpha: Partial System Outage";
 const MINOR: &str = "Alpha: Slow";
@@ -187,6 +188,26 @@ async fn late_writes_are_put_right() {
     assert!(!crew.tenant.banner().unwrap().enabled);
     let kinds: Vec<bool> = crew.tenant.writes().iter().map(|write| write.banner.enabled).collect();
     assert_eq!(kinds, [true, false, true, false], "{:#?}", crew.tenant.writes());
+    ann.cut_database(Mode::Pass);
+    ann.stop().await;
+    bob.stop().await;
+}
+
+/// A database that falls silent holds up the note that comes before each write. When the lease is over by the time that
+/// ends, nothing is written any more: the next holder has done so.
+#[tokio::test]
+async fn a_silent_database_delays_no_write_past_the_lease() {
+    let Some(crew) = Crew::gather().await else { return };
+    let ann = crew.start_leader("ann").await;
+    let bob = crew.start("bob");
+    bob.wait_until("stands by", |board| board.lease.as_ref().is_some_and(|l| l.known && !l.held)).await;
+    ann.cut_database(Mode::Stall);
+    crew.page.set_indicator("major", "Partial System Outage");
+    crew.wait_for_banner(MAJOR).await;
+    ann.wait_until("stands down", |board| !board.leads()).await;
+    let writers: Vec<String> =
+        crew.tenant.requests_on(WRITE).iter().map(|write| write.bearer().unwrap().to_owned()).collect();
+    assert_eq!(writers, [format!("{API_KEY}-bob")]);
     ann.cut_database(Mode::Pass);
     ann.stop().await;
     bob.stop().await;

@@ -2,5 +2,6 @@
 
 mod connecting;
 mod outages;
+mod program;
 mod rights;
 mod storing;

@@ -1,0 +1,85 @@
+//! The real program, several times on one database.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::database;
+use crate::binary::{Running, output, watching};
+use crate::fakes::statuspage::StatusPage;
+use crate::fakes::tenant::{API_KEY, Tenant};
+
+/// A daemon and its address.
+fn start(folder: &Path, tenant: &Tenant, database: &str) -> (Running, String) {
+    let (url, vars) = (tenant.url(), |url| [("QLIK_TENANT_URL", url), ("QLIK_API_KEY", API_KEY)]);
+    let [tenant, key] = vars(url.as_str());
+    let mut daemon = Running::start(folder, &[tenant, key, ("DATABASE_URL", database)]);
+    daemon.until("Our memory is in PostgreSQL at 127.0.0.1:");
+    let line = daemon.until("Listening at http://");
+    let address = line.split("http://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    (daemon, address)
+}
+
+fn page(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// With `DATABASE_URL` one daemon writes the banner and another stands by and says so. After `kill -9` it takes over
+/// within 30 s, after a clean stop at once, and the banner stays as it is. Nothing is made in `DATA_DIR`.
+#[tokio::test]
+async fn takes_over_from_the_dead_and_the_stopped() {
+    let Some((_cluster, url)) = database().await else { return };
+    let (tenant, alpha) = (Tenant::start(), StatusPage::start());
+    alpha.set_indicator("major", "Partial System Outage");
+    let folders =
+        [watching(&[("Alpha", &alpha)]), watching(&[("Alpha", &alpha)]), watching(&[("Alpha", &alpha)])];
+    let (mut ann, first) = start(folders[0].path(), &tenant, &url);
+    ann.until("Banner updated successfully.");
+    let (mut bob, second) = start(folders[1].path(), &tenant, &url);
+    let line = bob.until("Standing by: ");
+    assert!(line.contains("has the lease of the monitor since "), "{line}");
+    let (code, said, _) = output(folders[1].path(), &["healthcheck"], &[("LISTEN", &second)]);
+    assert!(code == 0 && said.starts_with("ready\nstanding by: "), "{said}");
+    let figures = page(&first, "/metrics");
+    assert!(figures.contains("\ndsm_leader{} 1"), "{figures}");
+    let figures = page(&second, "/metrics");
+    assert!(
+        figures.contains("\ndsm_leader{} 0") && figures.contains("dsm_monitor_severity{monitor=\"Alpha\"} 3"),
+        "{figures}"
+    );
+    ann.signal("-KILL");
+    let killed = Instant::now();
+    bob.until("We hold the lease of the monitor (token 2).");
+    let after_kill = killed.elapsed();
+    let (mut cem, _) = start(folders[2].path(), &tenant, &url);
+    cem.until("Standing by: ");
+    bob.until("Issues detected");
+    bob.signal("-TERM");
+    bob.until("Stopped.");
+    let stopped = Instant::now();
+    cem.until("We hold the lease of the monitor (token 3).");
+    let after_stop = stopped.elapsed();
+    println!(
+        "takeover {:.1} s after kill -9, {:.1} s after a stop",
+        after_kill.as_secs_f64(),
+        after_stop.as_secs_f64()
+    );
+    assert!(after_kill < Duration::from_secs(30) && after_stop < Duration::from_secs(5));
+    cem.until("Issues detected");
+    assert_eq!(tenant.writes().len(), 1, "{:#?}", tenant.writes());
+    let vars = [("QLIK_TENANT_URL", tenant.url()), ("QLIK_API_KEY", API_KEY.into()), ("DATABASE_URL", url)];
+    let vars = vars.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let (code, said, _) = output(folders[2].path(), &["banner", "show"], &vars);
+    assert!(code == 0 && said.contains("ours, people see it"), "{said}");
+    alpha.recover();
+    cem.until("Banner cleared.");
+    cem.signal("-TERM");
+    cem.until("Stopped.");
+    assert!(folders.iter().all(|folder| !folder.path().join("data/monitor.db").exists()));
+    tenant.assert_well_behaved();
+}
