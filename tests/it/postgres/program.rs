@@ -59,7 +59,8 @@ async fn the_same_tables_as_in_files() {
         let sql = format!("SELECT {} FROM {table}", columns.join(", "));
         let mut here = server_rows(&session, &sql).await;
         let mut there = rows(&files.path().join("data/statuscake.db"), &sql);
-        (here.sort(), there.sort());
+        here.sort();
+        there.sort();
         assert_eq!(here, there, "{table}");
         assert!(!here.is_empty(), "{table}");
     }
