@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use data_sources_monitor::domain::banner::Banner;
 use data_sources_monitor::domain::plan::Shown;
+use data_sources_monitor::domain::tenure::Pace;
 use data_sources_monitor::publish::{Target, TargetError};
 use data_sources_monitor::runtime::board::Board;
+use data_sources_monitor::runtime::{Controls, run};
 use tokio::sync::Notify;
 
-use super::crew::{Crew, Member, PACE, shown};
+use super::crew::{Crew, Member, PACE, Setup, assemble, shown};
 use crate::fakes::chaos::Mode;
 use crate::fakes::tenant::{API_KEY, WRITE};
 
@@ -211,4 +213,33 @@ async fn a_silent_database_delays_no_write_past_the_lease() {
     ann.cut_database(Mode::Pass);
     ann.stop().await;
     bob.stop().await;
+}
+
+/// Who hears from the database that somebody else has the lease writes nothing, though by its own clock it lasts: a
+/// server's clock may jump.
+#[tokio::test]
+async fn the_word_of_the_database_counts() {
+    let Some(crew) = Crew::gather().await else { return };
+    let mut daemon = assemble(Setup {
+        name: "ann".into(),
+        database: crew.url.clone(),
+        tenant: crew.tenant.url(),
+        tenant_name: crew.tenant.url(),
+        monitors: crew.monitors().to_owned(),
+    })
+    .await;
+    let minute = Duration::from_secs(60);
+    daemon.contest.as_mut().unwrap().pace = Pace { ttl: minute, renew: minute, ..PACE };
+    let (mut board, controls) = (daemon.board.subscribe(), Controls::default());
+    let running = tokio::spawn(run(daemon, controls.clone()));
+    board.wait_for(|board| board.leads() && board.banner.answered_at.is_some()).await.unwrap();
+    let given = "UPDATE data_sources_monitor.lease SET holder = 'bob', token = token + 1";
+    crew.change(given).await;
+    crew.page.set_indicator("major", "Partial System Outage");
+    board.wait_for(|board| board.banner.failures > 0 || board.banner.shown.is_some()).await.unwrap();
+    assert_eq!(crew.tenant.writes().len(), 0, "{:#?}", crew.tenant.writes());
+    let trouble = board.borrow().banner.trouble.clone();
+    assert!(trouble.clone().is_some_and(|why| why.contains("another daemon holds the lease")), "{trouble:?}");
+    controls.stop.cancel();
+    assert!(running.await.unwrap());
 }
