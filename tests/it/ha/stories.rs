@@ -243,3 +243,32 @@ async fn the_word_of_the_database_counts() {
     controls.stop.cancel();
     assert!(running.await.unwrap());
 }
+
+/// A former holder that gets the lease again delivers what it left before it goes on: otherwise its own banner would be
+/// a stranger's. While that cannot be, it is not ready, for nobody watches.
+#[tokio::test]
+async fn what_was_left_comes_first() {
+    let Some(crew) = Crew::gather().await else { return };
+    let ann = crew.start_leader("ann").await;
+    ann.cut_database(Mode::Refuse);
+    crew.page.set_indicator("major", "Partial System Outage");
+    crew.wait_for_banner(MAJOR).await;
+    ann.wait_until("stands down", |board| !board.leads()).await;
+    crew.change(
+        "UPDATE data_sources_monitor.lease SET holder = 'bob', token = token + 1, released = true;
+         ALTER TABLE data_sources_monitor.transition RENAME TO away",
+    )
+    .await;
+    ann.cut_database(Mode::Pass);
+    ann.wait_until("says what it waits for", |board| board.store_trouble.is_some()).await;
+    assert!(!ann.leads());
+    assert!(ready(&ann)[0].contains("1 changes that we saw while we held it"), "{:?}", ready(&ann));
+    crew.change("ALTER TABLE data_sources_monitor.away RENAME TO transition").await;
+    ann.wait_until("leads", |board| board.leads() && board.ready(jiff::Timestamp::now()).is_empty()).await;
+    crew.page.recover();
+    crew.wait_for_banner("").await;
+    assert!(!crew.tenant.banner().unwrap().enabled);
+    ann.stop().await;
+    let seen = "SELECT count(*) FROM data_sources_monitor.transition WHERE to_ = 'major'";
+    assert_eq!(crew.count(seen).await, 2);
+}
