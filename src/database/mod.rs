@@ -42,11 +42,11 @@ const PATIENCE: [Duration; 5] = [
 ];
 
 /// What each transaction or session begins with. A statement of ours takes seconds; a lock that somebody holds for
-/// longer is named. Text of numbers and times must not depend on the server's settings.
+/// longer is named; a holder that froze inside a transaction is not waited for longer than its lease. Text of numbers and times must not depend on the server's settings.
 const SETTINGS: [(&str, &str); 6] = [
     ("statement_timeout", "5min"),
     ("lock_timeout", "30s"),
-    ("idle_in_transaction_session_timeout", "5min"),
+    ("idle_in_transaction_session_timeout", "1min"),
     ("timezone", "UTC"),
     ("datestyle", "ISO"),
     ("extra_float_digits", "1"),
