@@ -48,18 +48,18 @@ impl Shown {
                     None => p class="strip quiet" { "No banner" },
                 }
                 dl class="facts" {
-                    div { dt { "Whose" } dd { (self.whose(visible)) } }
+                    div { dt { "Set by" } dd { (self.whose(visible)) } }
                     @if let Some(banner) = visible {
                         div { dt { "Up for" } dd { (lasting(now, banner.start_time)) } }
-                        div { dt { @if self.ours { "Lease ends" } @else { "Ends" } } dd { (ahead(now, banner.end_time)) } }
+                        div { dt { @if self.ours { "Ends if not renewed" } @else { "Ends" } } dd { (ahead(now, banner.end_time)) } }
                     }
-                    div { dt { "Owed" } dd {
+                    div { dt { "Change not yet written" } dd {
                         @match self.owed_since {
                             Some(since) => span class="badge minor" { (mark("minor")) "for " (lasting(now, since)) },
-                            None => "nothing",
+                            None => "none",
                         }
                     } }
-                    div { dt { @if self.live { "Tenant answered" } @else { "Tenant" } } dd {
+                    div { dt { @if self.live { "Tenant last answered" } @else { "Tenant" } } dd {
                         @match self.answered_at {
                             _ if !self.live => "none set",
                             Some(at) => (ago(now, at)),
@@ -82,9 +82,9 @@ impl Shown {
 
     fn whose(&self, visible: Option<&Banner>) -> &'static str {
         match (visible, self.ours) {
-            (None, _) => "nobody's",
-            (Some(_), true) => "ours",
-            (Some(_), false) => "a person's",
+            (None, _) => "nobody",
+            (Some(_), true) => "this monitor",
+            (Some(_), false) => "a person",
         }
     }
 }
