@@ -51,15 +51,15 @@ impl Shown {
                     div { dt { "Set by" } dd { (self.whose(visible)) } }
                     @if let Some(banner) = visible {
                         div { dt { "Up for" } dd { (lasting(now, banner.start_time)) } }
-                        div { dt { @if self.ours { "Ends if not renewed" } @else { "Ends" } } dd { (ahead(now, banner.end_time)) } }
+                        div { dt { @if self.ours { "Runs out" } @else { "Ends" } } dd { (ahead(now, banner.end_time)) } }
                     }
-                    div { dt { "Change not yet written" } dd {
+                    div { dt { "Still to write" } dd {
                         @match self.owed_since {
                             Some(since) => span class="badge minor" { (mark("minor")) "for " (lasting(now, since)) },
-                            None => "none",
+                            None => "nothing",
                         }
                     } }
-                    div { dt { @if self.live { "Tenant last answered" } @else { "Tenant" } } dd {
+                    div { dt { @if self.live { "Tenant answered" } @else { "Tenant" } } dd {
                         @match self.answered_at {
                             _ if !self.live => "none set",
                             Some(at) => (ago(now, at)),

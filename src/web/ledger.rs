@@ -12,7 +12,7 @@ use crate::domain::ledger::{Entry, Run};
 use crate::domain::op::End;
 
 /// Of a reason on one line, in characters; the rest is behind it.
-const SHORT: usize = 80;
+const SHORT: usize = 60;
 
 /// The newest run first; `running` says whether that one may still go on.
 pub(super) fn table(runs: &[Run], running: bool) -> Markup {
@@ -93,7 +93,7 @@ fn why(id: &str, entry: &Entry) -> Markup {
     let Some(reason) = &entry.reason else { return Markup::default() };
     let place = entry.place.as_ref().map(|place| format!(" (at {})", clean(place, LINE)));
     let full = clean(reason, LINE) + &place.unwrap_or_default();
-    let short = clean(&full, SHORT);
+    let short = clean(reason, SHORT);
     html! {
         @if short == full {
             p class="say" { (full) }
