@@ -82,10 +82,22 @@ pub struct Log {
 pub struct Web {
     /// Those who have it.
     pub token: Option<SecretString>,
-    /// Everybody who reaches it.
-    pub open: bool,
+    /// What everybody sees who reaches it.
+    pub open: Open,
     /// Names it is reached by.
     pub hosts: Vec<String>,
+}
+
+/// What is shown to whoever asks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Open {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Badges and `/api/v2`.
+    Status,
+    /// Everything.
+    Everything,
 }
 
 /// Where PostgreSQL is. Whether the URL can be used is for `database` to say.
@@ -298,8 +310,9 @@ impl Reader<'_> {
                 format!("must have {SHORTEST_TOKEN} characters or more; `openssl rand -hex 16` makes one");
             self.problems.push(Problem::new("WEB_TOKEN", words));
         }
-        let open = self.choice("WEB_OPEN", [("false", false), ("true", true)]);
-        if open && token.is_some() {
+        let words = [("false", Open::Nothing), ("status", Open::Status), ("true", Open::Everything)];
+        let open = self.choice("WEB_OPEN", words);
+        if open == Open::Everything && token.is_some() {
             self.problems.push(Problem::new("WEB_OPEN", "is true beside WEB_TOKEN; keep one of the two"));
         }
         let hosts = self.optional("WEB_HOSTS").unwrap_or_default();

@@ -20,7 +20,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::jobs::{Load, Loaded, Roster};
 use crate::runtime::lease::Contest;
 use crate::runtime::{Daemon, watcher};
-use crate::settings::{Credentials, Settings, Vars};
+use crate::settings::{Credentials, Open, Settings, Vars};
 use crate::store::jobs::{self, Jobs};
 use crate::store::lease::Lease;
 use crate::store::schema::Schema;
@@ -133,17 +133,22 @@ fn access(settings: &Settings, at: Option<SocketAddr>) -> Access {
     let (door, who) = match &web.token {
         Some(token) => (Door::Token(token.clone()), "for who has WEB_TOKEN"),
         None if here => (Door::Open, "open on this machine"),
-        None if web.open => (Door::Open, "open to everybody who reaches it (WEB_OPEN=true)"),
+        None if web.open == Open::Everything => {
+            (Door::Open, "open to everybody who reaches it (WEB_OPEN=true)")
+        }
         None => (Door::Shut, "closed: set WEB_TOKEN, or WEB_OPEN=true to show it to everybody"),
     };
     let at = at.map_or_else(|| "an unknown address".to_owned(), |at| format!("http://{at}"));
     let line = format!("Listening at {at} (/healthz, /readyz, /metrics); the dashboard is {who}");
+    let beside =
+        if web.open == Open::Status { "; badges and /api/v2 for everybody (WEB_OPEN=status)" } else { "" };
+    let line = format!("{line}{beside}");
     if here || web.token.is_some() {
         tracing::info!(target: "WebServer", "{line}");
     } else {
         tracing::warn!(target: "WebServer", "{line}");
     }
-    Access { door, hosts: web.hosts.clone() }
+    Access { door, status_open: web.open != Open::Nothing, hosts: web.hosts.clone() }
 }
 
 /// The connectors, now and whenever their folder changes or somebody asks; says which are on.

@@ -10,6 +10,8 @@ use super::severity::Severity;
 
 /// Ages that are told apart, in hours. Coarse on purpose: each new text makes the banner reappear for everybody.
 const HOURS: [u64; 12] = [1, 2, 3, 4, 6, 8, 12, 18, 24, 48, 72, 168];
+/// The same below an hour, in minutes; so young only where a rule is stricter than an hour.
+const MINUTES: [u64; 5] = [1, 5, 15, 30, 45];
 
 /// What the age of a connector's data says; `last_success` is the start of its last complete run.
 ///
@@ -30,11 +32,13 @@ pub fn read(rule: &Freshness, last_success: Option<Timestamp>, now: Timestamp) -
 }
 
 fn words(age: Duration) -> String {
-    let hours = age.as_secs() / 3600;
-    match HOURS.iter().rev().find(|step| **step <= hours) {
-        None => format!("{} min", (age.as_secs() / 60 / 15 * 15).max(1)),
-        Some(step) if *step > 24 => format!("{} days", step / 24),
-        Some(step) => format!("{step} h"),
+    let minutes = age.as_secs() / 60;
+    let reached = |steps: &[u64], number: u64| steps.iter().rev().find(|step| **step <= number).copied();
+    match (reached(&HOURS, minutes / 60), reached(&MINUTES, minutes)) {
+        (Some(hours), _) if hours > 24 => format!("{} days", hours / 24),
+        (Some(hours), _) => format!("{hours} h"),
+        (None, Some(minutes)) => format!("{minutes} min"),
+        (None, None) => "less than a minute".to_owned(),
     }
 }
 
@@ -62,6 +66,12 @@ mod tests {
             let success = now.checked_sub(jiff::SignedDuration::from_mins(minutes)).unwrap();
             let reading = read(&rule, Some(success), now).unwrap();
             assert_eq!((reading.severity, reading.description.as_str()), want, "{minutes}");
+        }
+        let strict = Freshness { stale_after: Duration::from_secs(18), ..rule.clone() };
+        for (seconds, want) in [(20, "less than a minute"), (61, "1 min"), (899, "5 min"), (3599, "45 min")] {
+            let success = now.checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap();
+            let told = read(&strict, Some(success), now).unwrap().description;
+            assert_eq!(told, format!("data is {want} old"), "{seconds}");
         }
         assert_eq!(read(&rule, None, now), Err(Unknown::NoRun));
         let ahead = now.checked_add(jiff::SignedDuration::from_hours(3)).unwrap();

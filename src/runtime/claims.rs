@@ -3,7 +3,7 @@
 //! Alone, a turn comes by the clock. Shared, the table of jobs says when one is due, and a claim of it is renewed for as
 //! long as the run goes on; a claim that is lost cancels the run at a safe point (that it cannot store anything any
 //! more is the destination's doing). Daemons that already run something hold back a little, so that work spreads.
-//! Nobody asks the database but through [`Overseer`] and a [`Turn`]. Start at [`Turns`].
+//! Nobody asks the database but through `Overseer` and a `Turn`. Start at `Turns`.
 
 mod overseer;
 

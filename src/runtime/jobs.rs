@@ -2,7 +2,7 @@
 //!
 //! Each runs on a task of its own: first shortly after the start, then `every` so often, never while its last run goes
 //! on, and more rarely after failures; [`super::claims`] says when, and whether here. Whatever becomes of one touches neither the others nor the monitors. A stop ends
-//! a run at a safe point with its checkpoint. Start at [`Roster::run`], which says what runs, then [`Job::repeat`].
+//! a run at a safe point with its checkpoint. Start at [`Roster::run`], which says what runs, then `Job::repeat`.
 
 mod roster;
 

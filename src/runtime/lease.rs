@@ -1,7 +1,7 @@
 //! The monitor's lease, where several daemons share one memory: gets it, keeps it, gives it back at the end.
 //!
 //! One task with a connection of its own asks the database; what it may believe is decided by
-//! [`Tenure`](crate::domain::tenure::Tenure). Everybody else holds a [`Right`] and asks that before each write. Start
+//! [`Tenure`]. Everybody else holds a `Right` and asks that before each write. Start
 //! at [`Contest`].
 
 use std::time::Duration;

@@ -7,6 +7,7 @@
 pub mod board;
 pub mod claims;
 pub mod clock;
+mod connections;
 mod folder;
 pub mod jobs;
 pub mod lease;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use board::BoardHandle;
 use clock::Clock;
+use connections::Bounded;
 use lease::{Contest, Keeper};
 use terms::{Contended, Fault, Monitor};
 
@@ -145,7 +147,7 @@ pub async fn run(daemon: Daemon, controls: Controls) -> bool {
 }
 
 async fn serve(listener: TcpListener, router: axum::Router) {
-    if let Err(e) = axum::serve(listener, router).await {
+    if let Err(e) = axum::serve(Bounded::new(listener), router).await {
         tracing::error!(target: "WebServer", "The web server stopped: {e}");
     }
 }

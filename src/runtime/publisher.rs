@@ -1,7 +1,7 @@
 //! Keeps the banner true: reads the tenant, lets [`plan`] decide, writes if called for, and reads back.
 //!
 //! What could not be written stays owed and is tried again; nothing counts as done before the tenant shows it.
-//! It decides nothing itself but when to try again. Start at [`Publisher::run`].
+//! It decides nothing itself but when to try again. Start at `Publisher::run`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Watches: starts each look when it is due, folds what comes back into what is believed, and says so.
 //!
 //! One task owns all of it. It never waits for anything but the next event: looks run beside it, and so does the
-//! writing of our memory. Start at [`Watcher::run`]; `cycle` has the log's side of it, `roster` the definitions.
+//! writing of our memory. Start at `Watcher::run`; `cycle` has the log's side of it, `roster` the definitions.
 
 mod cycle;
 mod looks;
@@ -126,7 +126,7 @@ pub struct Ended {
 type Saved = (Batch, Result<(), KeepError>);
 
 impl Watcher {
-    /// Nothing is looked at before [`Watcher::run`].
+    /// Nothing is looked at before `Watcher::run`.
     pub fn new(
         options: Options,
         clock: Clock,

@@ -153,7 +153,9 @@ fn one_way_to_the_dashboard() {
     let token = ("WEB_TOKEN", "0123456789abcdef");
     let web = Settings::from_vars(&vars(&[token, ("WEB_HOSTS", "a.test, b.test,")])).unwrap().web;
     assert_eq!(web.hosts, ["a.test", "b.test"]);
-    assert!(web.token.is_some() && !web.open);
+    assert!(web.token.is_some() && web.open == Open::Nothing);
+    let both = Settings::from_vars(&vars(&[token, ("WEB_OPEN", "status")])).unwrap().web;
+    assert!(both.token.is_some() && both.open == Open::Status);
     assert_eq!(
         problems(&[token, ("WEB_OPEN", "true")]),
         ["WEB_OPEN: is true beside WEB_TOKEN; keep one of the two"]

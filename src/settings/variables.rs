@@ -51,7 +51,11 @@ pub const VARIABLES: &[Variable] = &[
         "",
         "Who opens the dashboard must have this secret; wanted where LISTEN is not loopback",
     ),
-    var("WEB_OPEN", "false", "true: everybody who reaches LISTEN may see the dashboard"),
+    var(
+        "WEB_OPEN",
+        "false",
+        "true: everybody who reaches LISTEN may see the dashboard; status: only badges and /api/v2",
+    ),
     var(
         "WEB_HOSTS",
         "",

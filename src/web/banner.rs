@@ -48,12 +48,12 @@ impl Shown {
                     None => p class="strip quiet" { "No banner" },
                 }
                 dl class="facts" {
-                    div { dt { "Whose" } dd { (self.whose(visible)) } }
+                    div { dt { "Set by" } dd { (self.whose(visible)) } }
                     @if let Some(banner) = visible {
                         div { dt { "Up for" } dd { (lasting(now, banner.start_time)) } }
-                        div { dt { @if self.ours { "Lease ends" } @else { "Ends" } } dd { (ahead(now, banner.end_time)) } }
+                        div { dt { @if self.ours { "Runs out" } @else { "Ends" } } dd { (ahead(now, banner.end_time)) } }
                     }
-                    div { dt { "Owed" } dd {
+                    div { dt { "Still to write" } dd {
                         @match self.owed_since {
                             Some(since) => span class="badge minor" { (mark("minor")) "for " (lasting(now, since)) },
                             None => "nothing",
@@ -82,9 +82,9 @@ impl Shown {
 
     fn whose(&self, visible: Option<&Banner>) -> &'static str {
         match (visible, self.ours) {
-            (None, _) => "nobody's",
-            (Some(_), true) => "ours",
-            (Some(_), false) => "a person's",
+            (None, _) => "nobody",
+            (Some(_), true) => "this monitor",
+            (Some(_), false) => "a person",
         }
     }
 }

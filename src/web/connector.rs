@@ -1,4 +1,4 @@
-//! The page of one connector: its tables, the ledger of its runs, rows that were rejected.
+//! The page of one connector: its tables, its runs, rows that were rejected.
 
 use std::sync::Arc;
 
@@ -8,13 +8,14 @@ use axum::response::Response;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::Site;
-use super::connectors::{Card, end, rows, took};
+use super::connectors::Card;
 use super::history::in_time;
 use super::layout::{self, Frame, unreadable};
-use super::words::{LINE, ago, brief, clean, count, mark, moment};
-use crate::domain::ledger::{Entry, RejectedRow, Run, TableFacts};
+use super::words::{LINE, ago, clean, count, mark};
+use super::{Site, ledger};
+use crate::domain::ledger::{RejectedRow, Run, TableFacts};
 use crate::domain::op::End;
+use crate::runtime::board::Board;
 
 /// Runs on the page; the command `runs` has the rest.
 const RUNS: usize = 50;
@@ -36,6 +37,9 @@ pub(super) async fn page(State(site): State<Arc<Site>>, Path(name): Path<String>
         in_time(records.tables(&name)),
         in_time(records.rejected(&name, REJECTED)),
     );
+    // One may have begun since, or ended.
+    let going_on = |board: &Board| board.syncs.get(&name).is_some_and(|view| view.running);
+    let running = card.view.running || site.shown.board.read(going_on);
     let (class, words) = card.end();
     let main = html! {
         nav class="crumbs" aria-label="Where you are" { a href="/" { "Overview" } " / Connectors" }
@@ -60,7 +64,7 @@ pub(super) async fn page(State(site): State<Arc<Site>>, Path(name): Path<String>
         }
         section class="card" aria-labelledby="ledger" {
             h2 id="ledger" { "Runs" }
-            @match &runs { Ok(runs) => (ledger(runs)), Err(e) => (unreadable("The ledger", e)) }
+            @match &runs { Ok(runs) => (ledger::table(runs, running)), Err(e) => (unreadable("The ledger", e)) }
         }
         section class="card" aria-labelledby="rejected" {
             h2 id="rejected" { "Rejected rows" }
@@ -78,81 +82,15 @@ fn facts(tables: &[TableFacts], runs: &[Run], now: Timestamp) -> Markup {
     };
     html! {
         @if tables.is_empty() { p class="empty" { "No table yet; the first run makes them." } } @else {
-            div class="scroll" tabindex="0" role="group" aria-label="Tables, scrollable" { table {
+            div class="scroll" tabindex="0" role="group" aria-label="Tables, scrollable" { table class="stack" {
                 thead { tr { th scope="col" { "Table" } th scope="col" class="number" { "Rows" } th scope="col" class="number" { "Gone at the source" } th scope="col" { "Complete as of" } } }
                 tbody { @for table in tables { tr {
                     th scope="row" { (clean(&table.table, LINE)) }
-                    td class="number" { (count(table.rows)) }
-                    td class="number" { (count(table.deleted)) }
-                    td { @match fresh(&table.table) { Some(at) => (ago(now, at)), None => { "not in the last " (RUNS) " runs" } } }
+                    td class="number" data-label="Rows" { (count(table.rows)) }
+                    td class="number" data-label="Gone at the source" { (count(table.deleted)) }
+                    td data-label="Complete as of" { @match fresh(&table.table) { Some(at) => (ago(now, at)), None => { "not in the last " (RUNS) " runs" } } }
                 } } }
             } }
-        }
-    }
-}
-
-fn ledger(runs: &[Run]) -> Markup {
-    html! {
-        @if runs.is_empty() { p class="empty" { "No run yet." } } @else {
-            div class="scroll" tabindex="0" role="group" aria-label="Runs, scrollable" { table {
-                thead { tr {
-                    th scope="col" { "Run" } th scope="col" { "Began" } th scope="col" { "End" } th scope="col" class="number" { "Took" }
-                    th scope="col" class="number" { "Rows" } th scope="col" class="number" { "Requests" }
-                    th scope="col" class="number" { "Again" } th scope="col" class="number" { "Waited" } th scope="col" { "By table" }
-                } }
-                tbody { @for run in runs { tr {
-                    th scope="row" { "#" (run.number) }
-                    td { (moment(run.started)) }
-                    td { span class={ "badge " (class(run)) } { (mark(class(run))) (end(run)) } (why(&run.entry)) }
-                    td class="number" { (took(run).map_or("–".into(), brief)) }
-                    td class="number" { (count(rows(run))) }
-                    td class="number" { (count(run.entry.requests)) }
-                    td class="number" { (count(run.entry.retries)) }
-                    td class="number" { (waited(&run.entry)) }
-                    td { (by_table(run)) }
-                } } }
-            } }
-        }
-    }
-}
-
-fn class(run: &Run) -> &'static str {
-    match run.entry.end {
-        Some(End::Complete) => "none",
-        Some(End::Partial) => "minor",
-        Some(End::Deferred) => "maintenance",
-        Some(End::Failed) => "critical",
-        None => "unknown",
-    }
-}
-
-fn waited(entry: &Entry) -> String {
-    if entry.waited_ms == 0 { "–".into() } else { brief(std::time::Duration::from_millis(entry.waited_ms)) }
-}
-
-fn why(entry: &Entry) -> Markup {
-    html! {
-        @if let Some(reason) = &entry.reason {
-            p class="say" { (clean(reason, LINE)) @if let Some(place) = &entry.place { " (at " (clean(place, LINE)) ")" } }
-        }
-    }
-}
-
-fn by_table(run: &Run) -> Markup {
-    html! {
-        @if !run.tables.is_empty() {
-            details id={ "run-" (run.number) } {
-                summary { (super::words::some(run.tables.len() as u64, "table", "tables")) }
-                ul { @for (table, entry) in &run.tables {
-                    @let t = &entry.tally;
-                    li {
-                        strong { (clean(table, LINE)) } ": " (entry.end.map_or("unfinished", End::as_str)) ", " (count(t.seen)) " seen = "
-                        (count(t.inserted)) " inserted + " (count(t.updated)) " updated + " (count(t.unchanged)) " unchanged + "
-                        (count(t.duplicate)) " duplicate + " (count(t.rejected)) " rejected; " (count(t.deleted)) " deleted"
-                        (why(entry))
-                    }
-                } }
-            }
         }
     }
 }
@@ -160,13 +98,13 @@ fn by_table(run: &Run) -> Markup {
 fn refused(rows: &[RejectedRow]) -> Markup {
     html! {
         @if rows.is_empty() { p class="empty" { "None." } } @else {
-            div class="scroll" tabindex="0" role="group" aria-label="Rejected rows, scrollable" { table {
+            div class="scroll" tabindex="0" role="group" aria-label="Rejected rows, scrollable" { table class="stack" {
                 thead { tr { th scope="col" { "Run" } th scope="col" { "Table" } th scope="col" { "Why" } th scope="col" { "As sent" } } }
                 tbody { @for (i, row) in rows.iter().enumerate() { tr {
-                    td { "#" (row.run) }
-                    td { (clean(&row.table, LINE)) }
-                    td { (clean(&row.reason, LINE)) }
-                    td { details id={ "raw-" (row.run) "-" (i) } { summary { "show" } code { (clean(&row.raw, RAW)) } } }
+                    td data-label="Run" { "#" (row.run) }
+                    td data-label="Table" { (clean(&row.table, LINE)) }
+                    td data-label="Why" { (clean(&row.reason, LINE)) }
+                    td data-label="As sent" { details id={ "raw-" (row.run) "-" (i) } { summary { "show" } code { (clean(&row.raw, RAW)) } } }
                 } } }
             } }
         }

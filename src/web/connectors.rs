@@ -57,7 +57,7 @@ impl Card {
             Some("partial") => ("minor", "Partial"),
             Some("deferred") => ("maintenance", "Deferred"),
             Some("failed") => ("critical", "Failed"),
-            Some(_) => ("unknown", "Unfinished"),
+            Some(_) => ("unknown", "Cut off"),
             None => ("unknown", "No run yet"),
         }
     }
@@ -139,9 +139,9 @@ impl Card {
     }
 }
 
-/// The word for a run's end.
-pub(super) fn end(run: &Run) -> &'static str {
-    run.entry.end.map_or("unfinished", End::as_str)
+/// The word for a run's end; charts and cards are of runs that have one.
+fn end(run: &Run) -> &'static str {
+    run.entry.end.map_or("cut off", End::as_str)
 }
 
 /// Rows that the source sent, of all tables.

@@ -15,6 +15,7 @@ mod days;
 mod events;
 mod history;
 mod layout;
+mod ledger;
 pub mod metrics;
 mod monitor;
 mod monitors;

@@ -188,15 +188,15 @@ fn missed(copy: &Copy, now: Timestamp) -> Markup {
             p class="empty" { "Every look since the start gave a reading." }
         } @else {
             div class="scroll" tabindex="0" role="group" aria-label="Looks without a reading, scrollable" {
-                table {
+                table class="stack" {
                     thead { tr { th scope="col" { "Reason" } th scope="col" { "First" } th scope="col" { "Last" } th scope="col" class="number" { "Looks" } } }
                     tbody {
                         @for row in &copy.missed {
                             tr {
-                                td { (clean(&row.reason.to_string(), LINE)) }
-                                td { (moment(row.first)) }
-                                td { (ago(now, row.last)) }
-                                td class="number" { (count(row.times.into())) }
+                                td data-label="Reason" { (clean(&row.reason.to_string(), LINE)) }
+                                td data-label="First" { (moment(row.first)) }
+                                td data-label="Last" { (ago(now, row.last)) }
+                                td class="number" data-label="Looks" { (count(row.times.into())) }
                             }
                         }
                     }

@@ -3,7 +3,8 @@
 //! Pages answer GET and HEAD only. The name in `Host` must be one of ours, so that no other site's name can be pointed
 //! at us; an address made of numbers cannot be pointed. With a token, whoever has it signs in once with `?token=` and
 //! has a cookie from then on, or sends it as `Authorization: Bearer`. Health and metrics are open: they hold figures
-//! and names of monitors, and those who ask for them can rarely sign in. Start at [`guard`].
+//! and names of monitors, and those who ask for them can rarely sign in. Badges and `/api/v2` can be opened as well, for
+//! pictures on other sites and other monitors cannot sign in either. Start at `guard`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ const COOKIE_AGE: u32 = 180 * 24 * 3600;
 pub struct Access {
     /// The door.
     pub door: Door,
+    /// Whether badges and `/api/v2` are for everybody, whatever the door.
+    pub status_open: bool,
     /// Further names that the pages are reached by; `*` for any.
     pub hosts: Vec<String>,
 }
@@ -75,6 +78,7 @@ pub(super) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
         return layout::refusal(StatusCode::MISDIRECTED_REQUEST, "Not this name", words, false);
     }
     match &site.access.door {
+        _ if site.access.status_open && outward(request.uri().path()) => next.run(request).await,
         Door::Open => next.run(request).await,
         Door::Shut => layout::refusal(
             StatusCode::FORBIDDEN,
@@ -105,12 +109,28 @@ async fn signed_in(token: &SecretString, request: Request, next: Next) -> Respon
         scheme.eq_ignore_ascii_case("bearer").then(|| given.trim().to_owned())
     });
     if bearer.or_else(|| cookie(request.headers())).is_some_and(|given| same(token, &given)) {
-        return next.run(request).await;
+        let mut answer = next.run(request).await;
+        keep_private(answer.headers_mut());
+        return answer;
     }
     let mut answer =
         layout::refusal(StatusCode::UNAUTHORIZED, "Sign in", "These pages ask for WEB_TOKEN.", true);
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer
+}
+
+/// What other sites show and other monitors watch.
+fn outward(path: &str) -> bool {
+    path.starts_with("/badge/") || path.starts_with("/api/v2/")
+}
+
+/// What was shown for a token may be kept by the browser that has it, never by a cache between.
+fn keep_private(headers: &mut HeaderMap) {
+    headers.insert(header::VARY, HeaderValue::from_static("authorization, cookie"));
+    let kept = headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
+    if let Some(Ok(value)) = kept.map(|kept| HeaderValue::try_from(format!("private, {kept}"))) {
+        headers.insert(header::CACHE_CONTROL, value);
+    }
 }
 
 /// Compares without telling by its duration how much is right.
@@ -178,7 +198,7 @@ mod tests {
     /// This machine, addresses in numbers and the names set are ours; any other name may be somebody else's.
     #[test]
     fn knows_its_names() {
-        let access = Access { door: Door::Open, hosts: vec!["Monitor.acme.test".into()] };
+        let access = Access { door: Door::Open, status_open: false, hosts: vec!["Monitor.acme.test".into()] };
         for (host, ours) in [
             ("localhost:8080", true),
             ("127.0.0.1", true),
@@ -194,7 +214,7 @@ mod tests {
         ] {
             assert_eq!(access.knows(host), ours, "{host}");
         }
-        assert!(Access { door: Door::Open, hosts: vec!["*".into()] }.knows("any.test"));
+        assert!(Access { door: Door::Open, status_open: false, hosts: vec!["*".into()] }.knows("any.test"));
     }
 
     /// Only the whole token is the token.

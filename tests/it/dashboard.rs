@@ -104,7 +104,7 @@ impl Served {
         let archive = Arc::new(archive);
         let stop = CancellationToken::new();
         let shown = Shown { board: board.clone(), clock, records: archive.clone(), stop: stop.clone() };
-        let access = Access { door, hosts: vec!["monitor.acme.test".into()] };
+        let access = Access { door, status_open: false, hosts: vec!["monitor.acme.test".into()] };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router(shown, access)).await });

@@ -63,7 +63,7 @@ fn ended(board: &Board, connector: &str, end: &str) -> u64 {
 }
 
 const HERS: &str = "info: Year-end close: please finish your reports by Friday.";
-const LATE: &str = "warning: Visitor counts: data is 1 min old";
+const LATE: &str = "warning: Visitor counts: data is less than a minute old";
 
 /// The whole day: each scene has the effect that the audience is told to look for, the tenant's users see exactly
 /// this row of banners and nothing in between, and no more is written than there are changes of ours.
@@ -112,7 +112,7 @@ async fn the_day_as_its_audience_sees_it() {
         }
     }
     let seen: Vec<String> = show.stage().tenant().seen().iter().map(ToString::to_string).collect();
-    let after = ["resolved: Resolved: Visitor counts: data is 1 min old", ""];
+    let after = ["resolved: Resolved: Visitor counts: data is less than a minute old", ""];
     assert_eq!(seen, [&story[..], &after[..]].concat());
     wait_until(&show, |board| ended(board, "sensource", "complete") > 1).await;
     // Raise, two updates, down to GitHub, hand back; Epic Games up, resolved, off; late, resolved, off. What has

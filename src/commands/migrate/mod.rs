@@ -1,7 +1,7 @@
 //! `migrate`: a folder of SQLite files moved to PostgreSQL, and compared afterwards.
 //!
 //! Locks keep daemons and syncs away from both ends meanwhile. A table comes whole or not at all, and is noted, so that
-//! this may be cut off and run again. The folder stays as it is. Start at [`migrate`]; the daemon's own memory is in
+//! this may be cut off and run again. The folder stays as it is. Start at `migrate`; the daemon's own memory is in
 //! `memory`.
 
 mod memory;

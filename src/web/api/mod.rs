@@ -3,7 +3,7 @@
 //!
 //! The types here are the API's own, never the board's, so that nothing changes outside because something changed inside.
 //! What holds for all of them: every field is always there, and `null` where there is no value; words are those of the
-//! log and the metrics; moments are RFC 3339 in UTC; lengths of time carry their unit in the name. Start at [`routes`].
+//! log and the metrics; moments are RFC 3339 in UTC; lengths of time carry their unit in the name. Start at `routes`.
 
 mod banner;
 mod connectors;

@@ -120,6 +120,37 @@ async fn the_door_is_kept() {
     assert_eq!(Served::behind(Door::Shut).await.refused("/api/v1/status").await.0, 403);
 }
 
+/// What is shown for a token is for no cache in between.
+#[tokio::test]
+async fn private_answers_stay_private() {
+    let served = Served::behind(Door::Token("correct horse battery".into())).await;
+    for path in ["/api/v1/status", "/badge/all.svg", "/maintenances.ics"] {
+        let answer =
+            served.request(Method::GET, path).bearer_auth("correct horse battery").send().await.unwrap();
+        let kept = answer.headers()["cache-control"].to_str().unwrap();
+        assert!(kept.starts_with("private, "), "{path}: {kept}");
+        assert_eq!(answer.headers()["vary"], "authorization, cookie", "{path}");
+    }
+}
+
+/// Badges and the status page can be opened beside a token, or where nothing else is shown; nothing else opens with
+/// them, whatever the path looks like, and names are checked as ever.
+#[tokio::test]
+async fn the_status_alone_can_be_open() {
+    for door in [Door::Token("correct horse battery".into()), Door::Shut] {
+        let served = Served::with(door, true).await;
+        for path in ["/badge/all.svg", "/api/v2/status.json", "/api/v2/summary.json"] {
+            assert_eq!(served.get(path).await.status(), 200, "{path}");
+        }
+        let closed = ["/", "/events", "/api/v1/status", "/maintenances.ics", "/api/v2", "/badge"];
+        for path in closed.into_iter().chain(["/badge/..%2fapi%2fv1%2fstatus", "/api/v2/..%2fv1%2fstatus"]) {
+            assert!([401, 403, 404].contains(&served.get(path).await.status().as_u16()), "{path}");
+        }
+        let elsewhere = served.request(Method::GET, "/badge/all.svg").header("host", "evil.test");
+        assert_eq!(elsewhere.send().await.unwrap().status(), 421);
+    }
+}
+
 /// Thousands of monitors are one answer of a few megabytes, at once.
 #[tokio::test]
 async fn thousands_of_monitors() {

@@ -99,6 +99,10 @@ impl Served {
     }
 
     pub(super) async fn behind(door: Door) -> Served {
+        Served::with(door, false).await
+    }
+
+    pub(super) async fn with(door: Door, status_open: bool) -> Served {
         let clock = Clock::system();
         let board = BoardHandle::new(clock.now(), true);
         board.update(|board| {
@@ -107,7 +111,7 @@ impl Served {
         });
         let kept = Arc::new(Kept::default());
         let shown = Shown { board: board.clone(), clock, records: kept.clone(), stop: Default::default() };
-        let router = web::router(shown, Access { door, hosts: vec![] });
+        let router = web::router(shown, Access { door, status_open, hosts: vec![] });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
