@@ -36,6 +36,12 @@ pub(super) fn read(
         return Err(wrong("must begin with postgres:// (postgres://user@host:5432/database)"));
     }
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    // The library takes what follows the first as the host, and hosts are shown.
+    if base.matches('@').count() > 1 || query.contains('@') {
+        return Err(wrong(
+            "holds an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD",
+        ));
+    }
     let (mut kept, mut pooled) = (Vec::new(), false);
     for option in query.split('&').filter(|option| !option.is_empty()) {
         match option {
@@ -136,6 +142,11 @@ mod tests {
             ("postgres://dsm:pa55@db.example.com:port/acme", None),
             ("postgres://:pa55@db.example.com/acme", None),
             ("postgres:///acme?user=dsm", None),
+            ("postgres://dsm:x@pa55@db.example.com/acme", None),
+            ("postgres://dsm:x@y/pa55@db.example.com/acme", None),
+            ("postgres://dsm:x?y@pa55@db.example.com/acme", None),
+            ("postgres://db.example.com/acme?user=dsm&password=x@pa55", None),
+            ("postgres://dsm:x%40pa55@db.example.com/acme", None),
         ]
         .map(|(url, password)| tell(url, password) + "\n")
         .concat();
@@ -156,6 +167,11 @@ mod tests {
         DATABASE_URL cannot be understood: invalid value for option `port` (a password with special characters belongs in DATABASE_PASSWORD)
         DATABASE_URL names no user (postgres://user@host:5432/database)
         DATABASE_URL names no host (postgres://user@host:5432/database)
+        DATABASE_URL holds an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD
+        DATABASE_URL holds an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD
+        DATABASE_URL holds an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD
+        DATABASE_URL holds an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD
+        db.example.com:5432/acme as dsm, encrypted, password
         ");
     }
 }

@@ -308,11 +308,15 @@ impl Board {
     /// the database answers.
     pub fn ready(&self, now: Timestamp) -> Vec<String> {
         let mut reasons = Vec::new();
+        let store_trouble = self.store_trouble.as_ref();
+        let store_trouble = store_trouble
+            .map(|(since, why)| format!("the store has not been writable since {since:.0}: {why}"));
         if let Some(lease) = &self.lease {
             reasons.extend(lease.trouble.as_ref().map(|why| format!("the database does not answer: {why}")));
             if !lease.held {
                 let unknown = !lease.known && reasons.is_empty();
                 reasons.extend(unknown.then(|| "the database has not been asked yet".to_owned()));
+                reasons.extend(store_trouble);
                 return reasons;
             }
         }
@@ -324,9 +328,7 @@ impl Board {
             }
             Some(_) => {}
         }
-        if let Some((since, why)) = &self.store_trouble {
-            reasons.push(format!("the store has not been writable since {since:.0}: {why}"));
-        }
+        reasons.extend(store_trouble);
         if let Some(why) = &self.banner.memory_trouble {
             reasons.push(format!("the memory of the banner is not kept: {why}"));
         }

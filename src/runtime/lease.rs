@@ -69,9 +69,19 @@ impl Standing {
     }
 }
 
-/// The right to write, for one term.
+/// The right to write, for one term. Once it is over it does not come back, though the lease may go on: that is for
+/// the next term.
 #[derive(Clone)]
-pub(super) struct Right(Option<(watch::Receiver<Standing>, i64, Clock)>);
+pub(super) struct Right(Option<Under>);
+
+/// A lease as the ground of a right.
+#[derive(Clone)]
+struct Under {
+    standing: watch::Receiver<Standing>,
+    token: i64,
+    clock: Clock,
+    over: CancellationToken,
+}
 
 impl Right {
     /// Of a daemon that shares its memory with nobody.
@@ -81,7 +91,7 @@ impl Right {
 
     /// Under a lease.
     pub(super) fn under(standing: watch::Receiver<Standing>, token: i64, clock: Clock) -> Right {
-        Right(Some((standing, token, clock)))
+        Right(Some(Under { standing, token, clock, over: CancellationToken::new() }))
     }
 
     /// Whether it can end.
@@ -91,20 +101,25 @@ impl Right {
 
     /// How long it certainly lasts; `None`: it is over. To be asked right before a write, which is to end by then.
     pub(super) fn left(&self) -> Option<Duration> {
-        let Some((standing, token, clock)) = &self.0 else { return Some(Duration::MAX) };
-        let hold = standing.borrow().hold.filter(|hold| hold.token == *token)?;
-        hold.left(*clock)
+        let Some(under) = &self.0 else { return Some(Duration::MAX) };
+        let hold = under.standing.borrow().hold.filter(|hold| hold.token == under.token);
+        let left = hold.and_then(|hold| hold.left(under.clock)).filter(|_| !under.over.is_cancelled());
+        if left.is_none() {
+            under.over.cancel();
+        }
+        left
     }
 
     /// Returns when it is over.
     pub(super) async fn over(&self) {
-        let Some((standing, ..)) = &self.0 else { return std::future::pending().await };
-        let mut standing = standing.clone();
+        let Some(under) = &self.0 else { return std::future::pending().await };
+        let mut standing = under.standing.clone();
         loop {
             standing.mark_unchanged();
             let Some(left) = self.left() else { return };
             tokio::select! {
                 changed = standing.changed() => if changed.is_err() { return },
+                () = under.over.cancelled() => return,
                 () = sleep(left) => {}
             }
         }
@@ -119,6 +134,14 @@ pub(super) struct Keeper {
     tenure: Tenure,
     connection: Option<Connected>,
     standing: watch::Sender<Standing>,
+}
+
+/// When something was asked, by both clocks: the machine may sleep before the answer is read.
+#[derive(Clone, Copy)]
+struct Sent {
+    /// Since the beginning.
+    at: Duration,
+    by_wall: Timestamp,
 }
 
 impl Keeper {
@@ -149,7 +172,7 @@ impl Keeper {
     }
 
     async fn contend(&mut self) {
-        let sent = self.begun.elapsed();
+        let sent = Sent { at: self.begun.elapsed(), by_wall: self.clock.now() };
         let limit = PATIENCE.min(self.contest.pace.ttl);
         let asked = timeout(limit, self.ask()).await.unwrap_or_else(|_| {
             let reason = format!("no answer within {} s", limit.as_secs());
@@ -196,16 +219,15 @@ impl Keeper {
         }
     }
 
-    fn hold(&mut self, token: i64, sent: Duration) {
-        self.tenure.holds_since(token, sent);
+    fn hold(&mut self, token: i64, sent: Sent) {
+        self.tenure.holds_since(token, sent.at);
         let Some((_, until)) = self.tenure.held() else { return };
+        let lasts = until.saturating_sub(sent.at);
         let until = self.begun + until;
-        let left = until.saturating_duration_since(Instant::now());
-        let now = self.clock.now();
-        let until_wall = now.checked_add(left).unwrap_or(Timestamp::MAX);
+        let until_wall = sent.by_wall.checked_add(lasts).unwrap_or(Timestamp::MAX);
         self.standing.send_modify(|standing| {
             let before = standing.hold.filter(|hold| hold.token == token);
-            let since = before.map_or(now, |hold| hold.since);
+            let since = before.map_or(sent.by_wall, |hold| hold.since);
             standing.hold = Some(Hold { token, since, until, until_wall });
             (standing.other, standing.trouble, standing.known) = (None, None, true);
         });
@@ -242,5 +264,54 @@ impl Keeper {
         }
         let Some(db) = &self.connection else { return Ok(()) };
         self.contest.lease.release(&db.client, token).await.map_err(|e| e.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema::Schema;
+
+    fn keeper(clock: Clock) -> (Keeper, watch::Receiver<Standing>) {
+        let url = "postgres://dsm@db.example.com/acme?sslmode=disable".into();
+        let database = Database::new(&url, None, None).unwrap();
+        let (name, holder) = ("monitor".to_owned(), "ann".to_owned());
+        let lease = Lease { schema: Schema::SHARED, name, holder, ttl: Pace::USUAL.ttl };
+        Keeper::new(Contest { database, lease, pace: Pace::USUAL }, clock)
+    }
+
+    /// A machine that slept while the answer was on its way holds a lease no longer than one that was awake.
+    #[tokio::test(start_paused = true)]
+    async fn sleep_before_the_answer_counts() {
+        let asked: Timestamp = "2026-05-01T12:00:00Z".parse().unwrap();
+        for (slept, holds) in [(0, true), (12, true), (13, false), (60, false)] {
+            let woken = Clock::starting_at(asked + jiff::SignedDuration::from_secs(slept));
+            let (mut keeper, standing) = keeper(woken);
+            keeper.hold(1, Sent { at: Duration::ZERO, by_wall: asked });
+            assert_eq!(standing.borrow().held(woken).is_some(), holds, "slept {slept} s");
+        }
+    }
+
+    /// A right that is over stays so for everybody who has it, even when the lease is renewed too late; who asks anew
+    /// has a right of its own.
+    #[tokio::test(start_paused = true)]
+    async fn a_right_does_not_come_back() {
+        let clock = Clock::starting_at("2026-05-01T12:00:00Z".parse().unwrap());
+        let (mut keeper, standing) = keeper(clock);
+        let renew = |keeper: &mut Keeper| {
+            let at = keeper.begun.elapsed();
+            keeper.hold(1, Sent { at, by_wall: clock.now() });
+        };
+        renew(&mut keeper);
+        let right = Right::under(standing.clone(), 1, clock);
+        tokio::time::advance(Duration::from_secs(12)).await;
+        renew(&mut keeper);
+        tokio::time::advance(Duration::from_secs(12)).await;
+        assert_eq!(right.left(), Some(Duration::from_secs(1)));
+        right.over().await;
+        renew(&mut keeper);
+        assert_eq!((right.left(), right.clone().left()), (None, None));
+        right.over().await;
+        assert_eq!(Right::under(standing, 1, clock).left(), Some(Duration::from_secs(13)));
     }
 }

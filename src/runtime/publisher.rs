@@ -153,7 +153,6 @@ impl Publisher {
 
     /// Writes while the lease lasts. Where it ends before the answer, the banner may have been stored all the same.
     async fn write(&mut self, banner: &Banner) -> Result<Option<Shown>, TargetError> {
-        let trouble = |detail: &str| TargetError::Trouble { wait: None, detail: detail.to_owned() };
         let Some(left) = self.right.left() else {
             return Err(trouble("the lease is over, so nothing is written"));
         };
@@ -223,7 +222,11 @@ impl Publisher {
                     });
                     self.memory.sending(&banner, why, now);
                     self.unsaved = true;
-                    self.keep_memory().await;
+                    if !self.keep_memory().await {
+                        return Outcome::Failed(trouble(
+                            "another daemon holds the lease, so nothing is written",
+                        ));
+                    }
                     match self.write(&banner).await {
                         Ok(answer) => {
                             let lag = changed_at.filter(|at| attempts.counted != Some(*at));
@@ -417,14 +420,16 @@ impl Publisher {
         }
     }
 
-    /// A memory that cannot be kept does not stop the banner; it is tried again at each look at the tenant.
-    async fn keep_memory(&mut self) {
-        let Some(tenant) = self.tenant.as_ref().filter(|_| self.unsaved) else { return };
+    /// A memory that cannot be kept does not stop the banner; it is tried again at each look at the tenant. Returns
+    /// whether we may go on: not where another daemon has the lease, whatever our own clock says.
+    async fn keep_memory(&mut self) -> bool {
+        let Some(tenant) = self.tenant.as_ref().filter(|_| self.unsaved) else { return true };
         let kept = self.store.keep_memory(tenant, self.memory.clone(), self.learned.clone()).await;
         self.unsaved = kept.is_err();
         if kept.is_ok() {
             self.learned.clear();
         }
+        let ours = !kept.as_ref().is_err_and(|e| e.fenced);
         let trouble = kept.err().map(|e| e.to_string());
         let new = self.board.read(|board| board.banner.memory_trouble.is_some()) != trouble.is_some();
         match &trouble {
@@ -439,7 +444,12 @@ impl Publisher {
         if new {
             self.board.update(|board| board.banner.memory_trouble = trouble);
         }
+        ours
     }
+}
+
+fn trouble(detail: &str) -> TargetError {
+    TargetError::Trouble { wait: None, detail: detail.to_owned() }
 }
 
 fn same(a: &Banner, b: &Banner) -> bool {

@@ -57,12 +57,11 @@ impl<'m> Standby<'m> {
             if let Some(hold) = standing.held(self.monitor.clock) {
                 match self.begin(hold).await {
                     Ok(begin) => return Some((hold.token, begin)),
-                    Err(e) => {
-                        self.say(true, format!("We hold the lease, but what is kept cannot be read: {e}"))
-                    }
+                    Err(why) => self.tell_waiting(&why),
                 }
                 done = false;
             } else if standing.hold.is_none() && standing.trouble.is_none() && standing.known {
+                self.monitor.board.update(|board| board.store_trouble = None);
                 copied = copied || self.copy().await;
                 done = self.settle().await && copied;
             }
@@ -80,7 +79,7 @@ impl<'m> Standby<'m> {
         self.left = Some(left);
     }
 
-    async fn begin(&mut self, hold: Hold) -> Result<Begin, KeepError> {
+    async fn begin(&mut self, hold: Hold) -> Result<Begin, String> {
         let monitor = self.monitor;
         let store = monitor.store.under(hold.token);
         let right = Right::under(self.contended.standing.clone(), hold.token, monitor.clock);
@@ -90,10 +89,11 @@ impl<'m> Standby<'m> {
             self.lead();
             return Ok(Begin { right, store, states, memory, unsaved, learned: Vec::new(), unkept });
         }
-        // Before it is read: what we left may matter to ourselves.
-        self.settle().await;
-        let kept = store.recall().await?;
-        let reports = store.reports().await?;
+        // Before it is read: what we left matters to ourselves, and after this term it would be gone.
+        self.deliver().await?;
+        let unread = |e: KeepError| format!("what is kept cannot be read: {e}");
+        let kept = store.recall().await.map_err(unread)?;
+        let reports = store.reports().await.map_err(unread)?;
         let (mut memory, mut learned) = (Memory::default(), Vec::new());
         if let Some(tenant) = &monitor.tenant {
             memory = kept.memory_of(tenant);
@@ -115,27 +115,30 @@ impl<'m> Standby<'m> {
     /// Delivers what the last term could not keep: others have the lease, but what we saw while we had it is true, and
     /// the banners we wrote are ours. Returns whether nothing is left to do.
     pub(super) async fn settle(&mut self) -> bool {
-        let Some(left) = &mut self.left else { return true };
-        let store = self.monitor.store.under(left.token);
-        if let Err(e) = store.keep_late(left.batch.clone()).await {
-            let count = left.batch.transitions.len();
-            self.say(
-                true,
-                format!("{count} changes that we saw while we held the lease are not kept yet: {e}"),
-            );
-            return false;
+        let delivered = self.deliver().await;
+        if let Err(why) = &delivered {
+            self.say(true, format!("The lease was lost, and {why}"));
         }
+        delivered.is_ok()
+    }
+
+    async fn deliver(&mut self) -> Result<(), String> {
+        let Some(left) = &mut self.left else { return Ok(()) };
+        let store = self.monitor.store.under(left.token);
+        let count = left.batch.transitions.len();
+        store
+            .keep_late(left.batch.clone())
+            .await
+            .map_err(|e| format!("{count} changes that we saw while we held it are not kept yet: {e}"))?;
         left.batch = Batch::default();
         if let (true, Some(tenant)) = (left.published.unsaved, &self.monitor.tenant) {
             let key = format!("{} {}", self.contended.name, left.token);
-            if let Err(e) = store.report(&key, tenant, left.published.memory.clone()).await {
-                self.say(true, format!("The banners we wrote last are not reported yet: {e}"));
-                return false;
-            }
+            let reported = store.report(&key, tenant, left.published.memory.clone()).await;
+            reported.map_err(|e| format!("the banners we wrote last are not reported yet: {e}"))?;
             tracing::info!(target: "MainOrchestrator", "Reported to the holder of the lease what we wrote last.");
         }
         self.left = None;
-        true
+        Ok(())
     }
 
     /// Shows what is kept, as a copy. Returns whether it could be read.
@@ -160,6 +163,7 @@ impl<'m> Standby<'m> {
             let view = board.lease.get_or_insert_default();
             (view.held, view.copied_at) = (true, None);
             board.cycles.finished_at = None;
+            board.store_trouble = None;
         });
     }
 
@@ -171,6 +175,16 @@ impl<'m> Standby<'m> {
             let banner = &mut board.banner;
             (banner.shown, banner.ours, banner.owed_since) = (None, false, None);
             (banner.answered_at, banner.trouble, banner.memory_trouble) = (None, None, None);
+        });
+    }
+
+    /// Nobody watches while we hold the lease and cannot begin: that must be seen.
+    fn tell_waiting(&mut self, why: &str) {
+        self.say(true, format!("We hold the lease, but cannot begin: {why}"));
+        let now = self.monitor.clock.now();
+        self.monitor.board.update(|board| {
+            let since = board.store_trouble.take().map_or(now, |(since, _)| since);
+            board.store_trouble = Some((since, why.to_owned()));
         });
     }
 

@@ -84,6 +84,8 @@ pub struct KeepError {
     pub place: String,
     /// Why.
     pub reason: String,
+    /// Another daemon holds the lease, so nothing may be written anywhere.
+    pub fenced: bool,
 }
 
 /// What was kept of an earlier run.
@@ -384,7 +386,8 @@ async fn put<T>(
     patience: Option<Duration>,
     ask: impl FnOnce(Reply<T>) -> Ask,
 ) -> Result<T, KeepError> {
-    let failed = |reason: &str| KeepError { place: place.to_owned(), reason: reason.to_owned() };
+    let failed =
+        |reason: &str| KeepError { place: place.to_owned(), reason: reason.to_owned(), fenced: false };
     let gone = || failed("the store's worker has ended");
     let (reply, answer) = oneshot::channel();
     let asks = asks.ok_or_else(gone)?;

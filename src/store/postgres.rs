@@ -196,14 +196,15 @@ impl Worker {
             }
             Err(Trouble::Fenced) => {
                 self.connection = Some(db);
-                Err(self.failed("another daemon holds the lease now"))
+                Err(KeepError { fenced: true, ..self.failed("another daemon holds the lease now") })
             }
             Err(Trouble::Database(error)) => Err(self.failed(&error.to_string())),
         }
     }
 
     fn failed(&self, reason: &str) -> KeepError {
-        KeepError { place: format!("schema {}", self.lease.schema.name()), reason: reason.to_owned() }
+        let place = format!("schema {}", self.lease.schema.name());
+        KeepError { place, reason: reason.to_owned(), fenced: false }
     }
 }
 

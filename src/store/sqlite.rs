@@ -62,7 +62,7 @@ pub(super) fn peek(folder: &Path) -> Result<Kept, KeepError> {
 }
 
 fn failed(path: &Path, error: &rusqlite::Error) -> KeepError {
-    KeepError { place: path.display().to_string(), reason: error.to_string() }
+    KeepError { place: path.display().to_string(), reason: error.to_string(), fenced: false }
 }
 
 fn lock(folder: &Path) -> Result<File, OpenError> {

@@ -234,9 +234,7 @@ fn bar(name: &str, rows: u64) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(rows).with_prefix(name.to_owned());
-    match ProgressStyle::with_template(
-        "{prefix:<32} {bar:24} {human_pos}/{human_len} rows, {per_sec}, {eta} left",
-    ) {
+    match ProgressStyle::with_template("{prefix:<32} {bar:24} {human_pos}/{human_len} rows, {eta} left") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }

@@ -178,6 +178,12 @@ impl Crew {
         self.tenant.wait_until(|tenant| shown(tenant) == message).await;
     }
 
+    /// Changes something in the database.
+    pub(super) async fn change(&self, sql: &str) {
+        let connected = at(&self.url).connect().await.unwrap();
+        connected.client.batch_execute(sql).await.unwrap();
+    }
+
     /// A number from the database.
     pub(super) async fn count(&self, select: &str) -> i64 {
         let connected = at(&self.url).connect().await.unwrap();

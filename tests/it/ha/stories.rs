@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use data_sources_monitor::domain::banner::Banner;
 use data_sources_monitor::domain::plan::Shown;
+use data_sources_monitor::domain::tenure::Pace;
 use data_sources_monitor::publish::{Target, TargetError};
 use data_sources_monitor::runtime::board::Board;
+use data_sources_monitor::runtime::{Controls, run};
 use tokio::sync::Notify;
 
-use super::crew::{Crew, Member, PACE, shown};
+use super::crew::{Crew, Member, PACE, Setup, assemble, shown};
 use crate::fakes::chaos::Mode;
 use crate::fakes::tenant::{API_KEY, WRITE};
 
@@ -211,4 +213,62 @@ async fn a_silent_database_delays_no_write_past_the_lease() {
     ann.cut_database(Mode::Pass);
     ann.stop().await;
     bob.stop().await;
+}
+
+/// Who hears from the database that somebody else has the lease writes nothing, though by its own clock it lasts: a
+/// server's clock may jump.
+#[tokio::test]
+async fn the_word_of_the_database_counts() {
+    let Some(crew) = Crew::gather().await else { return };
+    let mut daemon = assemble(Setup {
+        name: "ann".into(),
+        database: crew.url.clone(),
+        tenant: crew.tenant.url(),
+        tenant_name: crew.tenant.url(),
+        monitors: crew.monitors().to_owned(),
+    })
+    .await;
+    let minute = Duration::from_secs(60);
+    daemon.contest.as_mut().unwrap().pace = Pace { ttl: minute, renew: minute, ..PACE };
+    let (mut board, controls) = (daemon.board.subscribe(), Controls::default());
+    let running = tokio::spawn(run(daemon, controls.clone()));
+    board.wait_for(|board| board.leads() && board.banner.answered_at.is_some()).await.unwrap();
+    let given = "UPDATE data_sources_monitor.lease SET holder = 'bob', token = token + 1";
+    crew.change(given).await;
+    crew.page.set_indicator("major", "Partial System Outage");
+    board.wait_for(|board| board.banner.failures > 0 || board.banner.shown.is_some()).await.unwrap();
+    assert_eq!(crew.tenant.writes().len(), 0, "{:#?}", crew.tenant.writes());
+    let trouble = board.borrow().banner.trouble.clone();
+    assert!(trouble.clone().is_some_and(|why| why.contains("another daemon holds the lease")), "{trouble:?}");
+    controls.stop.cancel();
+    assert!(running.await.unwrap());
+}
+
+/// A former holder that gets the lease again delivers what it left before it goes on: otherwise its own banner would be
+/// a stranger's. While that cannot be, it is not ready, for nobody watches.
+#[tokio::test]
+async fn what_was_left_comes_first() {
+    let Some(crew) = Crew::gather().await else { return };
+    let ann = crew.start_leader("ann").await;
+    ann.cut_database(Mode::Refuse);
+    crew.page.set_indicator("major", "Partial System Outage");
+    crew.wait_for_banner(MAJOR).await;
+    ann.wait_until("stands down", |board| !board.leads()).await;
+    crew.change(
+        "UPDATE data_sources_monitor.lease SET holder = 'bob', token = token + 1, released = true;
+         ALTER TABLE data_sources_monitor.transition RENAME TO away",
+    )
+    .await;
+    ann.cut_database(Mode::Pass);
+    ann.wait_until("says what it waits for", |board| board.store_trouble.is_some()).await;
+    assert!(!ann.leads());
+    assert!(ready(&ann)[0].contains("1 changes that we saw while we held it"), "{:?}", ready(&ann));
+    crew.change("ALTER TABLE data_sources_monitor.away RENAME TO transition").await;
+    ann.wait_until("leads", |board| board.leads() && board.ready(jiff::Timestamp::now()).is_empty()).await;
+    crew.page.recover();
+    crew.wait_for_banner("").await;
+    assert!(!crew.tenant.banner().unwrap().enabled);
+    ann.stop().await;
+    let seen = "SELECT count(*) FROM data_sources_monitor.transition WHERE to_ = 'major'";
+    assert_eq!(crew.count(seen).await, 2);
 }
