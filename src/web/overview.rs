@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -83,9 +84,13 @@ impl Copy {
     }
 }
 
-pub(super) async fn page(State(site): State<Arc<Site>>, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn page(
+    State(site): State<Arc<Site>>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
     let now = site.shown.clock.now();
-    // What is no page number is the first page.
+    // What makes no sense is the whole list, and what is no page number the first page.
+    let Query(asked) = asked.unwrap_or_default();
     let number = asked.page.parse().unwrap_or(1);
     let copy = site.shown.board.read(|board| Copy::of(board, &asked.q, number, now));
     let history = &site.history;

@@ -101,7 +101,15 @@ async fn thousands_of_monitors() {
     );
     assert!(served.page("/?q=critical").await.contains("service 4321"));
     assert!(served.page("/?page=25").await.contains("4801–5000 of 5,000"));
-    for odd in ["/?page=99999999999999999999", "/?page=-1", "/?page=", "/?page=x&q=", "/?page=26"] {
+    for odd in [
+        "/?page=99999999999999999999",
+        "/?page=-1",
+        "/?page=",
+        "/?page=x&q=",
+        "/?page=26",
+        "/?q=a&q=b",
+        "/?q=%ff",
+    ] {
         served.page(odd).await;
     }
     assert!(served.page("/?q=nowhere").await.contains("No monitor fits “nowhere”"));
