@@ -10,6 +10,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "../rows/activity.rs"]
 mod activity;
 mod floor;
 mod program;

@@ -1,6 +1,8 @@
 //! The rows that the benches of destinations write: People.ai activities of 25 fields and about 750 bytes, with a random
 //! text key, made from a fixed seed; and what a run of them is told.
 
+pub(crate) mod activity;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -58,48 +60,14 @@ pub(crate) fn reader() -> RowReader {
 pub(crate) fn page(from: u64, rows: u64) -> String {
     let mut out = String::with_capacity(800 * rows as usize);
     out.push_str("{\"data\":[");
-    for i in from..from + rows {
-        let (a, b) = (mix(i), mix(i ^ 0x5bd1_e995));
-        let time = 1_777_713_300_000 + i * 977;
-        if i > from {
+    for number in from..from + rows {
+        let time = 1_777_713_300_000 + number * 977;
+        if number > from {
             out.push(',');
         }
-        write!(
-            out,
-            "{{\"uid\":\"{a:016x}{b:016x}\",\"crm_id\":\"00U5e{a:013x}\",\"activity_type\":\"EMAIL\",\"sub_type\":null,\
-             \"subject\":\"Renewal plan for quarter {} and what to do about it\",\"activity_timestamp\":{time},\
-             \"created_at\":{},\"ingested_at\":{},\"modified_at\":{},\"direction\":\"OUTBOUND\",\"duration\":{},\
-             \"external\":{},\"is_partner\":null,\"is_blast\":false,\"matched_to\":\"opportunity\",\
-             \"number_of_participants\":{},\"account_id\":{},\"account_crm_id\":\"0015e{b:013x}\",\
-             \"opportunity_id\":{},\"opportunity_ids\":[{},{}],\"opportunity_stage_id\":\"{}\",\"score\":{}.{:02},\
-             \"user_id\":{},\"source_id\":\"<{a:x}.{b:x}@mail.example.com>\",\"deleted\":false}}",
-            i % 9,
-            time + 60,
-            time + 65,
-            time + 100,
-            a % 3_600,
-            a % 2 == 0,
-            b % 20,
-            a % 100_000,
-            b % 1_000_000,
-            b % 1_000_000,
-            a % 1_000_000,
-            a % 12,
-            a % 100,
-            b % 100,
-            b % 5_000,
-        )
-        .unwrap();
+        activity::write(&mut out, number, time, time + 65);
     }
     write!(out, "],\"meta\":{{\"limit\":1000,\"offset\":{from},\"total\":1000000,\"message\":null}}}}")
         .unwrap();
     out
-}
-
-/// A scrambled number, so that keys come in no order.
-pub(crate) fn mix(value: u64) -> u64 {
-    let mut x = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
