@@ -159,13 +159,34 @@ impl Segment {
         if self.waiting_rows == 0 {
             return Ok(());
         }
+        // In a transaction, all of the exchange goes to one session: a pooler that nobody told us of then refuses it,
+        // where it would otherwise lose the thread in the middle of a COPY and leave both sides waiting.
+        client.batch_execute("BEGIN").await?;
+        match self.copy(client, number).await {
+            Ok((table, sent)) => {
+                client.batch_execute("COMMIT").await?;
+                self.table = Some(table);
+                self.sent += sent;
+                self.waiting.clear();
+                self.waiting_rows = 0;
+                Ok(())
+            }
+            Err(error) => {
+                // The first error says it; a connection that is lost cannot roll back either.
+                let _ = client.batch_execute("ROLLBACK").await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Copies what waits; the name of the table and how many rows it took.
+    async fn copy(&self, client: &Client, number: &mut u64) -> Result<(String, u64), tokio_postgres::Error> {
         let table = match &self.table {
             Some(table) => table.clone(),
             None => {
                 *number += 1;
                 let table = format!("pg_temp.incoming_{number}");
                 client.batch_execute(&self.definition(&table)).await?;
-                self.table = Some(table.clone());
                 table
             }
         };
@@ -174,11 +195,10 @@ impl Segment {
         let mut sink = std::pin::pin!(sink);
         // Signature, flags, no extension; the end is a count of fields that no row has.
         sink.send(Bytes::from_static(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0")).await?;
-        sink.send(Bytes::from(std::mem::take(&mut self.waiting))).await?;
+        sink.send(Bytes::copy_from_slice(&self.waiting)).await?;
         sink.send(Bytes::from_static(&[0xff, 0xff])).await?;
-        self.sent += sink.as_mut().finish().await?;
-        self.waiting_rows = 0;
-        Ok(())
+        let sent = sink.as_mut().finish().await?;
+        Ok((table, sent))
     }
 
     fn definition(&self, table: &str) -> String {
