@@ -182,7 +182,11 @@ async fn deadlocks_are_tried_again() {
     let thing = shape(&[("id", Bigint), ("v", Text)], &["id"], Write::Upsert);
     let rows = |v: &str| send(&thing, vec![vec![Cell::Int(1), text(v)], vec![Cell::Int(2), text(v)]]);
     desk.run(0, rows("a")).await.unwrap();
+    // Whoever looks first is the victim, and looks once: ours does so when the other has surely crossed it.
+    let patience = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = 4000', current_database()); END $$";
+    desk.execute(patience).await;
     let other = desk.session().await;
+    other.batch_execute("SET deadlock_timeout = '1h'").await.unwrap();
     other.batch_execute("BEGIN").await.unwrap();
     other.batch_execute("UPDATE thing SET v = v WHERE id = 2").await.unwrap();
     let destination = desk.open().await;
