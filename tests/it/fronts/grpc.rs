@@ -24,6 +24,8 @@ pub(crate) type Status = (i32, String);
 impl Client {
     pub(crate) async fn connect(address: std::net::SocketAddr) -> Client {
         let stream = TcpStream::connect(address).await.unwrap();
+        // As every gRPC library does: its small frames that make room would wait for the server's next bytes otherwise.
+        stream.set_nodelay(true).unwrap();
         let (send, connection) = h2::client::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         Client { send }
