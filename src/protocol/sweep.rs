@@ -149,6 +149,7 @@ mod tests {
             columns: vec![column("name", ColumnType::Text), column("id", kind)],
             key: vec!["id".into()],
             write: Write::Upsert,
+            deleted_if: None,
         })
     }
 
