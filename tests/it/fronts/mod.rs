@@ -135,6 +135,12 @@ pub(crate) fn shape(table: &str, columns: &[(&str, ColumnType)]) -> Arc<TableSha
     Arc::new(TableShape { table: table.into(), columns, key, write: Write::Upsert, deleted_if: None })
 }
 
+/// A table of ids whose column `gone` says that a row is deleted.
+pub(crate) fn telling(table: &str) -> Arc<TableShape> {
+    let shape = shape(table, &[("gone", ColumnType::Boolean)]);
+    Arc::new(TableShape { deleted_if: Some("gone".into()), ..(*shape).clone() })
+}
+
 /// Rows with these ids, the other cells all the same.
 pub(crate) fn rows(shape: &Arc<TableShape>, ids: std::ops::Range<i64>, others: &[Cell]) -> Op {
     let row = |id| std::iter::once(Cell::Int(id)).chain(others.iter().cloned()).collect();
