@@ -145,7 +145,10 @@ fn print_table(plan: &RunPlan, table: &Table, of: &TableProbe) {
             Write::Append => "appended",
             Write::Replace => "replaced as a whole",
         };
-        say!("  table    {} (key: {key}), written {write}{deletes}", shape.table);
+        let marks =
+            shape.deleted_if.as_ref().map(|column| format!(", marked deleted where {column} is true"));
+        let marks = marks.unwrap_or_default();
+        say!("  table    {} (key: {key}), written {write}{deletes}{marks}", shape.table);
         for column in &shape.columns {
             say!("    {:<30} {}", column.name, kind_of(column.kind));
         }

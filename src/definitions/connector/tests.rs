@@ -184,4 +184,8 @@ fn deletions_are_told_by_a_column() {
     ] {
         assert_eq!(mistakes(&with(lines)), [format!("acme.toml:{why}")]);
     }
+    let built_in = read_all(&[]).unwrap();
+    let people = built_in.iter().find(|d| d.name == "people_ai").unwrap();
+    let telling = people.tables.iter().map(|table| table.declared_shape().deleted_place().is_some());
+    assert_eq!(telling.collect::<Vec<_>>(), [true, true]);
 }
