@@ -201,8 +201,8 @@ impl TableProbe {
             Op::Rows(rows) => {
                 self.rows += rows.rows.len();
                 if let Some(place) = rows.shape.deleted_place() {
-                    let says = |row: &&Box<[Cell]>| row.get(place).is_some_and(|cell| *cell != Cell::Null);
-                    self.telling += rows.rows.iter().filter(says).count();
+                    let said = rows.rows.iter().filter_map(|row| row.get(place));
+                    self.telling += said.filter(|cell| **cell != Cell::Null).count();
                 }
             }
             Op::Rejected(rows) => {
