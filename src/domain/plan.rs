@@ -39,6 +39,9 @@ pub struct Memory {
     pub since: Option<Timestamp>,
     /// The person's banner whose slot we borrowed.
     pub borrowed: Option<Banner>,
+    /// Since when it is so, or is so no more.
+    #[serde(default)]
+    pub borrowed_at: Option<Timestamp>,
     /// The wish against which a person decided otherwise.
     pub stands: Option<String>,
     /// The banner by which they did, if it was one.
@@ -59,6 +62,9 @@ pub struct Ours {
     /// When, by our own clock.
     #[serde(default)]
     pub at: Option<Timestamp>,
+    /// The banner whose slot it borrowed, as was believed then.
+    #[serde(default)]
+    pub over: Option<Banner>,
 }
 
 /// What a tenant shows.
@@ -256,7 +262,7 @@ fn raise(
             if policy.foreign == Foreign::Respect && theirs.enabled && theirs.has_time_left(now) {
                 return Step { action: Action::Keep(Keep::Waiting), again_at: Some(theirs.end_time) };
             }
-            memory.borrowed = theirs.has_time_left(now).then(|| theirs.clone());
+            memory.borrow(theirs.has_time_left(now).then(|| theirs.clone()), now);
             write(target, Why::Raise)
         }
     }
@@ -264,12 +270,12 @@ fn raise(
 
 fn quiet(now: Timestamp, slot: Slot<'_>, memory: &mut Memory, policy: Policy) -> Step {
     if memory.borrowed.as_ref().is_some_and(|b| !b.has_time_left(now)) {
-        memory.borrowed = None;
+        memory.borrow(None, now);
     }
     match slot {
         Slot::Theirs(_) => {
             memory.holding = false;
-            memory.borrowed = None;
+            memory.borrow(None, now);
             keep(Keep::Theirs)
         }
         Slot::Ours(_) | Slot::SwitchedOff | Slot::Empty if memory.borrowed.is_some() => {
@@ -341,6 +347,13 @@ impl Memory {
         matches!(self.whose(Some(shown)), Slot::Ours(_))
     }
 
+    /// Notes whose slot we have.
+    fn borrow(&mut self, banner: Option<Banner>, now: Timestamp) {
+        if self.borrowed != banner {
+            (self.borrowed, self.borrowed_at) = (banner, Some(now));
+        }
+    }
+
     /// Notes a write that is about to be sent. To be stored before the request leaves: after a crash in
     /// between we must know our own banner again.
     pub fn sending(&mut self, banner: &Banner, why: Why, now: Timestamp) {
@@ -348,7 +361,8 @@ impl Memory {
         if why == Why::HandBack {
             return;
         }
-        self.ours.push(Ours { sent: banner.clone(), stored: None, at: Some(now) });
+        let over = self.borrowed.clone();
+        self.ours.push(Ours { sent: banner.clone(), stored: None, at: Some(now), over });
         if self.ours.len() > REMEMBERED {
             self.ours.remove(0);
         }

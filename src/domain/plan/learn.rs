@@ -14,14 +14,14 @@ impl Memory {
     pub(super) fn notice_late(&mut self, slot: &Slot<'_>, now: Timestamp) {
         // What is ours was never borrowed; handed back it would be ours again, and so on.
         if self.borrowed.as_ref().is_some_and(|banner| self.ours.iter().any(|ours| ours.made(banner))) {
-            self.borrowed = None;
+            self.borrow(None, now);
         }
         match slot {
             Slot::Theirs(theirs) => self.person = Some((*theirs).clone()),
             Slot::Ours(_) => {
                 let displaced = self.person.take().filter(|_| !self.holding);
                 if let Some(person) = displaced.filter(|banner| banner.enabled && banner.has_time_left(now)) {
-                    self.borrowed = Some(person);
+                    self.borrow(Some(person), now);
                 }
             }
             Slot::SwitchedOff | Slot::Empty => self.person = None,
@@ -55,25 +55,38 @@ impl Memory {
         let of_us = |banner: &Option<Banner>| banner.as_ref().is_some_and(ours);
         let (borrowed_ours, overruled_by_us) = (of_us(&self.borrowed), of_us(&self.overruled_by));
         // Perhaps it was taken in itself, by one before it.
-        let of_a_person = |banner: &&Banner| banner.enabled && !ours(banner);
-        let seen_last = former.person.as_ref().filter(of_a_person);
-        let its_loan = former.borrowed.as_ref().filter(of_a_person).or(seen_last).cloned();
+        let its_loan = self.behind(former.borrowed.as_ref()).or_else(|| self.behind(former.person.as_ref()));
+        let its_loan = its_loan.filter(|banner| banner.enabled);
         if of_us(&self.person) {
             self.person = None;
         }
         if borrowed_ours {
-            self.borrowed = None;
+            self.borrowed = self.behind(self.borrowed.as_ref());
         }
         if overruled_by_us {
             (self.stands, self.overruled_by) = (None, None);
         }
-        // Of what it wrote we knew nothing, so we cannot know either whose place it took.
-        if news && self.borrowed.is_none() {
-            self.borrowed = its_loan;
+        // Of what it wrote we knew nothing, so we cannot know either whose place it took, unless we found out later.
+        if news && (self.borrowed.is_none() || self.borrowed_at < former.borrowed_at) {
+            (self.borrowed, self.borrowed_at) = (its_loan, former.borrowed_at);
         }
         self.ours.sort_by_key(|ours| ours.at);
         let surplus = self.ours.len().saturating_sub(REMEMBERED);
         self.ours.drain(..surplus);
+    }
+}
+
+impl Memory {
+    /// The person's banner that is behind one of ours, perhaps behind several that took each other's place.
+    fn behind(&self, banner: Option<&Banner>) -> Option<Banner> {
+        let mut behind = banner?.clone();
+        for _ in 0..=self.ours.len() {
+            let Some(ours) = self.ours.iter().rev().find(|ours| ours.made(&behind)) else {
+                return Some(behind);
+            };
+            behind = ours.over.clone()?;
+        }
+        None
     }
 }
 
