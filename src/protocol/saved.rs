@@ -148,14 +148,21 @@ impl Saved {
         State { format: self.format, connector: self.connector.clone(), tables: self.tables.clone() }
     }
 
-    /// Moves on.
-    pub fn apply(&mut self, checkpoint: Checkpoint) {
+    /// Moves on. Says whether anything is other than before.
+    pub fn apply(&mut self, checkpoint: Checkpoint) -> bool {
+        let mut moved = false;
         for (table, partition, cursor) in checkpoint.entries {
             match cursor {
-                Some(cursor) => drop(self.tables.entry(table).or_default().insert(partition, cursor)),
+                Some(cursor) => {
+                    let known = self.tables.entry(table).or_default();
+                    if known.get(&partition) != Some(&cursor) {
+                        known.insert(partition, cursor);
+                        moved = true;
+                    }
+                }
                 None => {
                     if let Some(partitions) = self.tables.get_mut(&table) {
-                        partitions.remove(&partition);
+                        moved |= partitions.remove(&partition).is_some();
                         if partitions.is_empty() {
                             self.tables.remove(&table);
                         }
@@ -163,6 +170,7 @@ impl Saved {
                 }
             }
         }
+        moved
     }
 
     /// Remembers the columns of a table. Says whether any is new or wider.

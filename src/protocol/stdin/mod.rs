@@ -3,7 +3,9 @@
 //!
 //! An answer to a sync holds about 5 MB or 10,000 rows (`page`) at most; `hasMore` says that the next call, with the
 //! returned state, goes on. An answer ends where the connector says that reading can go on from (a checkpoint, the end
-//! of a table); what came after that place is read again by the next call. A table that can only be read whole makes
+//! of a table); what came after that place is read again by the next call. A checkpoint that says no more than the state
+//! that came (rows read again behind a cursor) is no such place: the next call would end there, too, and so would all that
+//! follow. A table that can only be read whole makes
 //! one answer, however large. Tables read to their end are not read again within one sync: the state remembers them
 //! until `hasMore` is false.
 //!
@@ -164,6 +166,8 @@ struct Gathering {
     warnings: Vec<String>,
     rejected: BTreeMap<String, (u64, String)>,
 }
+    /// Whether the state says more than the one that came.
+    moved: bool,
 
 /// Whether the rows were cut because there were enough.
 type Cut = bool;
@@ -184,6 +188,7 @@ impl Gathering {
         }
     }
 
+            moved: false,
     /// Takes ops until there are enough or no more.
     async fn gather(&mut self, inbox: &mut mpsc::Receiver<Op>) -> Result<Cut, String> {
         while let Some(op) = inbox.recv().await {
@@ -220,8 +225,10 @@ impl Gathering {
                 }
             }
             Op::Checkpoint(checkpoint) => {
-                self.saved.apply(checkpoint);
-                self.page.mark();
+                self.moved |= self.saved.apply(checkpoint);
+                if self.moved {
+                    self.page.mark();
+                }
             }
             Op::Finish { table, sweep } if self.wants(&table) => self.finish(&table, sweep),
             Op::Shape(_) | Op::Rows(_) | Op::Finish { .. } => {}
@@ -242,6 +249,7 @@ impl Gathering {
         self.page.mark();
     }
 
+        self.moved = true;
     fn answer(mut self, ended: &Ended, cut: Cut) -> Result<Answer, String> {
         if !cut {
             self.end(ended)?;

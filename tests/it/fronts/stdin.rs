@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use data_sources_monitor::definitions::connector::read_one;
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
 use data_sources_monitor::domain::op::{Checkpoint, End, Op, Rejected, Sweep};
 use data_sources_monitor::http::Network;
@@ -12,8 +13,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::built_in;
-use crate::fakes::Clock;
+use crate::fakes::made_up::serve;
 use crate::fakes::statuscake::{API_KEY, Sizes, StatusCake};
+use crate::fakes::{Clock, Reply};
 
 use super::{Scripted, checkpoint, ended, finish, rows, shape};
 
@@ -117,6 +119,105 @@ async fn answers_are_bounded() {
     // By bytes: 3,000 rows of 1 KB are 3 MB.
     let answer = sync(Scripted::new(paged(&"x".repeat(1000))), json!({})).await;
     assert_eq!((answer["hasMore"].as_bool(), ids(&answer, "contacts").len()), (Some(true), 3000));
+}
+
+/// Rows that are read again behind a cursor are no place to stop at, however many: the next call would stop there, too.
+#[tokio::test]
+async fn a_sync_ends_though_much_is_read_again() {
+    let of = shape("contacts", &[]);
+    // Each call begins twelve pages behind the cursor, as a cursor of whole days does.
+    let call = |at: i64| {
+        let page = |n: i64| [rows(&of, n * 1000..(n + 1) * 1000, &[]), checkpoint("contacts", n.max(at))];
+        let mut ops = vec![Op::Shape(Arc::clone(&of))];
+        ops.extend((0.max(at - 11)..20).flat_map(page));
+        ops.push(finish("contacts"));
+        ops
+    };
+    let (mut state, mut came, mut calls) = (json!({}), BTreeSet::new(), 0);
+    loop {
+        let at = state["tables"]["contacts"][""].as_i64().unwrap_or(-1);
+        let answer = sync(Scripted::new(call(at)), state.clone()).await;
+        came.extend(ids(&answer, "contacts"));
+        assert_ne!(answer["state"], state, "the same state again");
+        state = answer["state"].clone();
+        calls += 1;
+        if answer["hasMore"] == false {
+            break;
+        }
+    }
+    assert!(came.len() == 20_000 && calls < 15, "{} rows in {calls} calls", came.len());
+}
+
+/// Days that are read again do not take back how far reading has come, so that a sync of full days ends.
+#[tokio::test]
+async fn a_sync_of_full_days_ends() {
+    const DAYS: &str = r#"
+format = 1
+[connector]
+name = "days"
+base_url = "https://days.test"
+[auth]
+kind = "none"
+[[table]]
+name = "visits"
+path = "/visits"
+records = ["."]
+key = ["day", "n"]
+window = { from = "from", to = "to", start = "-5d", step = "1d", lookback = "2d" }
+"#;
+    // A day is more than an answer holds.
+    let visits = serve(|request| {
+        let day = request.param("from").unwrap().to_owned();
+        let visit = |n| json!({ "day": day, "n": n, "text": "x".repeat(1 << 20) });
+        Reply::json(&(0..6).map(visit).collect())
+    });
+    let definition = read_one("days.toml", DAYS, &Default::default()).unwrap();
+    let engine = Engine::new(definition, Network::default());
+    // The first sync has nothing behind it, the second is as if on the same day.
+    let mut state = json!({});
+    for days in [6, 3] {
+        let mut came = BTreeSet::new();
+        for call in 0.. {
+            let document = json!({ "secrets": { "base_url": visits.url() }, "state": state });
+            let answer = answer(&engine, document.to_string().as_bytes(), &CancellationToken::new()).await;
+            let answered: Value = serde_json::from_slice(&answer.document).unwrap();
+            assert!(answer.ok && call < 8, "{}", answered["state"]);
+            let rows = answered["insert"]["visits"].as_array();
+            came.extend(rows.into_iter().flatten().map(|row| row["day"].to_string()));
+            state = answered["state"].clone();
+            if answered["hasMore"] == false {
+                break;
+            }
+        }
+        assert_eq!(came.len(), days);
+    }
+}
+
+/// A stop ends a test that waits for the source.
+#[tokio::test]
+async fn a_stop_ends_a_test() {
+    let silent = serve(|_| Reply::hang());
+    let engine = Engine::new(built_in("statuscake", |_| {}), Network::default());
+    let document = json!({ "secrets": { "api_key": "k", "base_url": silent.url() }, "setup_test": true });
+    let (document, stop) = (document.to_string(), CancellationToken::new());
+    let (answer, ()) = tokio::join!(answer(&engine, document.as_bytes(), &stop), async {
+        silent.wait_for_requests(1).await;
+        stop.cancel();
+    });
+    assert!(!answer.ok, "{}", String::from_utf8_lossy(&answer.document));
+}
+
+/// What a source repeats of a key is hidden before it is cut: the beginning of a key is told neither.
+#[tokio::test]
+async fn no_part_of_a_secret_is_told() {
+    const KEY: &str = "sk-0123456789-0123456789";
+    let said = format!("{}{KEY}", "x".repeat(190));
+    let api = serve(move |_| Reply::json(&json!({ "message": said })).with_status(400));
+    let engine = Engine::new(built_in("statuscake", |_| {}), Network::default());
+    let document = json!({ "secrets": { "api_key": KEY, "base_url": api.url() }, "setup_test": true });
+    let answer = answer(&engine, document.to_string().as_bytes(), &CancellationToken::new()).await;
+    let told = String::from_utf8(answer.document).unwrap();
+    assert!(told.contains("answered 400") && !told.contains("sk-"), "{told}");
 }
 
 /// A table without any place to go on from is one answer, and the next call goes on behind it.
