@@ -62,6 +62,8 @@ pub(super) struct Feed {
     saved: Saved,
     passes: Passes,
     lenses: BTreeMap<String, Lens>,
+    /// Tables as earlier syncs have seen them: one that has become empty tells no shape.
+    known: BTreeMap<String, Arc<TableShape>>,
     batch: Vec<Record>,
     batch_bytes: usize,
     /// Tables emptied in this run.
@@ -91,11 +93,14 @@ impl Feed {
     /// A stream that goes on from what the caller kept.
     pub(super) fn new(definition: &Definition, choice: Choice, saved: Saved) -> Feed {
         let vanishing = definition.tables.iter().filter(|table| table.snapshot.is_some());
+        let known = saved.shapes(definition).into_iter().map(|shape| (shape.table.clone(), Arc::new(shape)));
+        let known = known.collect();
         Feed {
             choice,
             saved,
             passes: Passes::new(vanishing.map(|table| table.name.clone())),
             lenses: BTreeMap::new(),
+            known,
             batch: Vec::new(),
             batch_bytes: 0,
             emptied: BTreeSet::new(),
@@ -292,7 +297,8 @@ impl Feed {
         sweep: Option<Sweep>,
         out: &mut Vec<UpdateResponse>,
     ) -> Result<(), StateTooLarge> {
-        if let Some(shape) = self.lenses.get(table).map(|lens| Arc::clone(&lens.shape)) {
+        let told = self.lenses.get(table).map(|lens| &lens.shape);
+        if let Some(shape) = told.or_else(|| self.known.get(table)).cloned() {
             self.empty(table, shape.write, out);
             let gone = self.passes.finish(&shape, sweep, &mut self.saved);
             self.unsaved.changed |= !gone.keys.is_empty();

@@ -177,12 +177,14 @@ impl Gathering {
         let watched =
             definition.tables.iter().filter(|table| vanishing(table)).map(|table| table.name.clone());
         Gathering {
+        // A table that has become empty tells no shape.
+        let shapes = saved.shapes(definition).into_iter().map(|shape| (shape.table.clone(), Arc::new(shape)));
             came: saved.clone(),
             saved,
             page: Page::default(),
             passes: Passes::new(watched),
             tables: tables.to_vec(),
-            shapes: BTreeMap::new(),
+            shapes: shapes.collect(),
             warnings: Vec::new(),
             rejected: BTreeMap::new(),
         }
