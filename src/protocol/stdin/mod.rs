@@ -80,9 +80,10 @@ pub async fn answer(source: &dyn Source, document: &[u8], stop: &CancellationTok
     let config = given::resolve(definition, &request.given, "secrets");
     match (request.action, config) {
         (Action::Test, Err(message)) => Answer::of(&json!({ "success": false, "message": message })),
-        (Action::Test, Ok(config)) => match source.test(config).await {
-            Ok(()) => Answer::of(&json!({ "success": true })),
-            Err(message) => Answer::of(&json!({ "success": false, "message": message })),
+        (Action::Test, Ok(config)) => match stop.run_until_cancelled(source.test(config)).await {
+            Some(Ok(())) => Answer::of(&json!({ "success": true })),
+            Some(Err(message)) => Answer::of(&json!({ "success": false, "message": message })),
+            None => Answer::error("stopped before the source had answered"),
         },
         (_, Err(message)) => Answer::error(&message),
         (_, Ok(config)) => {
@@ -165,9 +166,9 @@ struct Gathering {
     shapes: BTreeMap<String, Arc<TableShape>>,
     warnings: Vec<String>,
     rejected: BTreeMap<String, (u64, String)>,
-}
     /// Whether the state says more than the one that came.
     moved: bool,
+}
 
 /// Whether the rows were cut because there were enough.
 type Cut = bool;
@@ -176,9 +177,9 @@ impl Gathering {
     fn new(definition: &Definition, saved: Saved, tables: &[String]) -> Gathering {
         let watched =
             definition.tables.iter().filter(|table| vanishing(table)).map(|table| table.name.clone());
-        Gathering {
         // A table that has become empty tells no shape.
         let shapes = saved.shapes(definition).into_iter().map(|shape| (shape.table.clone(), Arc::new(shape)));
+        Gathering {
             came: saved.clone(),
             saved,
             page: Page::default(),
@@ -187,10 +188,10 @@ impl Gathering {
             shapes: shapes.collect(),
             warnings: Vec::new(),
             rejected: BTreeMap::new(),
+            moved: false,
         }
     }
 
-            moved: false,
     /// Takes ops until there are enough or no more.
     async fn gather(&mut self, inbox: &mut mpsc::Receiver<Op>) -> Result<Cut, String> {
         while let Some(op) = inbox.recv().await {
@@ -248,11 +249,12 @@ impl Gathering {
             self.warnings.extend(gone.note);
         }
         self.saved.finish(table);
+        self.moved = true;
         self.page.mark();
     }
 
-        self.moved = true;
     fn answer(mut self, ended: &Ended, cut: Cut) -> Result<Answer, String> {
+        self.warnings.extend(ended.notes.iter().cloned());
         if !cut {
             self.end(ended)?;
         }
@@ -282,7 +284,6 @@ impl Gathering {
 
     /// The connector has ended by itself: is what came of it an answer?
     fn end(&mut self, ended: &Ended) -> Result<(), String> {
-        self.warnings.extend(ended.notes.iter().cloned());
         match ended.end {
             End::Complete => {}
             End::Partial => self.warnings.push(ended.reason().to_owned()),
