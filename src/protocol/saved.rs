@@ -233,6 +233,11 @@ impl Saved {
         self.keys.entry(table.to_owned()).or_default()
     }
 
+    /// The length of all remembered keys.
+    pub(super) fn key_bytes(&self) -> usize {
+        self.keys.values().flatten().map(String::len).sum()
+    }
+
     /// Forgets the keys of a table.
     pub(super) fn forget_keys(&mut self, table: &str) {
         self.keys.remove(table);
