@@ -55,6 +55,24 @@ fn layout(table: &str, key: &[&str], inherited: &[&str], columns: &[(&str, Optio
     }
 }
 
+/// Pages of a table, decoded one after the other.
+pub(crate) fn decoded(
+    layout: Layout,
+    pages: impl Iterator<Item = String>,
+) -> anyhow::Result<impl Iterator<Item = Rows>> {
+    let mut reader = RowReader::new(layout, None)?;
+    Ok(pages.flat_map(move |page| {
+        let mut decoded = Vec::new();
+        let read = reader.read(page.as_bytes(), &[], &mut |op| {
+            if let Op::Rows(rows) = op {
+                decoded.push(rows);
+            }
+        });
+        read.unwrap();
+        decoded
+    }))
+}
+
 /// What SQLite took.
 pub(crate) struct Took {
     pub(crate) rows: u64,
