@@ -24,6 +24,7 @@ use super::{schema, values};
 use crate::domain::cell::{Cell, ColumnType};
 use crate::domain::connector::Definition;
 use crate::domain::op::{End, Op, Rows, Sweep, TableShape, Write};
+use crate::domain::text::shorten;
 use crate::protocol::saved::Saved;
 use crate::protocol::source::Ended;
 use crate::protocol::sweep::{Passes, key_places};
@@ -36,6 +37,9 @@ const MAX_BATCH_BYTES: usize = 100 << 10;
 const MAX_RECORD_BYTES: usize = (4 << 20) - (64 << 10);
 /// A state of this size is sent whenever it changes; a larger one after as many bytes of rows.
 const SMALL_STATE_BYTES: usize = 64 << 10;
+
+/// Each may take twelve bytes in a header.
+const MAX_STATUS_CHARS: usize = 500;
 
 /// As for a record: a larger checkpoint would break the stream at the client, after all its rows were sent.
 const MAX_STATE_BYTES: usize = MAX_RECORD_BYTES;
@@ -187,12 +191,12 @@ impl Feed {
                 out.push(warning(ended.reason().to_owned()));
                 Ok(())
             }
-            End::Deferred => Err(Status::unavailable(ended.reason())),
+            End::Deferred => Err(Status::unavailable(words(ended))),
             End::Failed if ended.mend => {
                 out.push(task(ended.reason().to_owned()));
                 Ok(())
             }
-            End::Failed => Err(Status::internal(ended.reason())),
+            End::Failed => Err(Status::internal(words(ended))),
         }
     }
 
@@ -317,6 +321,11 @@ impl Feed {
         }
         Ok(())
     }
+}
+
+/// A status travels in headers, of which many clients take 8 KB in all.
+fn words(ended: &Ended) -> String {
+    shorten(ended.reason(), MAX_STATUS_CHARS).into_owned()
 }
 
 fn record(table: &str, kind: RecordType) -> Record {

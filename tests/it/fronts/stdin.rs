@@ -207,6 +207,25 @@ async fn a_stop_ends_a_test() {
     assert!(!answer.ok, "{}", String::from_utf8_lossy(&answer.document));
 }
 
+/// Credentials go to `base_url`'s place alone, also when a definition's `check` names another.
+#[tokio::test]
+async fn a_check_elsewhere_gets_no_credentials() {
+    let (here, elsewhere) = (serve(|_| Reply::json(&json!([]))), serve(|_| Reply::json(&json!([]))));
+    let leading_away = [format!("{}/me", elsewhere.url()), elsewhere.url().replace("http:/", r"\\") + "/me"];
+    for check in leading_away {
+        let check = format!("check = '{check}'\n[config]");
+        let text = super::ACME.replace("[config]", &check);
+        let engine =
+            Engine::new(read_one("acme.toml", &text, &Default::default()).unwrap(), Network::default());
+        let secrets = json!({ "api_key": "hush", "base_url": here.url() });
+        let document = json!({ "secrets": secrets, "setup_test": true }).to_string();
+        let answer = answer(&engine, document.as_bytes(), &CancellationToken::new()).await;
+        let told = String::from_utf8(answer.document).unwrap();
+        assert!(told.contains("leads away from base_url"), "{told}");
+    }
+    assert!(elsewhere.requests().is_empty());
+}
+
 /// What a source repeats of a key is hidden before it is cut: the beginning of a key is told neither.
 #[tokio::test]
 async fn no_part_of_a_secret_is_told() {
