@@ -247,6 +247,12 @@ impl Gathering {
             let gone = self.passes.finish(&shape, sweep.or_else(|| replaced(&shape)), &mut self.saved);
             self.page.delete(&shape, &gone.keys);
             self.warnings.extend(gone.note);
+            if shape.write == Write::Replace && shape.key.is_empty() {
+                self.warnings.push(format!(
+                    "{table}: it is replaced as a whole and has no key, so that rows of earlier syncs stay beside these: give it \
+                     a key, or use gRPC"
+                ));
+            }
         }
         self.saved.finish(table);
         self.moved = true;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use data_sources_monitor::definitions::connector::read_one;
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
-use data_sources_monitor::domain::op::{Checkpoint, End, Op, Rejected, Sweep};
+use data_sources_monitor::domain::op::{Checkpoint, End, Op, Rejected, Sweep, TableShape, Write};
 use data_sources_monitor::http::Network;
 use data_sources_monitor::protocol::source::Engine;
 use data_sources_monitor::protocol::stdin::answer;
@@ -310,6 +310,18 @@ async fn deletions_are_told() {
     let all = sync(pass(0..0, sweep), second["state"].clone()).await;
     assert_eq!(all["delete"], json!({}));
     assert!(all["warnings"][0].as_str().unwrap().contains("2 of 2 rows did not come"), "{all}");
+}
+
+/// A table that is replaced and has no key cannot be emptied by this protocol: that is told, not passed over.
+#[tokio::test]
+async fn what_cannot_be_replaced_is_told() {
+    let keyed = TableShape { write: Write::Replace, ..(*shape("contacts", &[])).clone() };
+    for (key, told) in [(Vec::new(), 1), (keyed.key.clone(), 0)] {
+        let of = Arc::new(TableShape { key, ..keyed.clone() });
+        let ops = vec![Op::Shape(Arc::clone(&of)), rows(&of, 0..2, &[]), finish("contacts")];
+        let answer = sync(Scripted::new(ops), json!({})).await;
+        assert_eq!(answer["warnings"].as_array().map_or(0, Vec::len), told, "{answer}");
+    }
 }
 
 /// What went wrong is an error and nothing else; a rate limit gives what was read, and then an error; what is doubtful
