@@ -52,6 +52,7 @@ fn layout(table: &str, key: &[&str], inherited: &[&str], columns: &[(&str, Optio
         columns: columns.iter().map(rule).collect(),
         inherited: inherited.iter().map(|column| (*column).to_owned()).collect(),
         freeze: false,
+        deleted_if: None,
     }
 }
 
