@@ -40,6 +40,8 @@ mod log_file;
 #[cfg(test)]
 mod moving;
 #[cfg(test)]
+mod pooler;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod proto;
