@@ -63,7 +63,8 @@ pub(super) fn from_file(definition: &Definition, path: &Path) -> Result<Given, C
     let wrong = |what: String| CommandError::configuration([format!("{}: {what}", path.display())]);
     let text = std::fs::read_to_string(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
     let object: BTreeMap<String, Value> = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|e| wrong(format!("is not a flat JSON object: {e}")))?;
+        // Where the mistake is, not what stands there: it may be a secret.
+        .map_err(|e| wrong(format!("is not a flat JSON object: line {} column {}", e.line(), e.column())))?;
     let mut given = Given::new();
     for (key, value) in object {
         let text = match &value {

@@ -201,9 +201,8 @@ impl Fetcher<'_> {
                 |path| facts.as_ref().is_ok_and(|facts| facts.value(path).is_some_and(|v| !is_nothing(v)));
             rule.status == status.as_u16() && rule.has.as_deref().is_none_or(there)
         };
-        let said = said(&facts, &body);
-        let what =
-            self.run.account.shared().redact(&format!("the source answered {}{said}", status.as_u16()));
+        let said = said(&facts, &body, |text| self.run.account.shared().redact(text));
+        let what = format!("the source answered {}{said}", status.as_u16());
         match self.rules.iter().find(fits).map(|rule| rule.then) {
             Some(Then::Empty) => return Attempt::Answer(Answer::Empty),
             Some(Then::Skip) => return Attempt::Answer(Answer::Gone),
@@ -393,8 +392,8 @@ async fn walk(body: Vec<u8>, paths: Vec<String>) -> (Result<Facts, PageError>, V
     }
 }
 
-/// What the source said about an error, for the message.
-fn said(facts: &Result<Facts, PageError>, body: &[u8]) -> String {
+/// What the source said about an error, for the message. Secrets are hidden before it is cut: a part of one is one, too.
+fn said(facts: &Result<Facts, PageError>, body: &[u8], hide: impl Fn(&str) -> String) -> String {
     let text = match facts {
         Ok(facts) => {
             let of = |key: &str| match facts.value(key) {
@@ -407,6 +406,6 @@ fn said(facts: &Result<Facts, PageError>, body: &[u8]) -> String {
         Err(_) => String::from_utf8_lossy(&body[..body.len().min(4 * QUOTED_CHARS)]).into_owned(),
     };
     let text: String =
-        text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(QUOTED_CHARS).collect();
+        hide(&text).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(QUOTED_CHARS).collect();
     if text.is_empty() { String::new() } else { format!(": {text:?}") }
 }

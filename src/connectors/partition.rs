@@ -272,8 +272,9 @@ impl TableRun<'_> {
                 Some(Value::Array(items)) if items.is_empty() => {}
                 Some(value) => {
                     let notice = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    let notice = self.run.account.shared().redact(&notice);
                     let notice: String = notice.chars().take(200).collect();
-                    self.run.note(self.run.account.shared().redact(&format!("the source says: {notice}")));
+                    self.run.note(format!("the source says: {notice}"));
                 }
             }
         }

@@ -22,6 +22,7 @@ use crate::domain::cell::Cell;
 use crate::domain::connector::{Definition, Method, Table};
 use crate::domain::op::{Op, State, TableShape};
 use crate::domain::paging::{Pager, Step};
+use crate::http::same_origin;
 
 /// A page as it came.
 #[derive(Debug)]
@@ -97,6 +98,11 @@ async fn ask(
     let run = Run::new(account.clone(), ops, CancellationToken::new(), now);
     let shared = account.shared();
     let url = shared.base.join(path.trim_start_matches('/')).map_err(|e| format!("{path:?}: {e}"))?;
+    if !same_origin(&url, &shared.base) {
+        return Err(format!(
+            "{path:?} leads away from base_url, where our credentials do not go: give a path below it"
+        ));
+    }
     let progress = TableProgress::default();
     let rules = account.definition().http.rules.clone();
     let paths = rules.iter().filter_map(|rule| rule.has.clone()).collect();

@@ -87,7 +87,7 @@ impl TableRun<'_> {
             if end.doubts.is_empty() && plan.changed_since.is_none() {
                 let last = days.end.yesterday().unwrap_or(today).min(today);
                 let last = WindowState {
-                    last_sync_date: Some(last),
+                    last_sync_date: plan.reached.max(Some(last)),
                     start: Some(plan.start),
                     began: window.changes.as_ref().map(|_| plan.began),
                     complete: None,

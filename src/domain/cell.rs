@@ -131,15 +131,15 @@ fn instant(moment: Timestamp) -> String {
 }
 
 impl ColumnType {
-    /// The narrowest type that holds every value of both: bool/int → bigint → double/decimal → text;
-    /// date → timestamp; everything else that differs meets in text.
+    /// The narrowest type that holds every value of both: bigint → double/decimal → text; date → timestamp;
+    /// everything else that differs meets in text. A flag is no number: as one it would be `0` or `false` in a
+    /// text later, by whether it was stored before the text came.
     #[must_use]
     pub fn join(self, other: ColumnType) -> ColumnType {
-        use ColumnType::{Bigint, Boolean, Date, Decimal, Double, Text, Timestamp, Unknown};
+        use ColumnType::{Bigint, Date, Decimal, Double, Text, Timestamp, Unknown};
         match (self.min(other), self.max(other)) {
             (a, b) if a == b => a,
             (Unknown, b) => b,
-            (Boolean, b @ (Bigint | Double | Decimal)) => b,
             // A 64-bit integer does not fit a double exactly, so the two meet in decimal only when they must
             // stay exact; a source that mixes 5 and 3.7 means a double, and `Cell::Decimal` marks the rest.
             (Bigint, b @ (Double | Decimal)) => b,

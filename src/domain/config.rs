@@ -198,14 +198,32 @@ impl ConfigValues {
 
     /// Replaces every secret in a text that is about to be shown.
     pub fn redact(&self, text: &str) -> String {
-        let mut out = text.to_owned();
-        for value in self.secret.iter().filter_map(|key| self.get(key)).filter(|value| !value.is_empty()) {
-            out = out.replace(value, "[secret]");
-            let encoded: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
-            out = out.replace(&encoded, "[secret]");
-        }
-        out
+        let secrets = self.secret.iter().filter_map(|key| self.get(key)).filter(|value| !value.is_empty());
+        let mut spelt: Vec<String> = secrets.flat_map(spellings).collect();
+        // One secret may hold another: the longer goes first, or its rest would stay.
+        spelt.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+        spelt.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
     }
+}
+
+/// A secret as it is, in quotes, in JSON, in a query and in a path.
+fn spellings(secret: &str) -> Vec<String> {
+    let json = serde_json::Value::from(secret).to_string();
+    let mut path = url::Url::parse("http://localhost/");
+    if let Ok(url) = &mut path {
+        url.set_path(secret);
+    }
+    let path = path.map(|url| url.path().trim_start_matches('/').to_owned()).unwrap_or_default();
+    let mut all = vec![
+        secret.to_owned(),
+        secret.escape_debug().to_string(),
+        json.get(1..json.len() - 1).unwrap_or_default().to_owned(),
+        url::form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
+        path,
+    ];
+    all.retain(|spelling| !spelling.is_empty());
+    all.dedup();
+    all
 }
 
 /// A day as configuration writes it: `2026-05-01`, or `-730d` counted from `today`.
@@ -294,5 +312,30 @@ impl fmt::Display for ConfigKind {
             ConfigKind::Date => "a day (YYYY-MM-DD, or -730d for so many days ago)",
             ConfigKind::List => "a comma-separated list",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No secret is left in a text, however it is spelt there, nor the rest of one that begins with another.
+    #[test]
+    fn secrets_are_hidden_in_every_spelling() {
+        let nasty = "p\u{e4} ss/\"w{rd";
+        let values = [("a", "abcdef"), ("b", "abcdefgh"), ("c", nasty)];
+        let values = values.map(|(key, value)| (key.to_owned(), SecretString::from(value)));
+        let config =
+            ConfigValues { values: values.into(), secret: ["a", "b", "c"].map(str::to_owned).into() };
+        for (text, want) in [
+            ("key abcdefgh!", "key [secret]!"),
+            (&format!("said {nasty}."), "said [secret]."),
+            (&format!("said {nasty:?}."), "said \"[secret]\"."),
+            (&serde_json::json!({ "key": nasty }).to_string(), r#"{"key":"[secret]"}"#),
+            ("https://api.test/x?k=p%C3%A4+ss%2F%22w%7Brd&a=b", "https://api.test/x?k=[secret]&a=b"),
+            ("https://api.test/p%C3%A4%20ss/%22w%7Brd/me", "https://api.test/[secret]/me"),
+        ] {
+            assert_eq!(config.redact(text), want);
+        }
     }
 }

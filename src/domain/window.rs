@@ -66,6 +66,8 @@ pub struct Plan {
     pub began: Date,
     /// What to remember as the first day ever asked for.
     pub start: Date,
+    /// The last day read already: reading again what lies before does not take it back.
+    pub reached: Option<Date>,
 }
 
 /// Decides what a run has to read: everything since `start`, or from the last day read (less the look-back), or,
@@ -76,6 +78,7 @@ pub fn plan(window: &Window, state: Option<&WindowState>, start: Date, today: Da
     let state = state.filter(|state| state.start.is_some_and(|known| known <= start));
     let known_start = state.and_then(|state| state.start).unwrap_or(start);
     let began = state.and_then(|state| state.began).unwrap_or(today);
+    let reached = state.and_then(|state| state.last_sync_date).map(|last| last.min(today));
     if let (Some(changes), Some(complete)) = (&window.changes, state.and_then(|state| state.complete)) {
         return Plan {
             days: Days { first: start, end },
@@ -83,10 +86,11 @@ pub fn plan(window: &Window, state: Option<&WindowState>, start: Date, today: Da
             changed_since: Some(minus(complete, changes.lookback_days)),
             began: today,
             start: known_start,
+            reached,
         };
     }
-    let first = match state.and_then(|state| state.last_sync_date) {
-        Some(last) => minus(last.min(today), window.lookback_days).max(start),
+    let first = match reached {
+        Some(last) => minus(last, window.lookback_days).max(start),
         None => start,
     };
     Plan {
@@ -95,6 +99,7 @@ pub fn plan(window: &Window, state: Option<&WindowState>, start: Date, today: Da
         changed_since: None,
         began,
         start: known_start,
+        reached,
     }
 }
 

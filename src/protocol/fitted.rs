@@ -34,9 +34,6 @@ pub(super) fn fit(cell: &Cell, kind: ColumnType) -> Fitted<'_> {
     match (cell, kind) {
         (Cell::Null, _) => Fitted::Null,
         (Cell::Bool(value), ColumnType::Boolean) => Fitted::Bool(*value),
-        (Cell::Bool(value), ColumnType::Bigint) => Fitted::Int((*value).into()),
-        (Cell::Bool(value), ColumnType::Double) => Fitted::Double((*value).into()),
-        (Cell::Bool(value), ColumnType::Decimal) => Fitted::Decimal(if *value { "1" } else { "0" }.into()),
         (Cell::Int(value), ColumnType::Bigint) => Fitted::Int(*value),
         (Cell::Int(value), ColumnType::Double) if value.unsigned_abs() <= EXACT_IN_DOUBLE => {
             Fitted::Double(*value as f64)
@@ -87,8 +84,6 @@ mod tests {
         let cases = [
             (Cell::Null, Bigint, Fitted::Null),
             (Cell::Bool(true), Boolean, Fitted::Bool(true)),
-            (Cell::Bool(true), Bigint, Fitted::Int(1)),
-            (Cell::Bool(false), Decimal, Fitted::Decimal("0".into())),
             (Cell::Bool(true), Text, Fitted::Text("true".into())),
             (Cell::Int(i64::MAX), Bigint, Fitted::Int(i64::MAX)),
             (Cell::Int(-5), Double, Fitted::Double(-5.0)),

@@ -148,14 +148,21 @@ impl Saved {
         State { format: self.format, connector: self.connector.clone(), tables: self.tables.clone() }
     }
 
-    /// Moves on.
-    pub fn apply(&mut self, checkpoint: Checkpoint) {
+    /// Moves on. Says whether anything is other than before.
+    pub fn apply(&mut self, checkpoint: Checkpoint) -> bool {
+        let mut moved = false;
         for (table, partition, cursor) in checkpoint.entries {
             match cursor {
-                Some(cursor) => drop(self.tables.entry(table).or_default().insert(partition, cursor)),
+                Some(cursor) => {
+                    let known = self.tables.entry(table).or_default();
+                    if known.get(&partition) != Some(&cursor) {
+                        known.insert(partition, cursor);
+                        moved = true;
+                    }
+                }
                 None => {
                     if let Some(partitions) = self.tables.get_mut(&table) {
-                        partitions.remove(&partition);
+                        moved |= partitions.remove(&partition).is_some();
                         if partitions.is_empty() {
                             self.tables.remove(&table);
                         }
@@ -163,6 +170,7 @@ impl Saved {
                 }
             }
         }
+        moved
     }
 
     /// Remembers the columns of a table. Says whether any is new or wider.
@@ -223,6 +231,11 @@ impl Saved {
     /// The remembered keys of a table.
     pub(super) fn keys(&mut self, table: &str) -> &mut BTreeSet<String> {
         self.keys.entry(table.to_owned()).or_default()
+    }
+
+    /// The length of all remembered keys.
+    pub(super) fn key_bytes(&self) -> usize {
+        self.keys.values().flatten().map(String::len).sum()
     }
 
     /// Forgets the keys of a table.

@@ -78,8 +78,10 @@ impl Engine {
 
     /// Whoever calls a front has never heard of variables: they gave keys.
     fn in_keys(&self, words: String) -> String {
-        let keys = self.definition.config.keys();
-        keys.fold(words, |words, key| words.replace(&variable(&self.definition.name, key), key))
+        let mut keys: Vec<&String> = self.definition.config.keys().collect();
+        // A name may begin with another.
+        keys.sort_by_key(|key| std::cmp::Reverse(key.len()));
+        keys.iter().fold(words, |words, key| words.replace(&variable(&self.definition.name, key), key))
     }
 }
 

@@ -16,6 +16,8 @@ use crate::domain::op::{Rows, Sweep, TableShape};
 
 /// Keys of one table that are remembered: some hundred kilobytes of state.
 const MAX_KEYS: usize = 10_000;
+/// Bytes of the keys of all tables together: the state goes into one checkpoint of less than 4 MB, beside its cursors.
+const MAX_KEY_BYTES: usize = 1 << 20;
 
 /// What came of tables from which rows can vanish, in this run.
 pub(super) struct Passes {
@@ -63,7 +65,8 @@ impl Passes {
                 pass.keys.insert(key);
             }
         }
-        if saved.keys(&shape.table).len() + pass.told.len() > MAX_KEYS {
+        let known = saved.keys(&shape.table).len();
+        if known + pass.told.len() > MAX_KEYS || saved.key_bytes() > MAX_KEY_BYTES {
             saved.forget_keys(&shape.table);
             *pass = Pass { overflown: true, ..Pass::default() };
         }
@@ -75,7 +78,9 @@ impl Passes {
         let (Some(pass), Some(sweep)) = (self.seen.remove(table), sweep) else { return Gone::default() };
         if pass.overflown {
             let note = format!(
-                "{table}: more than {MAX_KEYS} rows; rows deleted at the source stay until a full re-sync"
+                "{table}: too many rows to remember their keys (more than {MAX_KEYS}, or {} MB of keys of all tables); rows \
+                 deleted at the source stay until a full re-sync",
+                MAX_KEY_BYTES >> 20
             );
             return Gone { keys: Vec::new(), note: Some(note) };
         }
@@ -243,7 +248,27 @@ mod tests {
             passes.rows(&ints(page * 1000..(page + 1) * 1000), &mut saved);
         }
         let found = passes.finish(&shape(ColumnType::Bigint), HALF, &mut saved);
-        assert!(found.keys.is_empty() && found.note.is_some_and(|note| note.contains("10000 rows")));
+        assert!(found.keys.is_empty() && found.note.is_some_and(|note| note.contains("more than 10000")));
         assert_eq!(saved, Saved::new("acme"));
+    }
+
+    /// Few keys that are long, in however many tables, do not fill a checkpoint either.
+    #[test]
+    fn long_keys_are_left_alone() {
+        let mut saved = Saved::new("acme");
+        let tables = ["a", "b", "c"];
+        let mut passes = Passes::new(tables.map(str::to_owned));
+        let mut noted = 0;
+        for table in tables {
+            let shape = Arc::new(TableShape { table: table.into(), ..(*shape(ColumnType::Text)).clone() });
+            for page in 0..8 {
+                let ids = (0..100).map(|id| Cell::Text(format!("{page}-{id}-{}", "x".repeat(800)).into()));
+                let rows = ids.map(|id| [Cell::Null, id].into()).collect();
+                passes.rows(&Rows { shape: Arc::clone(&shape), rows }, &mut saved);
+            }
+            noted += usize::from(passes.finish(&shape, HALF, &mut saved).note.is_some());
+        }
+        assert!(saved.to_json().len() < 3 << 19, "{} bytes", saved.to_json().len());
+        assert_eq!(noted, 2, "the first is remembered");
     }
 }

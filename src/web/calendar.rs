@@ -85,7 +85,8 @@ fn write(planned: &[Planned]) -> String {
     ] {
         out.line(line);
     }
-    for one in planned {
+    let planned: Vec<&Planned> = planned.iter().filter(|one| writable(one.begins)).collect();
+    for one in &planned {
         event(&mut out, one);
     }
     if planned.is_empty() {
@@ -110,7 +111,7 @@ fn event(out: &mut Lines, one: &Planned) {
     // When it was written: nothing tells, and a moment of ours would make every answer another.
     out.line(&format!("DTSTAMP:{begins}"));
     out.line(&format!("DTSTART:{begins}"));
-    if let Some(ends) = one.ends {
+    if let Some(ends) = one.ends.filter(|ends| writable(*ends)) {
         out.line(&format!("DTEND:{}", utc(ends)));
     }
     out.line(&format!("SUMMARY:{}", escaped(&format!("{}: {}", one.monitor, one.title))));
@@ -123,6 +124,11 @@ fn event(out: &mut Lines, one: &Planned) {
     }
     out.line("TRANSP:TRANSPARENT");
     out.line("END:VEVENT");
+}
+
+/// Years have four digits here: one date that is none would cost a subscriber the whole calendar.
+fn writable(at: Timestamp) -> bool {
+    (1..=9999).contains(&TimeZone::UTC.to_datetime(at).year())
 }
 
 /// `20260502T091500Z`.
@@ -207,6 +213,16 @@ mod tests {
         insta::assert_snapshot!(write(&[planned("Storage upgrade")]).replace("\r\n", "\n"));
         let empty = write(&[]);
         assert!(empty.contains("BEGIN:VTIMEZONE\r\n") && !empty.contains("VEVENT"));
+    }
+
+    /// A date that the format cannot write is left out, and nothing else.
+    #[test]
+    fn only_dates_that_can_be_written() {
+        let early = Planned { begins: "-000500-01-01T00:00:00Z".parse().unwrap(), ..planned("early") };
+        let text = write(&[early.clone(), planned("good")]);
+        assert!(!text.contains("early") && text.contains("DTSTART:20260502T220000Z"), "{text}");
+        let text = write(&[early]);
+        assert!(text.contains("BEGIN:VTIMEZONE\r\n") && !text.contains("VEVENT"));
     }
 
     proptest! {

@@ -377,11 +377,10 @@ async fn add_missing(
 
 /// The expression that turns a stored value of one type into what would be stored had it come as the other.
 pub(super) fn conversion(value: &str, old: ColumnType, new: ColumnType) -> String {
-    use ColumnType::{Bigint, Boolean, Date, Decimal, Double, Text, Timestamp};
+    use ColumnType::{Date, Decimal, Double, Text, Timestamp};
     let to = sql_type(new);
     match (old, new) {
         (old, new) if old == new => value.to_owned(),
-        (Boolean, Bigint | Double | Decimal) => format!("{value}::integer::{to}"),
         // Shortest digits, and never an exponent.
         (Double, Text) => format!("{value}::text::numeric::text"),
         (Double, Decimal) => format!("{value}::text::numeric"),

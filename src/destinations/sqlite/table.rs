@@ -267,8 +267,8 @@ fn conversion(column: &str, old: ColumnType, new: ColumnType) -> String {
     use ColumnType::{Bigint, Boolean, Date, Decimal, Double, Text, Timestamp};
     match (old, new) {
         (Boolean, Text) => format!("CASE {column} WHEN 1 THEN 'true' WHEN 0 THEN 'false' END"),
-        (Boolean | Bigint, Double) => format!("CAST({column} AS REAL)"),
-        (Boolean | Bigint, Decimal | Text) => format!("CAST({column} AS TEXT)"),
+        (Bigint, Double) => format!("CAST({column} AS REAL)"),
+        (Bigint, Decimal | Text) => format!("CAST({column} AS TEXT)"),
         (Double, Decimal | Text) => format!("double_text({column})"),
         (Date, Timestamp) => format!("{column} || ' 00:00:00'"),
         _ => column.to_owned(),

@@ -25,6 +25,7 @@ use super::{schema, values};
 use crate::domain::cell::{Cell, ColumnType};
 use crate::domain::connector::Definition;
 use crate::domain::op::{End, Op, Rows, Sweep, TableShape, Write};
+use crate::domain::text::shorten;
 use crate::protocol::saved::Saved;
 use crate::protocol::source::Ended;
 use crate::protocol::sweep::{Passes, is_deleted, key_places};
@@ -37,6 +38,9 @@ const MAX_BATCH_BYTES: usize = 100 << 10;
 const MAX_RECORD_BYTES: usize = (4 << 20) - (64 << 10);
 /// A state of this size is sent whenever it changes; a larger one after as many bytes of rows.
 const SMALL_STATE_BYTES: usize = 64 << 10;
+
+/// Each may take twelve bytes in a header.
+const MAX_STATUS_CHARS: usize = 500;
 
 /// As for a record: a larger checkpoint would break the stream at the client, after all its rows were sent.
 const MAX_STATE_BYTES: usize = MAX_RECORD_BYTES;
@@ -63,6 +67,8 @@ pub(super) struct Feed {
     saved: Saved,
     passes: Passes,
     lenses: BTreeMap<String, Lens>,
+    /// Tables as earlier syncs have seen them: one that has become empty tells no shape.
+    known: BTreeMap<String, Arc<TableShape>>,
     batch: Vec<Record>,
     batch_bytes: usize,
     /// Tables emptied in this run.
@@ -94,11 +100,14 @@ impl Feed {
     /// A stream that goes on from what the caller kept.
     pub(super) fn new(definition: &Definition, choice: Choice, saved: Saved) -> Feed {
         let vanishing = definition.tables.iter().filter(|table| table.snapshot.is_some());
+        let known = saved.shapes(definition).into_iter().map(|shape| (shape.table.clone(), Arc::new(shape)));
+        let known = known.collect();
         Feed {
             choice,
             saved,
             passes: Passes::new(vanishing.map(|table| table.name.clone())),
             lenses: BTreeMap::new(),
+            known,
             batch: Vec::new(),
             batch_bytes: 0,
             emptied: BTreeSet::new(),
@@ -191,12 +200,12 @@ impl Feed {
                 out.push(warning(ended.reason().to_owned()));
                 Ok(())
             }
-            End::Deferred => Err(Status::unavailable(ended.reason())),
+            End::Deferred => Err(Status::unavailable(words(ended))),
             End::Failed if ended.mend => {
                 out.push(task(ended.reason().to_owned()));
                 Ok(())
             }
-            End::Failed => Err(Status::internal(ended.reason())),
+            End::Failed => Err(Status::internal(words(ended))),
         }
     }
 
@@ -301,7 +310,8 @@ impl Feed {
         sweep: Option<Sweep>,
         out: &mut Vec<UpdateResponse>,
     ) -> Result<(), StateTooLarge> {
-        if let Some(shape) = self.lenses.get(table).map(|lens| Arc::clone(&lens.shape)) {
+        let told = self.lenses.get(table).map(|lens| &lens.shape);
+        if let Some(shape) = told.or_else(|| self.known.get(table)).cloned() {
             self.empty(table, shape.write, out);
             let gone = self.passes.finish(&shape, sweep, &mut self.saved);
             self.unsaved.changed |= !gone.keys.is_empty();
@@ -315,6 +325,11 @@ impl Feed {
         }
         Ok(())
     }
+}
+
+/// A status travels in headers, of which many clients take 8 KB in all.
+fn words(ended: &Ended) -> String {
+    shorten(ended.reason(), MAX_STATUS_CHARS).into_owned()
 }
 
 fn record(table: &str, kind: RecordType) -> Record {

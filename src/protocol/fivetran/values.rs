@@ -1,5 +1,7 @@
 //! Cells as Fivetran's values.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use super::generated::{ValueType, value_type::Inner};
@@ -17,8 +19,10 @@ pub(super) fn value(cell: &Cell, kind: ColumnType) -> ValueType {
         Fitted::Bool(value) => Inner::Bool(value),
         Fitted::Int(value) => Inner::Long(value),
         Fitted::Double(value) => Inner::Double(value),
-        Fitted::Decimal(digits) if fits_decimal(&digits) => Inner::Decimal(digits.into_owned()),
-        Fitted::Decimal(digits) => Inner::String(digits.into_owned()),
+        Fitted::Decimal(digits) => match plain(&digits).filter(|digits| fits_decimal(digits)) {
+            Some(digits) => Inner::Decimal(digits.into_owned()),
+            None => Inner::String(digits.into_owned()),
+        },
         Fitted::Date(day) => midnight(day).map_or(Inner::Null(true), |at| Inner::NaiveDate(timestamp(at))),
         Fitted::Timestamp(at) => Inner::UtcDatetime(timestamp(at)),
         Fitted::Json(text) => Inner::Json(text.to_owned()),
@@ -37,11 +41,30 @@ fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos }
 }
 
+/// A number without an exponent; `None` if that would be longer than any decimal.
+fn plain(number: &str) -> Option<Cow<'_, str>> {
+    let Some((mantissa, exponent)) = number.split_once(['e', 'E']) else {
+        return Some(Cow::Borrowed(number));
+    };
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let exponent: isize = exponent.parse().ok()?;
+    if exponent.unsigned_abs() > MAX_PRECISION + MAX_SCALE {
+        return None;
+    }
+    // Where the point is, from the left of all digits.
+    let point = isize::try_from(whole.len()).ok()? + exponent;
+    let zeros = |count: isize| "0".repeat(usize::try_from(count).unwrap_or(0));
+    let count = isize::try_from(whole.len() + fraction.len()).ok()?;
+    let digits = format!("{}{whole}{fraction}{}", zeros(1 - point), zeros(point - count));
+    let (whole, fraction) = digits.split_at(usize::try_from(point.max(1)).ok()?);
+    let whole = if whole.trim_start_matches('0').is_empty() { "0" } else { whole.trim_start_matches('0') };
+    let point = if fraction.is_empty() { "" } else { "." };
+    Some(Cow::Owned(format!("{sign}{whole}{point}{fraction}")))
+}
+
 /// Whether a number has no more digits than Fivetran's decimals; a longer one goes as text, digit by digit.
 fn fits_decimal(number: &str) -> bool {
-    if number.contains(['e', 'E']) {
-        return false;
-    }
     let (whole, fraction) = number.trim_start_matches('-').split_once('.').unwrap_or((number, ""));
     let whole = whole.trim_start_matches(['-', '0']).len();
     fraction.len() <= MAX_SCALE && whole + fraction.len() <= MAX_PRECISION
@@ -66,6 +89,17 @@ mod tests {
             (Cell::Decimal(exact.as_str().into()), ColumnType::Decimal, Inner::Decimal(exact.clone())),
             (Cell::Decimal(long.as_str().into()), ColumnType::Decimal, Inner::String(long.clone())),
             (Cell::Decimal("1e400".into()), ColumnType::Decimal, Inner::String("1e400".into())),
+            (Cell::Decimal("1.50e2".into()), ColumnType::Decimal, Inner::Decimal("150".into())),
+            (Cell::Decimal("-1.5E+3".into()), ColumnType::Decimal, Inner::Decimal("-1500".into())),
+            (Cell::Decimal("12.5e-3".into()), ColumnType::Decimal, Inner::Decimal("0.0125".into())),
+            (
+                Cell::Decimal("1e-37".into()),
+                ColumnType::Decimal,
+                Inner::Decimal(format!("0.{}1", "0".repeat(36))),
+            ),
+            (Cell::Decimal("1e-38".into()), ColumnType::Decimal, Inner::String("1e-38".into())),
+            (Cell::Decimal("12.5e1".into()), ColumnType::Decimal, Inner::Decimal("125".into())),
+            (Cell::Decimal("0.5e1".into()), ColumnType::Decimal, Inner::Decimal("5".into())),
             (Cell::Date("1969-12-31".parse().unwrap()), ColumnType::Date, Inner::NaiveDate(at(-86400, 0))),
             (
                 Cell::Timestamp("2026-05-02T09:00:00.5Z".parse().unwrap()),

@@ -3,7 +3,9 @@
 //!
 //! An answer to a sync holds about 5 MB or 10,000 rows (`page`) at most; `hasMore` says that the next call, with the
 //! returned state, goes on. An answer ends where the connector says that reading can go on from (a checkpoint, the end
-//! of a table); what came after that place is read again by the next call. A table that can only be read whole makes
+//! of a table); what came after that place is read again by the next call. A checkpoint that says no more than the state
+//! that came (rows read again behind a cursor) is no such place: the next call would end there, too, and so would all that
+//! follow. A table that can only be read whole makes
 //! one answer, however large. Tables read to their end are not read again within one sync: the state remembers them
 //! until `hasMore` is false.
 //!
@@ -78,9 +80,10 @@ pub async fn answer(source: &dyn Source, document: &[u8], stop: &CancellationTok
     let config = given::resolve(definition, &request.given, "secrets");
     match (request.action, config) {
         (Action::Test, Err(message)) => Answer::of(&json!({ "success": false, "message": message })),
-        (Action::Test, Ok(config)) => match source.test(config).await {
-            Ok(()) => Answer::of(&json!({ "success": true })),
-            Err(message) => Answer::of(&json!({ "success": false, "message": message })),
+        (Action::Test, Ok(config)) => match stop.run_until_cancelled(source.test(config)).await {
+            Some(Ok(())) => Answer::of(&json!({ "success": true })),
+            Some(Err(message)) => Answer::of(&json!({ "success": false, "message": message })),
+            None => Answer::error("stopped before the source had answered"),
         },
         (_, Err(message)) => Answer::error(&message),
         (_, Ok(config)) => {
@@ -163,6 +166,8 @@ struct Gathering {
     shapes: BTreeMap<String, Arc<TableShape>>,
     warnings: Vec<String>,
     rejected: BTreeMap<String, (u64, String)>,
+    /// Whether the state says more than the one that came.
+    moved: bool,
 }
 
 /// Whether the rows were cut because there were enough.
@@ -172,15 +177,18 @@ impl Gathering {
     fn new(definition: &Definition, saved: Saved, tables: &[String]) -> Gathering {
         let watched =
             definition.tables.iter().filter(|table| vanishing(table)).map(|table| table.name.clone());
+        // A table that has become empty tells no shape.
+        let shapes = saved.shapes(definition).into_iter().map(|shape| (shape.table.clone(), Arc::new(shape)));
         Gathering {
             came: saved.clone(),
             saved,
             page: Page::default(),
             passes: Passes::new(watched),
             tables: tables.to_vec(),
-            shapes: BTreeMap::new(),
+            shapes: shapes.collect(),
             warnings: Vec::new(),
             rejected: BTreeMap::new(),
+            moved: false,
         }
     }
 
@@ -220,8 +228,10 @@ impl Gathering {
                 }
             }
             Op::Checkpoint(checkpoint) => {
-                self.saved.apply(checkpoint);
-                self.page.mark();
+                self.moved |= self.saved.apply(checkpoint);
+                if self.moved {
+                    self.page.mark();
+                }
             }
             Op::Finish { table, sweep } if self.wants(&table) => self.finish(&table, sweep),
             Op::Shape(_) | Op::Rows(_) | Op::Finish { .. } => {}
@@ -237,12 +247,20 @@ impl Gathering {
             let gone = self.passes.finish(&shape, sweep.or_else(|| replaced(&shape)), &mut self.saved);
             self.page.delete(&shape, &gone.keys);
             self.warnings.extend(gone.note);
+            if shape.write == Write::Replace && shape.key.is_empty() {
+                self.warnings.push(format!(
+                    "{table}: it is replaced as a whole and has no key, so that rows of earlier syncs stay beside these: give it \
+                     a key, or use gRPC"
+                ));
+            }
         }
         self.saved.finish(table);
+        self.moved = true;
         self.page.mark();
     }
 
     fn answer(mut self, ended: &Ended, cut: Cut) -> Result<Answer, String> {
+        self.warnings.extend(ended.notes.iter().cloned());
         if !cut {
             self.end(ended)?;
         }
@@ -273,7 +291,6 @@ impl Gathering {
 
     /// The connector has ended by itself: is what came of it an answer?
     fn end(&mut self, ended: &Ended) -> Result<(), String> {
-        self.warnings.extend(ended.notes.iter().cloned());
         match ended.end {
             End::Complete => {}
             End::Partial => self.warnings.push(ended.reason().to_owned()),

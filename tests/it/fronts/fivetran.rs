@@ -376,6 +376,9 @@ async fn ends_are_told_apart() {
         assert!(told.contains(&"checkpoint".to_owned()));
         assert_eq!(told.last().map(String::as_str), last.or(Some("checkpoint")));
     }
+    let long = ended(End::Failed, &format!("it broke (at https://acme.test/{})", "é".repeat(100_000)));
+    let (_, status) = updates(Scripted::new(ops()).ending(long), &update("{}")).await;
+    assert!(status.0 == 13 && status.1.starts_with("it broke") && status.1.len() < 6_000, "{status:?}");
 }
 
 /// A state of a newer program or of another connector, and a configuration with a hole, are tasks that say what to do.

@@ -284,4 +284,11 @@ async fn nasty_rows() {
     let counts = ["wide", "kept", "notes", "whole", "log", "graves"].map(|table| count(&second, table));
     assert_eq!(counts, [7, 3, 4, 1, 8, 5], "{second:#?}");
     assert_eq!(second["wide"]["six"]["mixed"], "3");
+    // Nothing is left of what is replaced: without rows there is no shape either.
+    round.store(4, Ordering::Relaxed);
+    let third = fronts.round().await;
+    assert_eq!((count(&third, "whole"), count(&third, "log")), (0, 9), "{third:#?}");
+    // The flags of a column that became text are words, whenever they came.
+    let flags = ["1", "2", "4", "5"].map(|id| third["wide"][id]["n"].as_str());
+    assert_eq!(flags, ["99", "false", "12", "-1"]);
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use data_sources_monitor::definitions::connector::read_one;
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
-use data_sources_monitor::domain::op::{Checkpoint, End, Op, Rejected, Rows, Sweep};
+use data_sources_monitor::domain::op::{Checkpoint, End, Op, Rejected, Rows, Sweep, TableShape, Write};
 use data_sources_monitor::http::Network;
 use data_sources_monitor::protocol::source::Engine;
 use data_sources_monitor::protocol::stdin::answer;
@@ -12,8 +13,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::built_in;
-use crate::fakes::Clock;
+use crate::fakes::made_up::serve;
 use crate::fakes::statuscake::{API_KEY, Sizes, StatusCake};
+use crate::fakes::{Clock, Reply};
 
 use super::{Scripted, checkpoint, ended, finish, rows, shape, telling};
 
@@ -119,6 +121,124 @@ async fn answers_are_bounded() {
     assert_eq!((answer["hasMore"].as_bool(), ids(&answer, "contacts").len()), (Some(true), 3000));
 }
 
+/// Rows that are read again behind a cursor are no place to stop at, however many: the next call would stop there, too.
+#[tokio::test]
+async fn a_sync_ends_though_much_is_read_again() {
+    let of = shape("contacts", &[]);
+    // Each call begins twelve pages behind the cursor, as a cursor of whole days does.
+    let call = |at: i64| {
+        let page = |n: i64| [rows(&of, n * 1000..(n + 1) * 1000, &[]), checkpoint("contacts", n.max(at))];
+        let mut ops = vec![Op::Shape(Arc::clone(&of))];
+        ops.extend((0.max(at - 11)..20).flat_map(page));
+        ops.push(finish("contacts"));
+        ops
+    };
+    let (mut state, mut came, mut calls) = (json!({}), BTreeSet::new(), 0);
+    loop {
+        let at = state["tables"]["contacts"][""].as_i64().unwrap_or(-1);
+        let answer = sync(Scripted::new(call(at)), state.clone()).await;
+        came.extend(ids(&answer, "contacts"));
+        assert_ne!(answer["state"], state, "the same state again");
+        state = answer["state"].clone();
+        calls += 1;
+        if answer["hasMore"] == false {
+            break;
+        }
+    }
+    assert!(came.len() == 20_000 && calls < 15, "{} rows in {calls} calls", came.len());
+}
+
+/// Days that are read again do not take back how far reading has come, so that a sync of full days ends.
+#[tokio::test]
+async fn a_sync_of_full_days_ends() {
+    const DAYS: &str = r#"
+format = 1
+[connector]
+name = "days"
+base_url = "https://days.test"
+[auth]
+kind = "none"
+[[table]]
+name = "visits"
+path = "/visits"
+records = ["."]
+key = ["day", "n"]
+window = { from = "from", to = "to", start = "-5d", step = "1d", lookback = "2d" }
+"#;
+    // A day is more than an answer holds.
+    let visits = serve(|request| {
+        let day = request.param("from").unwrap().to_owned();
+        let visit = |n| json!({ "day": day, "n": n, "text": "x".repeat(1 << 20) });
+        Reply::json(&(0..6).map(visit).collect())
+    });
+    let definition = read_one("days.toml", DAYS, &Default::default()).unwrap();
+    let engine = Engine::new(definition, Network::default());
+    // The first sync has nothing behind it, the second is as if on the same day.
+    let mut state = json!({});
+    for days in [6, 3] {
+        let mut came = BTreeSet::new();
+        for call in 0.. {
+            let document = json!({ "secrets": { "base_url": visits.url() }, "state": state });
+            let answer = answer(&engine, document.to_string().as_bytes(), &CancellationToken::new()).await;
+            let answered: Value = serde_json::from_slice(&answer.document).unwrap();
+            assert!(answer.ok && call < 8, "{}", answered["state"]);
+            let rows = answered["insert"]["visits"].as_array();
+            came.extend(rows.into_iter().flatten().map(|row| row["day"].to_string()));
+            state = answered["state"].clone();
+            if answered["hasMore"] == false {
+                break;
+            }
+        }
+        assert_eq!(came.len(), days);
+    }
+}
+
+/// A stop ends a test that waits for the source.
+#[tokio::test]
+async fn a_stop_ends_a_test() {
+    let silent = serve(|_| Reply::hang());
+    let engine = Engine::new(built_in("statuscake", |_| {}), Network::default());
+    let document = json!({ "secrets": { "api_key": "k", "base_url": silent.url() }, "setup_test": true });
+    let (document, stop) = (document.to_string(), CancellationToken::new());
+    let (answer, ()) = tokio::join!(answer(&engine, document.as_bytes(), &stop), async {
+        silent.wait_for_requests(1).await;
+        stop.cancel();
+    });
+    assert!(!answer.ok, "{}", String::from_utf8_lossy(&answer.document));
+}
+
+/// Credentials go to `base_url`'s place alone, also when a definition's `check` names another.
+#[tokio::test]
+async fn a_check_elsewhere_gets_no_credentials() {
+    let (here, elsewhere) = (serve(|_| Reply::json(&json!([]))), serve(|_| Reply::json(&json!([]))));
+    let leading_away = [format!("{}/me", elsewhere.url()), elsewhere.url().replace("http:/", r"\\") + "/me"];
+    for check in leading_away {
+        let check = format!("check = '{check}'\n[config]");
+        let text = super::ACME.replace("[config]", &check);
+        let engine =
+            Engine::new(read_one("acme.toml", &text, &Default::default()).unwrap(), Network::default());
+        let secrets = json!({ "api_key": "hush", "base_url": here.url() });
+        let document = json!({ "secrets": secrets, "setup_test": true }).to_string();
+        let answer = answer(&engine, document.as_bytes(), &CancellationToken::new()).await;
+        let told = String::from_utf8(answer.document).unwrap();
+        assert!(told.contains("leads away from base_url"), "{told}");
+    }
+    assert!(elsewhere.requests().is_empty());
+}
+
+/// What a source repeats of a key is hidden before it is cut: the beginning of a key is told neither.
+#[tokio::test]
+async fn no_part_of_a_secret_is_told() {
+    const KEY: &str = "sk-0123456789-0123456789";
+    let said = format!("{}{KEY}", "x".repeat(190));
+    let api = serve(move |_| Reply::json(&json!({ "message": said })).with_status(400));
+    let engine = Engine::new(built_in("statuscake", |_| {}), Network::default());
+    let document = json!({ "secrets": { "api_key": KEY, "base_url": api.url() }, "setup_test": true });
+    let answer = answer(&engine, document.to_string().as_bytes(), &CancellationToken::new()).await;
+    let told = String::from_utf8(answer.document).unwrap();
+    assert!(told.contains("answered 400") && !told.contains("sk-"), "{told}");
+}
+
 /// A table without any place to go on from is one answer, and the next call goes on behind it.
 #[tokio::test]
 async fn whole_tables_are_one_answer() {
@@ -190,6 +310,18 @@ async fn deletions_are_told() {
     let all = sync(pass(0..0, sweep), second["state"].clone()).await;
     assert_eq!(all["delete"], json!({}));
     assert!(all["warnings"][0].as_str().unwrap().contains("2 of 2 rows did not come"), "{all}");
+}
+
+/// A table that is replaced and has no key cannot be emptied by this protocol: that is told, not passed over.
+#[tokio::test]
+async fn what_cannot_be_replaced_is_told() {
+    let keyed = TableShape { write: Write::Replace, ..(*shape("contacts", &[])).clone() };
+    for (key, told) in [(Vec::new(), 1), (keyed.key.clone(), 0)] {
+        let of = Arc::new(TableShape { key, ..keyed.clone() });
+        let ops = vec![Op::Shape(Arc::clone(&of)), rows(&of, 0..2, &[]), finish("contacts")];
+        let answer = sync(Scripted::new(ops), json!({})).await;
+        assert_eq!(answer["warnings"].as_array().map_or(0, Vec::len), told, "{answer}");
+    }
 }
 
 /// What went wrong is an error and nothing else; a rate limit gives what was read, and then an error; what is doubtful

@@ -274,17 +274,12 @@ fn alike(shape: &TableShape, row: &Row) -> Row {
         let kind = column.unwrap_or_else(|| panic!("{}.{name} is not in the file", shape.table)).kind;
         let text = match (kind, text.as_str()) {
             (ColumnType::Boolean, text) => matches!(text, "1" | "true").to_string(),
-            (ColumnType::Bigint, "true") => "1".to_owned(),
-            (ColumnType::Bigint, "false") => "0".to_owned(),
             (ColumnType::Double, text) => text.parse::<f64>().map_or(text.to_owned(), |n| n.to_string()),
             (ColumnType::Json, text) => serde_json::from_str::<Value>(text).unwrap().to_string(),
             (ColumnType::Decimal, text) if text.contains('e') => text.parse::<f64>().unwrap().to_string(),
             (ColumnType::Decimal, text) if text.contains('.') => {
                 text.trim_end_matches('0').trim_end_matches('.').to_owned()
             }
-            // A flag that became a number and then text is a number where it was committed in between.
-            (ColumnType::Text, "true") => "1".to_owned(),
-            (ColumnType::Text, "false") => "0".to_owned(),
             (_, text) => instant(text).map_or_else(|| text.to_owned(), |at| at.to_string()),
         };
         (name.clone(), text)
