@@ -127,7 +127,14 @@ impl ConfigValues {
                 }
             };
             match check(definition, name, key.kind, &text) {
-                Ok(()) => drop(out.values.insert(name.clone(), SecretString::from(text))),
+                Ok(()) => {
+                    // People put blanks behind commas; a service may take them for a part of the name.
+                    let text = match key.kind {
+                        ConfigKind::List => members(&text).collect::<Vec<_>>().join(","),
+                        _ => text,
+                    };
+                    out.values.insert(name.clone(), SecretString::from(text));
+                }
                 Err(reason) => errors.push(ConfigError::Bad { key: name.clone(), reason }),
             }
         }
@@ -199,7 +206,10 @@ impl ConfigValues {
     /// Replaces every secret in a text that is about to be shown.
     pub fn redact(&self, text: &str) -> String {
         let mut out = text.to_owned();
-        for value in self.secret.iter().filter_map(|key| self.get(key)).filter(|value| !value.is_empty()) {
+        let mut secrets: Vec<&str> = self.secret.iter().filter_map(|key| self.get(key)).collect();
+        // Of a secret that begins with another one, the rest would stay.
+        secrets.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        for value in secrets.into_iter().filter(|value| !value.is_empty()) {
             out = out.replace(value, "[secret]");
             let encoded: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
             out = out.replace(&encoded, "[secret]");
