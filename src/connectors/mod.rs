@@ -33,7 +33,7 @@ pub use run::{Progress, TableProgress};
 
 use decode::RowReader;
 use partition::TableRun;
-use run::{Run, Stop};
+use run::{LIMIT, Run, Stop};
 use tables::TableEnd;
 
 use crate::domain::cell::Cell;
@@ -126,9 +126,11 @@ pub async fn run(
     let account = plan.account.clone();
     let run = Run::new(account.clone(), ops, cancel, plan.now);
     let mut ends = BTreeMap::new();
-    let stop = match selected(&account, plan.tables.as_deref()) {
-        Ok(tables) => read_tables(&run, &plan, &tables, &progress, &mut ends).await,
-        Err(reason) => Some(Stop::failed(reason, None)),
+    // An earlier run may have been told to wait for longer than this one may.
+    let stop = match (selected(&account, plan.tables.as_deref()), run.spend(account.shared().held(), LIMIT)) {
+        (Ok(tables), Ok(())) => read_tables(&run, &plan, &tables, &progress, &mut ends).await,
+        (Err(reason), _) => Some(Stop::failed(reason, None)),
+        (_, Err(stop)) => Some(stop),
     };
     outcome(&run, stop, ends)
 }
@@ -164,8 +166,7 @@ async fn read_tables(
                 let rows = rows.flatten().map(|rows| own_rows(run.account.definition(), table, rows));
                 table_progress.started.store(true, Ordering::Relaxed);
                 let silent = !is_wanted;
-                read_table(run, plan, table, (silent, &columns), &table_progress, state, rows.as_deref())
-                    .await
+                read_table(run, plan, table, (silent, &columns), &table_progress, state, rows.as_deref()).await
             }
         };
         table_progress.done.store(true, Ordering::Relaxed);
@@ -260,7 +261,7 @@ fn outcome(run: &Run, stop: Option<Stop>, ends: Ends) -> Outcome {
         None if doubts.is_empty() => (End::Complete, None, None),
         None => (End::Partial, Some(doubts.join("; ")), None),
     };
-    let mend = matches!(&stop, Some(Stop::Failed { fatal: true, .. }));
+    let mend = matches!(&stop, Some(Stop::Failed { mend: true, .. }));
     Outcome { end, reason, place, requests, retries, waited_ms, mend, notes: run.notes(), tables }
 }
 

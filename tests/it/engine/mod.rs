@@ -5,6 +5,7 @@ pub(crate) mod people_ai;
 mod rules;
 mod sensource;
 mod statuscake;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
