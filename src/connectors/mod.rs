@@ -34,7 +34,7 @@ pub use run::{Progress, TableProgress};
 use decode::RowReader;
 use partition::TableRun;
 use run::{LIMIT, Run, Stop};
-use tables::TableEnd;
+use tables::{Parents, TableEnd};
 
 use crate::domain::cell::Cell;
 use crate::domain::connector::{Definition, Table};
@@ -146,7 +146,7 @@ async fn read_tables(
 ) -> Option<Stop> {
     let nothing = State::default();
     let state = if plan.full_refresh { &nothing } else { &plan.state };
-    let mut parents: BTreeMap<String, Vec<Vec<Cell>>> = BTreeMap::new();
+    let mut parents: BTreeMap<String, Parents> = BTreeMap::new();
     let mut first_stop = None;
     for table in &run.account.definition().tables {
         let is_wanted = wanted.iter().any(|other| other.name == table.name);
@@ -163,10 +163,13 @@ async fn read_tables(
                 Err(Stop::failed(reason, Some(format!("table {}", table.name))))
             }
             rows => {
-                let rows = rows.flatten().map(|rows| own_rows(run.account.definition(), table, rows));
+                let rows = rows.flatten().map(|of| Parents {
+                    rows: own_rows(run.account.definition(), table, &of.rows),
+                    all: of.all,
+                });
                 table_progress.started.store(true, Ordering::Relaxed);
                 let silent = !is_wanted;
-                read_table(run, plan, table, (silent, &columns), &table_progress, state, rows.as_deref()).await
+                read_table(run, plan, table, (silent, &columns), &table_progress, state, rows.as_ref()).await
             }
         };
         table_progress.done.store(true, Ordering::Relaxed);
@@ -194,7 +197,7 @@ async fn read_table(
     (silent, columns): (bool, &[String]),
     progress: &Arc<TableProgress>,
     state: &State,
-    parents: Option<&[Vec<Cell>]>,
+    parents: Option<&Parents>,
 ) -> Result<TableEnd, Stop> {
     let known = plan.shapes.iter().find(|shape| shape.table == table.name);
     let layout = layout::of(run.account.definition(), table);
