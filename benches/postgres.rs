@@ -8,6 +8,8 @@
 
 #[path = "../tests/it/cluster.rs"]
 mod cluster;
+#[path = "rows/copy.rs"]
+mod copy;
 mod rows;
 
 use std::process::Command;
@@ -15,11 +17,9 @@ use std::time::Instant;
 
 use data_sources_monitor::database::Database;
 use data_sources_monitor::destinations::{Destination, postgres};
-use data_sources_monitor::domain::cell::{Cell, ColumnType};
-use data_sources_monitor::domain::op::{Op, Rows, TableShape};
-use tokio_postgres::binary_copy::BinaryCopyInWriter;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use data_sources_monitor::domain::op::Op;
 
+use copy::Floor;
 use rows::{PAGE, begin, checkpoint, outcome, page, peak_mib, reader};
 
 /// `again` writes the rows of `postgres` once more.
@@ -27,9 +27,6 @@ const CASES: [&str; 4] = ["bare", "postgres", "again", "pooled"];
 
 /// Rows are decoded so many at a time, and the time for that isn't counted.
 const DECODED: u64 = 10_000;
-
-/// The bare loop merges as many rows at once as the destination does.
-const MERGED: u64 = 50_000;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
@@ -96,14 +93,10 @@ async fn destination(rows: u64, url: &str) -> f64 {
     seconds
 }
 
-/// The floor: binary COPY by the library's own writer and one merge, rows that are already decoded.
+/// The bare loop over the same rows; the time to decode them isn't counted.
 async fn bare(rows: u64, url: &str) -> f64 {
-    let (mut client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
-    let mut reader = reader();
-    let (mut seconds, mut waiting): (f64, Vec<Rows>) = (0.0, Vec::new());
-    let mut merge = String::new();
-    let mut types = Vec::new();
+    let mut floor = Floor::connect(url).await;
+    let (mut reader, mut waiting) = (reader(), Vec::new());
     for i in 0..rows / PAGE {
         reader
             .read(page(i * PAGE, PAGE).as_bytes(), &[], &mut |op| {
@@ -113,95 +106,11 @@ async fn bare(rows: u64, url: &str) -> f64 {
             })
             .unwrap();
         let done = (i + 1) * PAGE;
-        if !done.is_multiple_of(DECODED) && done != rows {
-            continue;
-        }
-        let begun = Instant::now();
-        if merge.is_empty() {
-            merge = make(&client, &waiting[0].shape, &mut types).await;
-        }
-        let sink = client.copy_in("COPY incoming FROM STDIN (FORMAT binary)").await.unwrap();
-        let mut writer = std::pin::pin!(BinaryCopyInWriter::new(sink, &types));
-        for row in waiting.iter().flat_map(|rows| &rows.rows) {
-            let values: Vec<Bare<'_>> = row.iter().map(Bare).collect();
-            let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-            writer.as_mut().write(&values).await.unwrap();
-        }
-        writer.finish().await.unwrap();
-        if done.is_multiple_of(MERGED) || done == rows {
-            let transaction = client.transaction().await.unwrap();
-            transaction.batch_execute(&merge).await.unwrap();
-            transaction.commit().await.unwrap();
-        }
-        seconds += begun.elapsed().as_secs_f64();
-        waiting.clear();
-    }
-    seconds
-}
-
-async fn make(client: &tokio_postgres::Client, shape: &TableShape, types: &mut Vec<Type>) -> String {
-    let mut columns = Vec::new();
-    for column in &shape.columns {
-        let (kind, word) = match column.kind {
-            ColumnType::Boolean => (Type::BOOL, "boolean"),
-            ColumnType::Bigint => (Type::INT8, "bigint"),
-            // The library has no decimals; a double is less work for the server.
-            ColumnType::Double | ColumnType::Decimal => (Type::FLOAT8, "double precision"),
-            ColumnType::Timestamp => (Type::TIMESTAMPTZ, "timestamptz"),
-            ColumnType::Json => (Type::JSONB, "jsonb"),
-            _ => (Type::TEXT, "text"),
-        };
-        types.push(kind);
-        columns.push(format!("\"{}\" {word}", column.name));
-    }
-    let columns = columns.join(", ");
-    client
-        .batch_execute(&format!(
-            "CREATE TABLE activity ({columns}, _synced_at timestamptz, _deleted_at timestamptz, PRIMARY KEY (uid));
-             CREATE TEMPORARY TABLE incoming ({columns})"
-        ))
-        .await
-        .unwrap();
-    let names: Vec<String> = shape.columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
-    let sets: Vec<String> = names.iter().map(|name| format!("{name} = EXCLUDED.{name}")).collect();
-    let all = names.join(", ");
-    format!(
-        "INSERT INTO activity ({all}, _synced_at) SELECT DISTINCT ON (uid) {all}, now() FROM incoming ORDER BY uid
-         ON CONFLICT (uid) DO UPDATE SET {}, _synced_at = EXCLUDED._synced_at; TRUNCATE incoming",
-        sets.join(", ")
-    )
-}
-
-/// A cell for the library's writer.
-#[derive(Debug)]
-struct Bare<'a>(&'a Cell);
-
-impl ToSql for Bare<'_> {
-    fn to_sql(
-        &self,
-        kind: &Type,
-        out: &mut bytes::BytesMut,
-    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        match self.0 {
-            Cell::Null => Ok(IsNull::Yes),
-            Cell::Bool(value) => value.to_sql(kind, out),
-            Cell::Int(value) if *kind == Type::FLOAT8 => (*value as f64).to_sql(kind, out),
-            Cell::Int(value) => value.to_sql(kind, out),
-            Cell::Double(value) => value.to_sql(kind, out),
-            Cell::Decimal(value) => value.parse::<f64>()?.to_sql(kind, out),
-            Cell::Timestamp(value) => value.to_sql(kind, out),
-            Cell::Json(value) => {
-                bytes::BufMut::put_u8(out, 1);
-                value.to_sql(&Type::TEXT, out)
-            }
-            Cell::Text(value) => value.to_sql(kind, out),
-            Cell::Date(_) => unreachable!("an activity has no dates"),
+        if done.is_multiple_of(DECODED) || done == rows {
+            floor.copy(&waiting).await;
+            waiting.clear();
         }
     }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    to_sql_checked!();
+    floor.finish().await;
+    floor.took.as_secs_f64()
 }

@@ -52,7 +52,26 @@ fn layout(table: &str, key: &[&str], inherited: &[&str], columns: &[(&str, Optio
         columns: columns.iter().map(rule).collect(),
         inherited: inherited.iter().map(|column| (*column).to_owned()).collect(),
         freeze: false,
+        deleted_if: None,
     }
+}
+
+/// Pages of a table, decoded one after the other.
+pub(crate) fn decoded(
+    layout: Layout,
+    pages: impl Iterator<Item = String>,
+) -> anyhow::Result<impl Iterator<Item = Rows>> {
+    let mut reader = RowReader::new(layout, None)?;
+    Ok(pages.flat_map(move |page| {
+        let mut decoded = Vec::new();
+        let read = reader.read(page.as_bytes(), &[], &mut |op| {
+            if let Op::Rows(rows) = op {
+                decoded.push(rows);
+            }
+        });
+        read.unwrap();
+        decoded
+    }))
 }
 
 /// What SQLite took.

@@ -1,19 +1,26 @@
 //! How fast a connector's whole sync is: the real release program from a local server into SQLite, beside a bare loop of
-//! prepared upserts over the same rows.
+//! prepared upserts over the same rows; and into a throwaway PostgreSQL of the machine's own binaries, beside a bare loop
+//! of binary COPY and merge.
 //!
 //! `cargo bench --bench connectors` or, smaller, `cargo bench --bench connectors -- activities=20000 tests=20
-//! history=200 rounds=1`; 0 leaves a part out. `PROGRAM=…` measures another binary, `BENCH_FOLDER` is where files go.
+//! history=200 rounds=1`; 0 leaves a part out, `postgres=0` the server. `PROGRAM=…` measures another binary, `BENCH_FOLDER` is where files go.
 //! In each round the floor comes first and then the sync, so that both meet the same load.
 //!
-//! Start at [`people_ai`]. `source` is what the program reads from, `floor` the bare loop, `program` the child process.
+//! Start at [`people_ai`]. `source` is what the program reads from, `floor` the bare loop, `server` the PostgreSQL and its
+//! bare loop, `program` the child process.
 //! Nothing here is a test: aims are printed beside the figures and judged by the reader.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, dead_code)]
 
 #[path = "../rows/activity.rs"]
 mod activity;
+#[path = "../../tests/it/cluster.rs"]
+mod cluster;
+#[path = "../rows/copy.rs"]
+mod copy;
 mod floor;
 mod program;
+mod server;
 mod source;
 
 use std::path::Path;
@@ -26,6 +33,7 @@ use data_sources_monitor::domain::cell::Cell;
 use rusqlite::Connection;
 
 use program::Sync;
+use server::Server;
 use source::Source;
 
 /// Rows in a page of activities, as the definition asks for.
@@ -34,6 +42,8 @@ const PAGE: usize = 1_000;
 const CHANGED: u64 = 100;
 /// The aim for memory, in bytes.
 const MEMORY: u64 = 64_000_000;
+/// The aim for memory beside PostgreSQL.
+const POSTGRES_MEMORY: u64 = 96_000_000;
 /// The aim beside the floor.
 const SHARE: f64 = 0.8;
 
@@ -42,6 +52,7 @@ struct Sizes {
     tests: usize,
     history: usize,
     rounds: usize,
+    postgres: usize,
 }
 
 fn main() -> ExitCode {
@@ -68,12 +79,16 @@ fn bench() -> anyhow::Result<()> {
     );
     let source = Arc::new(Source::new(sizes.activities, sizes.tests, sizes.history));
     let url = Arc::clone(&source).serve()?;
+    let server = if sizes.postgres > 0 { Server::start()? } else { None };
     let mut aims = Vec::new();
     for _ in 0..sizes.rounds {
         let folder = tempfile::tempdir_in(std::env::var("BENCH_FOLDER").unwrap_or(".".into()))?;
         program::unlimited(folder.path())?;
         if sizes.activities > 0 {
             aims.extend(people_ai(&sizes, &source, &url, folder.path())?);
+            if let Some(server) = &server {
+                aims.extend(into_postgres(&sizes, &source, &url, folder.path(), server)?);
+            }
         }
         if sizes.tests * sizes.history > 0 {
             aims.extend(statuscake(&sizes, &source, &url, folder.path())?);
@@ -83,43 +98,71 @@ fn bench() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Activities into SQLite.
 fn people_ai(sizes: &Sizes, source: &Source, url: &str, folder: &Path) -> anyhow::Result<Vec<String>> {
     let pages = source.activities.pages(PAGE).map(|page| (page, Vec::new()));
     let floor = floor::write(&folder.join("floor.db"), floor::activity_layout(), pages)?;
     tell("activities, bare loop", floor.rows, floor.wall, (floor.cpu, 0), 0);
     std::fs::remove_file(folder.join("floor.db"))?;
-    let vars = [
+    let file = folder.join("data/people_ai.db");
+    let first = activities("activities", sizes, source, (url, folder), None, &|sql| count(&file, sql))?;
+    std::fs::remove_file(&file)?;
+    Ok(vec![share("activities", floor.wall, first.took), memory("activities", &first, MEMORY)])
+}
+
+/// The same into PostgreSQL.
+fn into_postgres(
+    sizes: &Sizes,
+    source: &Source,
+    url: &str,
+    folder: &Path,
+    server: &Server,
+) -> anyhow::Result<Vec<String>> {
+    let rows = floor::decoded(floor::activity_layout(), source.activities.pages(PAGE))?;
+    let floor = server.floor(rows)?;
+    tell("PostgreSQL, bare loop", floor.rows, floor.took, (0.0, 0), 0);
+    let database = server.database()?;
+    let first = activities("PostgreSQL", sizes, source, (url, folder), Some(&database.url), &|sql| {
+        database.count(sql)
+    })?;
+    Ok(vec![share("PostgreSQL", floor.took, first.took), memory("PostgreSQL", &first, POSTGRES_MEMORY)])
+}
+
+/// A first sync, one of what changed, the same again, and one with nothing new. Returns the first.
+fn activities(
+    case: &str,
+    sizes: &Sizes,
+    source: &Source,
+    (url, folder): (&str, &Path),
+    database: Option<&str>,
+    count: &dyn Fn(&str) -> anyhow::Result<u64>,
+) -> anyhow::Result<Sync> {
+    let mut vars = vec![
         ("PEOPLE_AI_API_KEY", "bench".to_owned()),
         ("PEOPLE_AI_API_SECRET", "bench".to_owned()),
         ("PEOPLE_AI_BASE_URL", url.to_owned()),
         ("PEOPLE_AI_TOKEN_URL", format!("{url}/auth/v1/tokens")),
     ];
+    vars.extend(database.map(|database| ("DATABASE_URL", database.to_owned())));
     let args = ["people_ai", "--table", "activity"];
-    let file = folder.join("data/people_ai.db");
+    let sync = |what: &str, rows: Option<u64>| {
+        let sync = program::sync(folder, &args, &vars)?;
+        let rows = rows.map_or_else(|| count("SELECT count(*) FROM activity"), Ok)?;
+        tell(&format!("{case}, {what}"), rows, sync.took, (sync.cpu, sync.peak), source.requests());
+        anyhow::Ok((sync, rows))
+    };
+    source.requests();
     source.change(u64::MAX);
-    let first = program::sync(folder, &args, &vars)?;
-    let stored = count(&file, "SELECT count(*) FROM activity")?;
+    let (first, stored) = sync("first sync", None)?;
     anyhow::ensure!(stored == sizes.activities, "{stored} of {} activities are stored", sizes.activities);
-    tell("activities, first sync", stored, first.took, (first.cpu, first.peak), source.requests());
     let changed = source.change(CHANGED);
-    let second = program::sync(folder, &args, &vars)?;
-    let updated = "SELECT updated FROM _runs WHERE table_name = 'activity' ORDER BY run DESC LIMIT 1";
-    let updated = count(&file, updated)?;
+    sync("incremental, 1 % new", Some(changed))?;
+    let updated = count("SELECT updated FROM _runs WHERE table_name = 'activity' ORDER BY run DESC LIMIT 1")?;
     anyhow::ensure!(updated == changed, "{updated} of {changed} changes are stored");
-    tell(
-        "activities, incremental, 1 % new",
-        changed,
-        second.took,
-        (second.cpu, second.peak),
-        source.requests(),
-    );
-    let third = program::sync(folder, &args, &vars)?;
-    tell("activities, the same again", changed, third.took, (third.cpu, third.peak), source.requests());
+    sync("the same again", Some(changed))?;
     *source.changed.write().unwrap() = source::Listing::default();
-    let fourth = program::sync(folder, &args, &vars)?;
-    tell("activities, nothing new", 0, fourth.took, (fourth.cpu, fourth.peak), source.requests());
-    std::fs::remove_file(file)?;
-    Ok(vec![share("activities", floor.wall, first.took), memory("activities", &first)])
+    sync("nothing new", Some(0))?;
+    Ok(first)
 }
 
 fn statuscake(sizes: &Sizes, source: &Source, url: &str, folder: &Path) -> anyhow::Result<Vec<String>> {
@@ -141,7 +184,7 @@ fn statuscake(sizes: &Sizes, source: &Source, url: &str, folder: &Path) -> anyho
     let second = program::sync(folder, &args, &vars)?;
     tell("results, nothing new", 0, second.took, (second.cpu, second.peak), source.requests());
     std::fs::remove_file(file)?;
-    Ok(vec![share("results", floor.wall, first.took), memory("results", &first)])
+    Ok(vec![share("results", floor.wall, first.took), memory("results", &first, MEMORY)])
 }
 
 fn tell(case: &str, rows: u64, took: Duration, (cpu, peak): (f64, u64), requests: u64) {
@@ -158,9 +201,10 @@ fn share(what: &str, floor: Duration, sync: Duration) -> String {
     format!("{met:<6}  {what}: at least {:.0} % of the bare loop: {:.0} %", SHARE * 100.0, share * 100.0)
 }
 
-fn memory(what: &str, sync: &Sync) -> String {
-    let met = if sync.peak < MEMORY { "met" } else { "MISSED" };
-    format!("{met:<6}  {what}: peak memory under 64 MB: {:.1} MB", sync.peak as f64 / 1e6)
+fn memory(what: &str, sync: &Sync, aim: u64) -> String {
+    let met = if sync.peak < aim { "met" } else { "MISSED" };
+    let (peak, aim) = (sync.peak as f64 / 1e6, aim / 1_000_000);
+    format!("{met:<6}  {what}: peak memory under {aim} MB: {peak:.1} MB")
 }
 
 fn count(file: &Path, sql: &str) -> anyhow::Result<u64> {
@@ -170,7 +214,7 @@ fn count(file: &Path, sql: &str) -> anyhow::Result<u64> {
 }
 
 fn sizes() -> anyhow::Result<Sizes> {
-    let mut sizes = Sizes { activities: 1_000_000, tests: 500, history: 1_000, rounds: 3 };
+    let mut sizes = Sizes { activities: 1_000_000, tests: 500, history: 1_000, rounds: 3, postgres: 1 };
     for given in std::env::args().skip(1).filter(|one| !one.starts_with("--")) {
         let (name, number) =
             given.split_once('=').with_context(|| format!("`{given}` is not NAME=NUMBER"))?;
@@ -180,8 +224,11 @@ fn sizes() -> anyhow::Result<Sizes> {
             "tests" => sizes.tests = number,
             "history" => sizes.history = number,
             "rounds" => sizes.rounds = number,
+            "postgres" => sizes.postgres = number,
             other => {
-                anyhow::bail!("there is no size {other:?}; there are activities, tests, history, rounds")
+                anyhow::bail!(
+                    "there is no size {other:?}; there are activities, tests, history, rounds, postgres"
+                )
             }
         }
     }

@@ -52,6 +52,7 @@ pub(crate) fn reader() -> RowReader {
         columns: times.into_iter().map(time).collect(),
         inherited: vec![],
         freeze: false,
+        deleted_if: None,
     };
     RowReader::new(layout, None).unwrap()
 }

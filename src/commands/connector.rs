@@ -134,6 +134,11 @@ fn print_shape(shape: &TableShape, stored: bool) {
     let known = if stored { "" } else { ", not synced yet: only what the definition declares" };
     say!("{} (key: {}{known})", shape.table, shape.key.join(", "));
     for column in &shape.columns {
-        say!("  {:<32} {}", column.name, kind_of(column.kind));
+        let marks = if shape.deleted_if.as_ref() == Some(&column.name) {
+            ", marks rows that are deleted"
+        } else {
+            ""
+        };
+        say!("  {:<32} {}{marks}", column.name, kind_of(column.kind));
     }
 }

@@ -145,7 +145,15 @@ fn print_table(plan: &RunPlan, table: &Table, of: &TableProbe) {
             Write::Append => "appended",
             Write::Replace => "replaced as a whole",
         };
-        say!("  table    {} (key: {key}), written {write}{deletes}", shape.table);
+        let marks = match &shape.deleted_if {
+            None => String::new(),
+            // A field that never comes is more likely a mistake than a source without deletions.
+            Some(column) if of.telling == 0 && of.rows > 0 => {
+                format!(", marked deleted where {column} is true: none of these rows has it")
+            }
+            Some(column) => format!(", marked deleted where {column} is true"),
+        };
+        say!("  table    {} (key: {key}), written {write}{deletes}{marks}", shape.table);
         for column in &shape.columns {
             say!("    {:<30} {}", column.name, kind_of(column.kind));
         }

@@ -25,6 +25,7 @@ pub(super) fn of(definition: &Definition, table: &Table) -> Layout {
         columns: table.columns.iter().map(|(source, rule)| (source.clone(), column(rule))).collect(),
         inherited: table.parent.iter().flat_map(|parent| parent.columns.keys().cloned()).collect(),
         freeze: table.freeze,
+        deleted_if: table.deleted_if.clone(),
     }
 }
 

@@ -47,6 +47,8 @@ pub struct TableProbe {
     pub shape: Option<Arc<TableShape>>,
     /// Rows on the page, and how many of them cannot be stored.
     pub rows: usize,
+    /// Rows on the page that say whether they are deleted.
+    pub telling: usize,
     /// Rows that could not be stored, with the first reason.
     pub rejected: Option<(usize, String)>,
     /// Why there is no page, or why it is no use.
@@ -196,7 +198,13 @@ async fn one(
 impl TableProbe {
     fn look(&mut self, op: Op) {
         match op {
-            Op::Rows(rows) => self.rows += rows.rows.len(),
+            Op::Rows(rows) => {
+                self.rows += rows.rows.len();
+                if let Some(place) = rows.shape.deleted_place() {
+                    let said = rows.rows.iter().filter_map(|row| row.get(place));
+                    self.telling += said.filter(|cell| **cell != Cell::Null).count();
+                }
+            }
             Op::Rejected(rows) => {
                 let reason = rows.first().map(|row| row.reason.clone()).unwrap_or_default();
                 self.rejected.get_or_insert((0, reason)).0 += rows.len();

@@ -6,6 +6,7 @@
 
 mod address;
 mod error;
+mod silence;
 mod tls;
 
 use std::path::Path;
@@ -32,6 +33,9 @@ const PROBE_AFTER: Duration = Duration::from_secs(20);
 /// How often it is asked again before it counts as dead.
 const PROBES: u32 = 3;
 
+/// What each transaction or session begins with limits a statement to five minutes: the server's own words come first.
+const SILENCE: Duration = Duration::from_secs(6 * 60);
+
 /// Waits between attempts of [`Database::connect_patiently`]: a server that restarts is back within that.
 const PATIENCE: [Duration; 5] = [
     Duration::from_millis(200),
@@ -56,11 +60,14 @@ const SETTINGS: [(&str, &str); 6] = [
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     address: Address,
     config: Config,
     tls: Option<MakeRustlsConnect>,
-    pooled: AtomicBool,
+    silence: Duration,
+    /// Shared by all that were made from one.
+    pooled: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Database {
@@ -95,8 +102,14 @@ impl Database {
         config.keepalives_interval(config.get_keepalives_interval().unwrap_or(DEAD_AFTER / PROBES));
         config.keepalives_retries(config.get_keepalives_retries().unwrap_or(PROBES));
         let tls = if address.encrypted { Some(tls::connector(extra_ca)?) } else { None };
-        let pooled = AtomicBool::new(address.pooled);
-        Ok(Database(Arc::new(Inner { address, config, tls, pooled })))
+        let pooled = Arc::new(AtomicBool::new(address.pooled));
+        Ok(Database(Arc::new(Inner { address, config, tls, silence: SILENCE, pooled })))
+    }
+
+    /// The same, whose connections end when nothing has moved on them for so long, instead of six minutes.
+    #[must_use]
+    pub fn with_silence(&self, silence: Duration) -> Database {
+        Database(Arc::new(Inner { silence, ..(*self.0).clone() }))
     }
 
     /// The server and the database for people: `db.example.com:5432/acme`, without user or password.
@@ -185,9 +198,15 @@ fn drive<S, T>(
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            let _ = lost.set(database.judge("waiting", &error));
-        }
+        let why = match silence::until_silent(connection, database.0.silence).await {
+            Some(Ok(())) => return,
+            Some(Err(error)) => database.judge("waiting", &error),
+            None => {
+                let reason = format!("nothing came for {} s", database.0.silence.as_secs());
+                DatabaseError::Lost { place: database.name().to_owned(), reason }
+            }
+        };
+        let _ = lost.set(why);
     });
 }
 

@@ -156,6 +156,7 @@ fn table(proposal: &Proposal) -> String {
         out.push_str("# page: nothing in the answer leads to a next page, so one request reads the table\n");
     }
     out.push_str(&line("cursor ", proposal.cursor.as_ref()));
+    out.push_str(&line("deleted_if", proposal.deleted_if.as_ref()));
     out.push_str(&columns(proposal));
     out
 }

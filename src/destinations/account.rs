@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Account, DestinationError, Outcome, Report};
-use crate::domain::op::{End, Tally};
+use crate::domain::op::{End, TableShape, Tally};
 
 /// Runs kept: a quarter of a year at one every fifteen minutes.
 pub(super) const KEPT_RUNS: i64 = 10_000;
@@ -49,6 +49,15 @@ pub(super) fn counts(tally: &Tally) -> [i64; 7] {
         tally.deleted,
     ]
     .map(number)
+}
+
+/// What is said where a definition now names the column that tells of deletions, and stored rows had told of theirs.
+pub(super) fn marked_now(shape: &TableShape, rows: u64) -> Option<String> {
+    let column = shape.deleted_if.as_ref().filter(|_| rows > 0)?;
+    let table = &shape.table;
+    Some(format!(
+        "{rows} rows of table {table} were stored as live although {column} is true: they are marked now"
+    ))
 }
 
 /// A count as databases hold it.

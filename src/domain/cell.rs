@@ -70,6 +70,11 @@ impl Cell {
         }
     }
 
+    /// Whether the value says yes: `true`, and what that becomes in a column wider than a boolean.
+    pub fn is_true(&self) -> bool {
+        matches!(self.to_text().as_deref(), Some("true" | "1"))
+    }
+
     /// The bytes of text the value holds: what makes one row larger than another.
     pub fn text_len(&self) -> usize {
         match self {

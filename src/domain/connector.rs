@@ -211,6 +211,8 @@ pub struct Table {
     pub write: Write,
     /// The largest share of live rows that a complete pass may mark deleted; `None` keeps what is gone.
     pub snapshot: Option<f64>,
+    /// Final name of the column in which the source says of a row that it is deleted.
+    pub deleted_if: Option<String>,
     /// Unknown fields are an error instead of new columns.
     pub freeze: bool,
     /// What particular answers mean for this table; before those of [`HttpRules::rules`].
@@ -390,7 +392,13 @@ impl Table {
             }
         }
         let key = self.key.iter().map(|key| key.column.clone()).collect();
-        TableShape { table: self.name.clone(), columns, key, write: self.write }
+        TableShape {
+            table: self.name.clone(),
+            columns,
+            key,
+            write: self.write,
+            deleted_if: self.deleted_if.clone(),
+        }
     }
 }
 

@@ -41,6 +41,19 @@ pub struct TableShape {
     pub key: Vec<String>,
     /// How rows are written.
     pub write: Write,
+    /// The column in which the source says of a row that it is deleted: where it is true the row is marked, or told
+    /// as a deletion, and not taken for a live one. Only with [`Write::Upsert`] and a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_if: Option<String>,
+}
+
+impl TableShape {
+    /// Where in a row the cell is that says whether the row is deleted; `None` where no row can say so.
+    pub fn deleted_place(&self) -> Option<usize> {
+        let name =
+            self.deleted_if.as_ref().filter(|_| self.write == Write::Upsert && !self.key.is_empty())?;
+        self.columns.iter().position(|column| column.name == *name && column.kind != ColumnType::Unknown)
+    }
 }
 
 /// Rows of one table. `rows[i].len() == shape.columns.len()` for every row; cells fit the column types (a
@@ -131,7 +144,8 @@ pub struct Tally {
     pub duplicate: u64,
     /// Rows kept aside with a reason.
     pub rejected: u64,
-    /// Rows marked deleted by a sweep; not part of `seen`.
+    /// Rows marked deleted without having come: by a sweep, or because the definition now says which column tells.
+    /// Not part of `seen`. A row that comes and says of itself that it is deleted is counted above, like any other.
     pub deleted: u64,
 }
 
@@ -161,5 +175,31 @@ impl End {
             End::Deferred => "deferred",
             End::Failed => "failed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shape that was stored before deletions could be told reads as one that tells none, and is written as it was.
+    #[test]
+    fn shapes_that_tell_nothing_are_as_they_were() {
+        let stored = r#"{"table":"t","columns":[{"name":"id","kind":"bigint"},{"name":"gone","kind":"boolean"}],"key":["id"],"write":"upsert"}"#;
+        let shape: TableShape = serde_json::from_str(stored).unwrap();
+        assert_eq!(
+            (shape.deleted_place(), serde_json::to_string(&shape).unwrap()),
+            (None, stored.to_owned())
+        );
+        let telling = TableShape { deleted_if: Some("gone".into()), ..shape };
+        assert_eq!(telling.deleted_place(), Some(1));
+        let read: TableShape = serde_json::from_str(&serde_json::to_string(&telling).unwrap()).unwrap();
+        assert_eq!(read, telling);
+        let unable = [
+            TableShape { write: Write::Replace, ..telling.clone() },
+            TableShape { key: Vec::new(), ..telling.clone() },
+            TableShape { deleted_if: Some("other".into()), ..telling },
+        ];
+        assert!(unable.iter().all(|shape| shape.deleted_place().is_none()));
     }
 }

@@ -294,6 +294,7 @@ mod tests {
             ],
             key: vec!["id".into()],
             write: crate::domain::op::Write::Upsert,
+            deleted_if: None,
         });
         insta::assert_snapshot!(
             saved.to_json(),

@@ -2,7 +2,8 @@
 //!
 //! For tables from which rows can vanish the keys are remembered in the caller's state, if they are few. After a
 //! complete pass, what was known and did not come is gone. A large table's rows stay where they are: its keys would
-//! make a state that nobody wants to carry.
+//! make a state that nobody wants to carry. A row that comes and says that it is deleted is told as it comes: it is no
+//! longer one of those that can be gone without a word.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,10 @@ pub(super) struct Passes {
 
 #[derive(Default)]
 struct Pass {
+    /// Rows that are there.
     keys: BTreeSet<String>,
+    /// Rows that the source calls deleted.
+    told: BTreeSet<String>,
     /// Too many to remember.
     overflown: bool,
 }
@@ -47,15 +51,21 @@ impl Passes {
     pub(super) fn rows(&mut self, rows: &Rows, saved: &mut Saved) {
         let shape = &rows.shape;
         let Some(pass) = self.seen.get_mut(&shape.table).filter(|pass| !pass.overflown) else { return };
-        let places = key_places(shape);
+        let (places, deleted) = (key_places(shape), shape.deleted_place());
         for row in &rows.rows {
             let key = key_text(&places, row);
-            saved.keys(&shape.table).insert(key.clone());
-            pass.keys.insert(key);
+            if is_deleted(deleted, row) {
+                pass.keys.remove(&key);
+                pass.told.insert(key);
+            } else {
+                saved.keys(&shape.table).insert(key.clone());
+                pass.told.remove(&key);
+                pass.keys.insert(key);
+            }
         }
-        if saved.keys(&shape.table).len() > MAX_KEYS {
+        if saved.keys(&shape.table).len() + pass.told.len() > MAX_KEYS {
             saved.forget_keys(&shape.table);
-            *pass = Pass { keys: BTreeSet::new(), overflown: true };
+            *pass = Pass { overflown: true, ..Pass::default() };
         }
     }
 
@@ -70,6 +80,7 @@ impl Passes {
             return Gone { keys: Vec::new(), note: Some(note) };
         }
         let known = saved.keys(table);
+        known.retain(|key| !pass.told.contains(key));
         let gone: Vec<String> = known.difference(&pass.keys).cloned().collect();
         if share(gone.len(), known.len()) > sweep.max_share {
             let note = format!(
@@ -89,6 +100,11 @@ impl Passes {
     }
 }
 
+/// Whether the source calls a row deleted; `place` is that of [`TableShape::deleted_place`].
+pub(super) fn is_deleted(place: Option<usize>, row: &[Cell]) -> bool {
+    place.and_then(|at| row.get(at)).is_some_and(Cell::is_true)
+}
+
 /// Where the key's columns are in a row, in the key's order.
 pub(super) fn key_places(shape: &TableShape) -> Vec<usize> {
     shape.key.iter().filter_map(|name| shape.columns.iter().position(|column| column.name == *name)).collect()
@@ -99,7 +115,7 @@ fn share(part: usize, whole: usize) -> f64 {
 }
 
 /// As text, so that a key stays the same when its column widens.
-fn key_text(places: &[usize], row: &[Cell]) -> String {
+pub(super) fn key_text(places: &[usize], row: &[Cell]) -> String {
     let parts: Vec<_> = places.iter().map(|&at| row.get(at).and_then(Cell::to_text)).collect();
     serde_json::to_string(&parts).unwrap_or_default()
 }
@@ -149,6 +165,7 @@ mod tests {
             columns: vec![column("name", ColumnType::Text), column("id", kind)],
             key: vec!["id".into()],
             write: Write::Upsert,
+            deleted_if: None,
         })
     }
 
@@ -193,6 +210,28 @@ mod tests {
             let found = passes.finish(&of.shape, HALF, &mut saved);
             assert_eq!((found.keys.len(), found.note.is_some()), (gone, noted), "{found:?}");
         }
+    }
+
+    /// A row that comes and says that it is deleted is not gone without a word, nor counted among those that could be;
+    /// live again, it can be gone again.
+    #[test]
+    fn what_is_told_is_not_gone() {
+        let telling = TableShape { deleted_if: Some("name".into()), ..(*shape(ColumnType::Bigint)).clone() };
+        let telling = Arc::new(telling);
+        let mut saved = Saved::new("acme");
+        let mut pass = |live: std::ops::Range<i64>, told: std::ops::Range<i64>| {
+            let row = |says: &str, id| [Cell::Text(says.into()), Cell::Int(id)].into();
+            let rows = live.map(|id| row("no", id)).chain(told.map(|id| row("true", id))).collect();
+            let mut passes = Passes::new(["t".to_owned()]);
+            passes.rows(&Rows { shape: Arc::clone(&telling), rows }, &mut saved);
+            let gone = passes.finish(&telling, Some(Sweep { max_share: 0.3 }), &mut saved);
+            (gone.keys.len(), gone.note.is_some())
+        };
+        assert_eq!(pass(0..6, 6..9), (0, false));
+        assert_eq!(pass(0..2, 2..6), (0, false), "four of six are told");
+        assert_eq!(pass(0..4, 0..0), (0, false), "two are back, and what was told does not come any more");
+        assert_eq!(pass(1..4, 0..0), (1, false));
+        assert_eq!(pass(1..4, 2..3), (0, false), "of two rows of one key the later counts");
     }
 
     /// The keys of a large table are not carried, and nothing is said to be gone from it.

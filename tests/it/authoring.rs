@@ -235,6 +235,7 @@ fn explains_what_goes_wrong() {
     let head = "format = 1\n[connector]\nname = \"acme\"\nbase_url = \"https://acme.test\"\n[config]\nkey = { type = \"secret\" }\n\
                 [auth]\nkind = \"query\"\nname = \"key\"\nvalue = \"${config.key}\"\n[http]\nretry = { tries = 1 }\n";
     let tables = ["fine", "html", "wrong", "none", "other"].map(table).concat();
+    let tables = tables.replacen("key =", "deleted_if = \"gone\"\nkey =", 1);
     let child = table("child")
         .replace("/child", "/none/{of}")
         .replace("key =", "parent = { table = \"none\", as = { of = \"id\" } }\nkey =");
@@ -255,9 +256,10 @@ fn explains_what_goes_wrong() {
       then     nothing: this page is the last
       rows     1 on this page
       rejected 1, the first because key column id is absent or null
-      table    fine (key: id), written by its key
+      table    fine (key: id), written by its key, marked deleted where gone is true: none of these rows has it
         id                             bigint
         no                             from the first value
+        gone                           boolean
 
     html
       request  GET BASE/html (and key=[secret])
@@ -307,7 +309,7 @@ fn check_finds_every_mistake() {
     wrong.toml:5:1: [auth] needs `kind`: none, header, query, basic or oauth2
     wrong.toml:8:8: `rate` must be a text such as "5/s" or "60/m", or a list of such
     wrong.toml:9:1: `key` is missing; a table without one needs write = "append" or "replace"
-    wrong.toml:12:1: unknown key `kee`; known here: name, path, columns, write, key, parent, method, params, body, records, page, cursor, window, nested, deletes, max_share, schema, rules, enabled
+    wrong.toml:12:1: unknown key `kee`; known here: name, path, columns, nested, write, key, deleted_if, parent, method, params, body, records, page, cursor, window, deletes, max_share, schema, rules, enabled
     syntax.toml:1:10: string values must be quoted, expected literal string
     none.toml: cannot be read: No such file or directory (os error 2)
     eu.toml:5:12: `base_url`: credentials are only sent over https (plain http only to this machine)

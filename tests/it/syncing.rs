@@ -34,8 +34,7 @@ fn run(folder: &Path, args: &[&str], vars: &[(&str, String)]) -> (i32, String, S
 
 fn count(folder: &Path, connector: &str, table: &str) -> u64 {
     let db = Connection::open(folder.join("data").join(format!("{connector}.db"))).unwrap();
-    let count: i64 =
-        db.query_row(&format!("SELECT count(*) FROM \"{table}\""), [], |row| row.get(0)).unwrap();
+    let count: i64 = db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
     count.unsigned_abs()
 }
 
@@ -105,6 +104,53 @@ fn from_configuration_files() {
     assert_eq!(count(folder.path(), "people_ai", "participants"), participants);
     readme_query_works(folder.path(), "sensource", "### SenSource");
     readme_query_works(folder.path(), "people_ai", "### People.ai");
+}
+
+/// What People.ai calls deleted is marked in the file from the run that brings it, with its participants, and is live
+/// again when the source takes it back; where deleted activities are not asked for, what was stored of them stays live.
+#[test]
+fn rows_called_deleted_are_marked() {
+    for (asked, [first, then, back]) in [("true", [1, 2, 1]), ("false", [0, 0, 0])] {
+        let (folder, people) = (folder(), PeopleAi::start(3, 30, 300, &Clock::system()));
+        let vars = [
+            ("PEOPLE_AI_API_KEY", people_ai::API_KEY.to_owned()),
+            ("PEOPLE_AI_API_SECRET", people_ai::API_SECRET.to_owned()),
+            ("PEOPLE_AI_BASE_URL", people.base_url()),
+            ("PEOPLE_AI_TOKEN_URL", people.token_url()),
+            ("PEOPLE_AI_INCLUDE_DELETED", asked.to_owned()),
+        ];
+        people.change(|org| {
+            org.rules.lists_deleted_people = true;
+            org.mark(4, true);
+        });
+        let marked = |table: &str| {
+            let (code, out, err) = run(folder.path(), &["sync", "people_ai"], &vars);
+            assert_eq!(code, 0, "{out}{err}");
+            let db = Connection::open(folder.path().join("data/people_ai.db")).unwrap();
+            let sql = format!(
+                "SELECT count(_deleted_at), count(*) FILTER (WHERE deleted), count(DISTINCT _deleted_at) FROM {table}"
+            );
+            db.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap()
+        };
+        assert_eq!(marked("activity"), (first, first, first), "{asked}");
+        people.change(|org| org.mark(7, true));
+        assert_eq!(marked("activity"), (then, then, then), "{asked}: each since its own run");
+        let (_, called, _): (i64, i64, i64) = marked("participants");
+        let live = people.source_rows("participants").len() as u64;
+        assert_eq!(count(folder.path(), "people_ai", "participants WHERE _deleted_at IS NULL"), live);
+        assert!(called > 1, "{asked}");
+        people.change(|org| org.mark(4, false));
+        assert_eq!(marked("activity"), (back, back, back), "{asked}");
+        let (_, out, _) = run(folder.path(), &["schema", "people_ai"], &[]);
+        assert_eq!(out.matches("boolean, marks rows that are deleted").count(), 2, "{out}");
+        let (code, out, err) = run(folder.path(), &["connector", "explain", "people_ai"], &vars);
+        assert_eq!(
+            (code, out.matches(", marked deleted where deleted is true").count()),
+            (0, 2),
+            "{out}{err}"
+        );
+        people.assert_well_behaved();
+    }
 }
 
 /// How a run ended is its exit code: 78 without or with half of the configuration, 1 with wrong credentials, 75 when

@@ -45,6 +45,8 @@ pub struct Layout {
     pub inherited: Vec<String>,
     /// Refuse new columns and wider types, once the table is known.
     pub freeze: bool,
+    /// The column that says of a row that it is deleted at the source.
+    pub deleted_if: Option<String>,
 }
 
 /// One column of a key.

@@ -127,6 +127,7 @@ impl Plan {
             columns: self.slots.iter().map(column).collect(),
             key: layout.key.iter().map(|key| key.column.clone()).collect(),
             write: layout.write,
+            deleted_if: layout.deleted_if.clone(),
         }
     }
 

@@ -16,6 +16,7 @@ fn layout(key: &[&str]) -> Layout {
         columns: BTreeMap::new(),
         inherited: Vec::new(),
         freeze: false,
+        deleted_if: None,
     }
 }
 

@@ -48,10 +48,13 @@ pub(super) fn read(mut keys: Keys<'_, '_>, at: usize) -> Option<Placed> {
             None
         }
     };
-    let columns = keys.table("columns").map(|(table, _)| columns(&mut keys, &table)).unwrap_or_default();
+    let mut columns = keys.table("columns").map(|(table, _)| columns(&mut keys, &table)).unwrap_or_default();
+    let nested = one_of(&mut keys, "nested", &[("flatten", Nested::Flatten), ("json", Nested::Json)])
+        .unwrap_or(Nested::Flatten);
     let writes = [("upsert", Write::Upsert), ("append", Write::Append), ("replace", Write::Replace)];
     let write = one_of(&mut keys, "write", &writes).unwrap_or(Write::Upsert);
     let key = key(&mut keys, at, write);
+    let deleted_if = deleted_if(&mut keys, &mut columns, &key, write, nested);
     let parent = keys.table("parent").and_then(|(table, at)| parent(keys.inner(table), at));
     let table = Table {
         name: name.map(|(name, _)| name).unwrap_or_default(),
@@ -67,10 +70,10 @@ pub(super) fn read(mut keys: Keys<'_, '_>, at: usize) -> Option<Placed> {
         cursor: keys.table("cursor").and_then(|(table, at)| cursor(keys.inner(table), at, &columns)),
         window: keys.table("window").and_then(|(table, at)| window(keys.inner(table), at)),
         columns,
-        nested: one_of(&mut keys, "nested", &[("flatten", Nested::Flatten), ("json", Nested::Json)])
-            .unwrap_or(Nested::Flatten),
+        nested,
         write,
         snapshot: deletes(&mut keys),
+        deleted_if,
         freeze: one_of(&mut keys, "schema", &[("evolve", false), ("freeze", true)]).unwrap_or(false),
         rules: http::table_rules(&mut keys),
         enabled: enabled(&mut keys),
@@ -273,7 +276,10 @@ fn cursor(mut keys: Keys<'_, '_>, at: usize, columns: &BTreeMap<String, ColumnRu
 fn column_of(source: &str, columns: &BTreeMap<String, ColumnRule>) -> String {
     match columns.get(source) {
         Some(ColumnRule::Keep { name: Some(name), .. }) => name.clone(),
-        _ => naming::column_name(source),
+        _ => match source.rsplit_once('.') {
+            Some((object, name)) => naming::column_name(&format!("{}_{name}", column_of(object, columns))),
+            None => naming::column_name(source),
+        },
     }
 }
 
@@ -409,6 +415,42 @@ fn deletes(keys: &mut Keys<'_, '_>) -> Option<f64> {
         })
     });
     snapshot.then(|| share.unwrap_or(MAX_SHARE))
+}
+
+/// The column that says of a row that it is deleted. Declared a boolean, so that it is there before any row.
+fn deleted_if(
+    keys: &mut Keys<'_, '_>,
+    columns: &mut BTreeMap<String, ColumnRule>,
+    key: &[Key],
+    write: Write,
+    nested: Nested,
+) -> Option<String> {
+    let (field, at) = keys.text("deleted_if")?;
+    let column = column_of(&field, columns);
+    let within =
+        |source: &str| field.strip_prefix(source).is_some_and(|r| r.is_empty() || r.starts_with('.'));
+    let dropped = columns.iter().any(|(source, rule)| *rule == ColumnRule::Drop && within(source));
+    let untyped = ColumnRule::Keep { name: None, kind: None, from: None };
+    let typed = match columns.entry(field.clone()).or_insert(untyped) {
+        ColumnRule::Drop => false,
+        ColumnRule::Keep { kind, .. } => *kind.get_or_insert(Kind::Boolean) != Kind::Boolean,
+    };
+    for (wrong, why) in [
+        (field.is_empty(), "names no field"),
+        (write != Write::Upsert, "needs write = \"upsert\": only a row that is found again can be marked"),
+        (dropped, "names a field that `columns` drops"),
+        (typed, "names a field to which `columns` gives another type than boolean"),
+        (key.iter().any(|key| key.column == column), "names a column of the key"),
+        (
+            nested == Nested::Json && field.contains('.'),
+            "cannot look into an object that nested = \"json\" keeps whole",
+        ),
+    ] {
+        if wrong {
+            keys.wrong(at, format!("`deleted_if` {why}"));
+        }
+    }
+    Some(column)
 }
 
 fn enabled(keys: &mut Keys<'_, '_>) -> Enabled {

@@ -162,3 +162,50 @@ fn declares_shapes() {
     assert_eq!(column("activity_timestamp"), Some(Kind::EpochMillis.column_type()));
     assert_eq!((column("api_subject").is_some(), column("subject")), (true, None));
 }
+
+/// The column that tells of deletions is there, as a boolean, before any row was seen, under its final name; what cannot
+/// tell is refused where it stands.
+#[test]
+fn deletions_are_told_by_a_column() {
+    let with = |lines: &str| MINIMAL.replace("key = [\"id\"]\n", &format!("key = [\"id\"]\n{lines}\n"));
+    for (lines, column) in [
+        ("deleted_if = \"deleted\"", "deleted"),
+        ("deleted_if = \"isGone\"\ncolumns = { isGone = { name = \"Gone Now\" } }", "gone_now"),
+        ("deleted_if = \"state.isGone\"\ncolumns = { state = { name = \"s\" } }", "s_is_gone"),
+    ] {
+        let read = read_one("acme.toml", &with(lines), &BTreeMap::new()).unwrap();
+        let shape = read.tables[0].declared_shape();
+        assert_eq!(shape.deleted_if.as_deref(), Some(column));
+    }
+    for (lines, why) in [
+        ("deleted_if = 1", "10:14: `deleted_if` must be a text in quotes"),
+        ("deleted_if = \"\"", "10:14: `deleted_if` names no field"),
+        ("deleted_if = \"ID\"", "10:14: `deleted_if` names a column of the key"),
+        (
+            "deleted_if = \"gone\"\ncolumns = { gone = \"drop\" }",
+            "10:14: `deleted_if` names a field that `columns` drops",
+        ),
+        (
+            "deleted_if = \"a.gone\"\ncolumns = { a = \"drop\" }",
+            "10:14: `deleted_if` names a field that `columns` drops",
+        ),
+        (
+            "deleted_if = \"gone\"\ncolumns = { gone = { type = \"date\" } }",
+            "10:14: `deleted_if` names a field to which `columns` gives another type than boolean",
+        ),
+        (
+            "deleted_if = \"a.gone\"\nnested = \"json\"",
+            "10:14: `deleted_if` cannot look into an object that nested = \"json\" keeps whole",
+        ),
+        (
+            "deleted_if = \"gone\"\nwrite = \"replace\"",
+            "10:14: `deleted_if` needs write = \"upsert\": only a row that is found again can be marked",
+        ),
+    ] {
+        assert_eq!(mistakes(&with(lines)), [format!("acme.toml:{why}")]);
+    }
+    let built_in = read_all(&[]).unwrap();
+    let people = built_in.iter().find(|d| d.name == "people_ai").unwrap();
+    let telling = people.tables.iter().map(|table| table.declared_shape().deleted_place().is_some());
+    assert_eq!(telling.collect::<Vec<_>>(), [true, true]);
+}

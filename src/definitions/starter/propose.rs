@@ -43,6 +43,8 @@ pub struct Proposal {
     pub page: Option<Guess>,
     /// How later runs could read only what is new, as TOML.
     pub cursor: Option<Guess>,
+    /// The field that may say that a row is deleted, as TOML.
+    pub deleted_if: Option<Guess>,
     /// The fields, by source name.
     pub columns: Vec<Field>,
 }
@@ -84,6 +86,8 @@ const CHANGES: [&str; 10] = [
     "last_updated",
     "changed_at",
 ];
+/// Fields that say, where they are true, that a row is gone.
+const DELETIONS: [&str; 2] = ["deleted", "is_deleted"];
 /// Names of lists that hold records; the first of them wins over a longer list.
 const LISTS: [&str; 8] = ["data", "results", "items", "records", "rows", "value", "values", "entries"];
 /// How deep lists are looked for.
@@ -127,6 +131,7 @@ pub fn propose(sample: &Sample<'_>) -> Result<Proposal, String> {
         key,
         page,
         cursor: cursor(&columns),
+        deleted_if: deleted_if(&columns),
         columns,
     })
 }
@@ -368,4 +373,12 @@ fn cursor(columns: &[Field]) -> Option<Guess> {
         super::quoted(&field.source)
     );
     Some(Guess::unsure(toml, "if the API can filter by it, with its own name for the parameter"))
+}
+
+fn deleted_if(columns: &[Field]) -> Option<Guess> {
+    let of = |field: &&Field| {
+        field.seen.starts_with("boolean") && DELETIONS.contains(&naming::column_name(&field.source).as_str())
+    };
+    let field = columns.iter().find(of)?;
+    Some(Guess::unsure(super::quoted(&field.source), "if rows in which it is true are gone: they are marked"))
 }

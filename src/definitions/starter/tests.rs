@@ -175,6 +175,9 @@ fn finds_columns() {
     user.data: bigint | { name = "user_data_2" }
     zip: text | none
     "#);
+    assert_eq!(mark(proposal.deleted_if.as_ref()), "none");
+    let telling = json!([{ "id": 1, "deleted": 0, "isDeleted": false }, { "id": 2, "isDeleted": null }]);
+    assert_eq!(mark(proposed("/x", &telling).deleted_if.as_ref()), r#"? "isDeleted""#);
     insta::assert_snapshot!(mark(proposal.cursor.as_ref()), @r#"? { field = "updatedAt", param = "updated_since", lookback = "1h", order = "unknown" }"#);
 }
 

@@ -5,6 +5,7 @@
 //! [`Import::open`], then [`Import::table`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, TryStreamExt as _};
@@ -36,6 +37,9 @@ const REJECTED_AT_ONCE: usize = 1_000;
 
 /// Long enough to read any table back.
 const TIMEOUT: &str = "SET statement_timeout = '12h'; SET idle_in_transaction_session_timeout = '1h'";
+
+/// The silence that this allows, and a little more.
+const SILENCE: Duration = Duration::from_secs((12 * 60 + 10) * 60);
 
 /// The name under which the note about a whole connector stands among those about its tables.
 const WHOLE: &str = "";
@@ -79,6 +83,7 @@ impl Import {
     pub async fn open(database: &Database, connector: &str) -> Result<Import, DestinationError> {
         let names = Names::new(connector);
         let place = format!("{}, schema {}", database.name(), names.schema);
+        let database = &database.with_silence(SILENCE);
         let Some(session) = enter(database, &names, &place, true).await? else {
             return Err(DestinationError::OutOfOrder("the schema was not made"));
         };

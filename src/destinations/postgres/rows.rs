@@ -14,7 +14,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Transaction};
 
 use super::names::{Names, list, quoted};
-use super::table::{DELETED, SYNCED, conversion};
+use super::table::{DELETED, SYNCED, conversion, says_true};
 use super::trouble::{Trouble, refuse};
 use super::wire::{self, Misfit};
 use crate::domain::cell::{Cell, ColumnType};
@@ -37,6 +37,8 @@ pub(super) struct Target {
     columns: Vec<(String, ColumnType)>,
     /// Which of the columns are the key.
     key: Vec<usize>,
+    /// The column that says that a row is deleted.
+    deleted_if: Option<String>,
     /// Whether the keys seen are remembered.
     pub(super) sweeping: bool,
 }
@@ -51,7 +53,8 @@ impl Target {
             .collect();
         let at = |name: &String| columns.iter().position(|(column, _)| column == name);
         let key = shape.key.iter().filter_map(at).collect();
-        Self { shape, columns, key, sweeping }
+        let deleted_if = shape.deleted_place().and_then(|place| Some(shape.columns.get(place)?.name.clone()));
+        Self { shape, columns, key, deleted_if, sweeping }
     }
 }
 
@@ -350,11 +353,10 @@ impl Sql<'_> {
         let table = if replace { self.names.staging(table) } else { self.names.of(table) };
         let all = list(self.now.columns.iter().map(|(name, _)| name));
         let source = self.source();
-        let insert = format!("INSERT INTO {table} AS t ({all}, {SYNCED})");
         if self.now.key.is_empty() {
             return format!(
-                "WITH merged AS ({insert} SELECT {all}, ${synced} FROM {source} ORDER BY ord RETURNING 1)
-                 SELECT count(*), count(*) FROM merged"
+                "WITH merged AS (INSERT INTO {table} ({all}, {SYNCED}) SELECT {all}, ${synced} FROM {source}
+                 ORDER BY ord RETURNING 1) SELECT count(*), count(*) FROM merged"
             );
         }
         let keys = self.keys();
@@ -366,19 +368,38 @@ impl Sql<'_> {
             .filter(|(name, _)| !keys.contains(name))
             .map(|(name, _)| quoted(name))
             .collect();
-        let sets: Vec<String> = others.iter().map(|name| format!("{name} = EXCLUDED.{name}")).collect();
+        let mark = self.mark(synced);
+        let sets = others.iter().map(|name| format!("{name} = EXCLUDED.{name}"));
         let sets: Vec<String> = sets
-            .into_iter()
-            .chain([format!("{SYNCED} = EXCLUDED.{SYNCED}"), format!("{DELETED} = NULL")])
+            .chain([format!("{SYNCED} = EXCLUDED.{SYNCED}"), format!("{DELETED} = {}", mark.kept)])
             .collect();
-        let differs = differs(&others, "t", "EXCLUDED");
+        let differs =
+            different(&others, "t", "EXCLUDED").chain([mark.differs]).collect::<Vec<_>>().join(" OR ");
         format!(
             "WITH merged AS (
-                 {insert} SELECT DISTINCT ON ({key}) {all}, ${synced} FROM {source} ORDER BY {key}, ord DESC
+                 INSERT INTO {table} AS t ({all}, {SYNCED}{}) SELECT DISTINCT ON ({key}) {all}, ${synced}{}
+                 FROM {source} ORDER BY {key}, ord DESC
                  ON CONFLICT ({key}) DO UPDATE SET {} WHERE {differs} RETURNING xmax = 0 AS fresh)
              SELECT count(*), count(*) FILTER (WHERE fresh) FROM merged",
+            mark.column,
+            mark.value,
             sets.join(", ")
         )
+    }
+
+    /// A row that comes is there, unless the source says that it is gone; since when is what was found out first.
+    fn mark(&self, synced: usize) -> Mark {
+        let Some(column) = &self.now.deleted_if else {
+            let (column, value) = (String::new(), String::new());
+            return Mark { column, value, kept: "NULL".into(), differs: format!("t.{DELETED} IS NOT NULL") };
+        };
+        let told = format!("EXCLUDED.{DELETED}");
+        Mark {
+            column: format!(", {DELETED}"),
+            value: format!(", CASE WHEN {} THEN ${synced} END", says_true(column)),
+            kept: format!("CASE WHEN {told} IS NOT NULL THEN coalesce(t.{DELETED}, {told}) END"),
+            differs: format!("(t.{DELETED} IS NULL) <> ({told} IS NULL)"),
+        }
     }
 
     /// How many keys came.
@@ -397,11 +418,27 @@ impl Sql<'_> {
     }
 }
 
+/// How the mark of a deleted row gets into the merge, in SQL.
+struct Mark {
+    /// The column, if anything but NULL can be inserted into it.
+    column: String,
+    /// What is inserted into it.
+    value: String,
+    /// What it is where the row is there already.
+    kept: String,
+    /// Whether that is another thing than it was.
+    differs: String,
+}
+
 /// "Any of these columns differs, or the row was marked deleted", as SQL.
 pub(super) fn differs(columns: &[String], stored: &str, new: &str) -> String {
-    let pairs = columns.iter().map(|name| format!("{stored}.{name} IS DISTINCT FROM {new}.{name}"));
     let deleted = format!("{stored}.{DELETED} IS NOT NULL");
-    pairs.chain([deleted]).collect::<Vec<_>>().join(" OR ")
+    different(columns, stored, new).chain([deleted]).collect::<Vec<_>>().join(" OR ")
+}
+
+/// "This column differs", for each.
+fn different(columns: &[String], stored: &str, new: &str) -> impl Iterator<Item = String> {
+    columns.iter().map(move |name| format!("{stored}.{name} IS DISTINCT FROM {new}.{name}"))
 }
 
 /// An array in the binary format, its elements already encoded.

@@ -14,7 +14,7 @@ use super::rows::{Pushed, Segment, Target};
 use super::table::{self, Adopted};
 use super::trouble::{Trouble, refuse};
 use super::{complete, ledger};
-use crate::destinations::account::{Closing, Finished};
+use crate::destinations::account::{Closing, Finished, marked_now};
 use crate::destinations::{Begin, DestinationError, Outcome};
 use crate::domain::cell::{Cell, ColumnType};
 use crate::domain::op::{Checkpoint, Rejected, Rows, Sweep, TableShape, Tally, Write};
@@ -145,9 +145,13 @@ impl Running {
         names: &Names,
         told: &TableShape,
     ) -> Result<Option<Adopted>, Trouble> {
-        let adopted = table::adopt(db, names, self.stored.get(&told.table), told).await?;
-        let Some(adopted) = adopted else { return Ok(None) };
+        let stored = self.stored.get(&told.table);
+        let adopted = table::adopt(db, names, stored, told).await?;
+        let Some(mut adopted) = adopted else { return Ok(None) };
         let shape = &adopted.shape;
+        if stored.is_some_and(|stored| stored.deleted_if != shape.deleted_if) {
+            adopted.marked = table::mark(db, names, shape, self.begin.started).await?;
+        }
         let sweeping = self.is_sweeping(shape);
         if self.tables.contains_key(&told.table) {
             table::convert_run(db, names, shape, &adopted.converted, sweeping).await?;
@@ -170,6 +174,10 @@ impl Running {
             ));
         }
         let shape = adopted.shape;
+        if adopted.marked > 0 {
+            self.tallies.entry(told.table.clone()).or_default().deleted += adopted.marked;
+            self.notes.extend(marked_now(&shape, adopted.marked));
+        }
         let staged = shape.write == Write::Replace;
         let target = Arc::new(Target::new(shape.clone(), self.is_sweeping(&shape)));
         self.tables.insert(told.table.clone(), Table { target, told: told.clone(), staged });

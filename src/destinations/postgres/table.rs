@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use tokio_postgres::types::Type;
 use tokio_postgres::{GenericClient, Transaction};
 
@@ -108,6 +109,8 @@ pub(super) struct Adopted {
     pub(super) shape: TableShape,
     /// Columns whose stored values were converted: old and new type.
     pub(super) converted: Vec<(String, ColumnType, ColumnType)>,
+    /// Rows that were taken for live, and say of themselves that they are deleted; see [`mark`].
+    pub(super) marked: u64,
 }
 
 /// Makes the stored table fit for rows of a shape. `None` as long as a key's type is unknown: no rows can come.
@@ -132,7 +135,7 @@ pub(super) async fn adopt(
         );
         return Err(refuse(&told.table, reason));
     }
-    let mut shape = stored.clone();
+    let mut shape = TableShape { deleted_if: told.deleted_if.clone(), ..stored.clone() };
     for column in &told.columns {
         match shape.columns.iter_mut().find(|stored| stored.name == column.name) {
             Some(stored) => stored.kind = meet(db, names, &told.table, stored, column.kind).await?,
@@ -154,7 +157,30 @@ pub(super) async fn adopt(
     if shape != *stored {
         remember(db, names, &shape).await?;
     }
-    Ok(Some(Adopted { shape, converted }))
+    Ok(Some(Adopted { shape, converted, marked: 0 }))
+}
+
+/// Marks what was stored as live before the definition said which column tells: no later run may bring it again.
+pub(super) async fn mark(
+    db: &Transaction<'_>,
+    names: &Names,
+    shape: &TableShape,
+    now: Timestamp,
+) -> Result<u64, Trouble> {
+    let place = shape.deleted_place();
+    let Some(column) = place.and_then(|place| shape.columns.get(place)) else { return Ok(0) };
+    db.batch_execute(&format!("SET LOCAL statement_timeout = {}", literal(REWRITE_TIMEOUT))).await?;
+    let sql = format!(
+        "UPDATE {} SET {DELETED} = $1, {SYNCED} = $1 WHERE {DELETED} IS NULL AND {}",
+        names.of(&shape.table),
+        says_true(&column.name)
+    );
+    Ok(db.execute_typed(&sql, &[(&now, Type::TIMESTAMPTZ)]).await?)
+}
+
+/// "This column says yes", whatever it has widened to, as SQL.
+pub(super) fn says_true(column: &str) -> String {
+    format!("{}::text IN ('true', '1')", quoted(column))
 }
 
 async fn create(db: &Transaction<'_>, names: &Names, told: &TableShape) -> Result<Option<Adopted>, Trouble> {
@@ -181,7 +207,7 @@ async fn create(db: &Transaction<'_>, names: &Names, told: &TableShape) -> Resul
     }
     db.batch_execute(&definition(&names.of(&told.table), told)).await?;
     remember(db, names, told).await?;
-    Ok(Some(Adopted { shape: told.clone(), converted: Vec::new() }))
+    Ok(Some(Adopted { shape: told.clone(), converted: Vec::new(), marked: 0 }))
 }
 
 async fn remember(db: &Transaction<'_>, names: &Names, shape: &TableShape) -> Result<(), Trouble> {

@@ -212,6 +212,7 @@ fn ours(table: &str, columns: &[(&str, ColumnType)], key: &[&str]) -> TableShape
         columns: columns.iter().map(column).collect(),
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         write: Write::Append,
+        deleted_if: None,
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Target {
     columns: Vec<(String, ColumnType)>,
     /// Which of the columns are the key.
     key: Vec<usize>,
+    /// Which of the columns says that a row is deleted.
+    deleted_if: Option<usize>,
     insert: String,
     update: Option<String>,
     remember: Option<String>,
@@ -58,21 +60,28 @@ impl Target {
             Write::Replace => staging(&shape.table),
             Write::Upsert | Write::Append => quoted(&shape.table),
         };
+        let deleted_if = shape.deleted_place().and_then(|place| at(&shape.columns.get(place)?.name));
+        let mark = Mark::at(deleted_if.map(|_| columns.len() + 2));
         let names: Vec<String> = columns.iter().map(|(name, _)| quoted(name)).collect();
         let places: Vec<String> = (1..=columns.len() + 1).map(|i| format!("?{i}")).collect();
-        let mut insert =
-            format!("INSERT INTO {name} ({}, {SYNCED}) VALUES ({})", names.join(", "), places.join(", "));
+        let mut insert = format!(
+            "INSERT INTO {name} ({}, {SYNCED}{}) VALUES ({}{})",
+            names.join(", "),
+            mark.column,
+            places.join(", "),
+            mark.value
+        );
         let mut update = None;
         if !key.is_empty() {
             insert.push_str(&format!(" ON CONFLICT ({}) DO NOTHING", list(&shape.key)));
             let is_key = |i: &usize| key.contains(i);
             let set: Vec<_> = (0..columns.len()).filter(|i| !is_key(i)).collect();
             let sets = set.iter().map(|i| format!("{} = ?{}", names[*i], i + 1));
-            let sets =
-                sets.chain([format!("{SYNCED} = ?{}", columns.len() + 1), format!("{DELETED} = NULL")]);
+            let sets = sets
+                .chain([format!("{SYNCED} = ?{}", columns.len() + 1), format!("{DELETED} = {}", mark.kept)]);
             let keys: Vec<_> = key.iter().map(|i| format!("{} = ?{}", names[*i], i + 1)).collect();
             let pairs = set.iter().map(|i| (names[*i].clone(), format!("?{}", i + 1)));
-            let pairs = pairs.chain([(DELETED.to_owned(), "NULL".to_owned())]);
+            let pairs = pairs.chain([mark.differs]);
             update = Some(format!(
                 "UPDATE {name} SET {} WHERE {} AND ({})",
                 sets.collect::<Vec<_>>().join(", "),
@@ -84,7 +93,7 @@ impl Target {
             let places: Vec<_> = (1..=key.len()).map(|i| format!("?{i}")).collect();
             format!("INSERT OR IGNORE INTO {} VALUES ({})", seen(&shape.table), places.join(", "))
         });
-        Self { table: shape.table.clone(), columns, key, insert, update, remember }
+        Self { table: shape.table.clone(), columns, key, deleted_if, insert, update, remember }
     }
 
     /// Writes gathered rows of this table, in order; counts what became of each.
@@ -145,6 +154,10 @@ impl Target {
             statement.raw_bind_parameter(column + 1, self.value(row, column)?)?;
         }
         statement.raw_bind_parameter(self.columns.len() + 1, synced)?;
+        if let Some(column) = self.deleted_if {
+            let mark = row.cell(column).is_true().then_some(synced);
+            statement.raw_bind_parameter(self.columns.len() + 2, mark)?;
+        }
         Ok(statement.raw_execute()?)
     }
 
@@ -183,6 +196,35 @@ impl Target {
             })
             .find(|order| *order != Ordering::Equal)
             .unwrap_or(Ordering::Equal)
+    }
+}
+
+/// How the mark of a deleted row gets into the statements, in SQL.
+struct Mark {
+    /// The column, if anything but NULL can be inserted into it.
+    column: String,
+    /// What is inserted into it.
+    value: String,
+    /// What it is where the row is there already.
+    kept: String,
+    /// What was there and what comes differ if these two do.
+    differs: (String, String),
+}
+
+impl Mark {
+    /// A row that comes is there, unless the source says, in this parameter, that it is gone; since when is what was
+    /// found out first.
+    fn at(place: Option<usize>) -> Self {
+        let Some(place) = place else {
+            let differs = (DELETED.to_owned(), "NULL".to_owned());
+            return Self { column: String::new(), value: String::new(), kept: "NULL".to_owned(), differs };
+        };
+        Self {
+            column: format!(", {DELETED}"),
+            value: format!(", ?{place}"),
+            kept: format!("iif(?{place} IS NULL, NULL, coalesce({DELETED}, ?{place}))"),
+            differs: (format!("({DELETED} IS NULL)"), format!("(?{place} IS NULL)")),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::rows::Target;
 use super::table::{self, Trouble, refuse};
 use super::{complete, ledger};
-use crate::destinations::account::{Closing, Finished};
+use crate::destinations::account::{Closing, Finished, marked_now};
 use crate::destinations::{Begin, DestinationError, Outcome};
 use crate::domain::cell::Cell;
 use crate::domain::op::{Checkpoint, Rejected, Rows, Sweep, TableShape, Tally, Write};
@@ -152,8 +152,14 @@ impl Running {
     }
 
     pub(super) fn adopt(&mut self, db: &Connection, told: &TableShape) -> Result<(), Trouble> {
-        let Some(adopted) = table::adopt(db, self.stored.get(&told.table), told)? else { return Ok(()) };
+        let stored = self.stored.get(&told.table);
+        let Some(adopted) = table::adopt(db, stored, told)? else { return Ok(()) };
         let shape = adopted.shape;
+        if stored.is_some_and(|stored| stored.deleted_if != shape.deleted_if) {
+            let marked = table::mark(db, &shape, &self.synced)?;
+            self.tallies.entry(told.table.clone()).or_default().deleted += marked;
+            self.notes.extend(marked_now(&shape, marked));
+        }
         for (column, _) in &adopted.converted {
             self.notes.push(format!(
                 "column {column} of table {} became wider: its rows were converted",

@@ -102,7 +102,7 @@ pub(super) fn adopt(
         );
         return Err(refuse(&told.table, reason));
     }
-    let mut shape = stored.clone();
+    let mut shape = TableShape { deleted_if: told.deleted_if.clone(), ..stored.clone() };
     for column in &told.columns {
         match shape.columns.iter_mut().find(|stored| stored.name == column.name) {
             Some(stored) => stored.kind = meet(db, &told.table, stored, column.kind)?,
@@ -129,6 +129,18 @@ pub(super) fn adopt(
         remember(db, &shape)?;
     }
     Ok(Some(Adopted { shape, converted }))
+}
+
+/// Marks what was stored as live before the definition said which column tells: no later run may bring it again.
+pub(super) fn mark(db: &Connection, shape: &TableShape, now: &str) -> Result<u64, rusqlite::Error> {
+    let place = shape.deleted_place();
+    let Some(column) = place.and_then(|place| shape.columns.get(place)) else { return Ok(0) };
+    let (table, column) = (quoted(&shape.table), quoted(&column.name));
+    let sql = format!(
+        "UPDATE {table} SET {DELETED} = ?1, {SYNCED} = ?1
+         WHERE {DELETED} IS NULL AND CAST({column} AS TEXT) IN ('true', '1')"
+    );
+    Ok(db.execute(&sql, [now])? as u64)
 }
 
 fn create(db: &Connection, told: &TableShape) -> Result<Option<Adopted>, Trouble> {

@@ -5,6 +5,7 @@
 //! - A table whose rows are sent for the first time is emptied before, and so is a table that is replaced as a whole, in
 //!   each run: what Fivetran has of it from before is not there any more. Rows that vanish later are told where the
 //!   table's keys are few enough to be remembered in the state (see `sweep`).
+//! - A row that the source calls deleted is a deletion in its place among the others: of one key, the last record counts.
 //! - A checkpoint follows the rows it speaks for. A large state is not sent again for every few rows.
 //!
 //! Start at [`Feed::take`] and [`Feed::end`]. Nothing here waits.
@@ -26,7 +27,7 @@ use crate::domain::connector::Definition;
 use crate::domain::op::{End, Op, Rows, Sweep, TableShape, Write};
 use crate::protocol::saved::Saved;
 use crate::protocol::source::Ended;
-use crate::protocol::sweep::{Passes, key_places};
+use crate::protocol::sweep::{Passes, is_deleted, key_places};
 
 /// Fivetran refuses larger batches.
 pub(super) const MAX_RECORDS: usize = 100;
@@ -85,6 +86,8 @@ struct Unsaved {
 struct Lens {
     shape: Arc<TableShape>,
     columns: Vec<(usize, String, ColumnType)>,
+    /// Where a row says that it is deleted.
+    deleted: Option<usize>,
 }
 
 impl Feed {
@@ -155,8 +158,14 @@ impl Feed {
             return;
         }
         for row in rows {
-            let columns = &self.lens(shape).columns;
-            let data = columns
+            let lens = self.lens(shape);
+            if is_deleted(lens.deleted, row) {
+                let key: Vec<&Cell> = key_places(shape).into_iter().filter_map(|at| row.get(at)).collect();
+                self.add(deletion(shape, key), out);
+                continue;
+            }
+            let data = lens
+                .columns
                 .iter()
                 .filter_map(|(at, name, kind)| Some((name.clone(), values::value(row.get(*at)?, *kind))));
             let data = data.collect();
@@ -219,7 +228,7 @@ impl Feed {
             let columns = columns
                 .filter(|(_, column)| column.kind != ColumnType::Unknown || shape.key.contains(&column.name));
             let columns = columns.map(|(at, column)| (at, column.name.clone(), column.kind)).collect();
-            Lens { shape: Arc::clone(shape), columns }
+            Lens { shape: Arc::clone(shape), columns, deleted: shape.deleted_place() }
         };
         let lens = self.lenses.entry(shape.table.clone()).or_insert_with(|| make(&self.choice));
         if !Arc::ptr_eq(&lens.shape, shape) {
@@ -296,13 +305,8 @@ impl Feed {
             self.empty(table, shape.write, out);
             let gone = self.passes.finish(&shape, sweep, &mut self.saved);
             self.unsaved.changed |= !gone.keys.is_empty();
-            let places = key_places(&shape);
-            for key in gone.keys {
-                let named = key.iter().zip(&places).map(|(cell, &at)| {
-                    let column = &shape.columns[at];
-                    (column.name.clone(), values::value(cell, column.kind))
-                });
-                self.add(Record { data: named.collect(), ..record(table, RecordType::Delete) }, out);
+            for key in &gone.keys {
+                self.add(deletion(&shape, key), out);
             }
             out.extend(gone.note.map(warning));
         }
@@ -315,6 +319,15 @@ impl Feed {
 
 fn record(table: &str, kind: RecordType) -> Record {
     Record { schema_name: None, table_name: table.to_owned(), r#type: kind.into(), data: BTreeMap::new() }
+}
+
+/// The row of this key is gone.
+fn deletion<'a>(shape: &TableShape, key: impl IntoIterator<Item = &'a Cell>) -> Record {
+    let named = key.into_iter().zip(key_places(shape)).map(|(cell, at)| {
+        let column = &shape.columns[at];
+        (column.name.clone(), values::value(cell, column.kind))
+    });
+    Record { data: named.collect(), ..record(&shape.table, RecordType::Delete) }
 }
 
 fn message(operation: Operation) -> UpdateResponse {

@@ -257,6 +257,7 @@ impl Gathering {
         if !more {
             self.saved.end_sync();
         }
+        self.page.settle();
         let state = self.saved.to_json();
         if state.len() > MAX_STATE_BYTES {
             return Err(format!(

@@ -1,12 +1,15 @@
 //! The rows of one answer while they are gathered, up to the last place from which reading can go on.
+//!
+//! An answer does not say in what order its insertions and deletions are to be done, so no key is among both: where the
+//! source tells deletions, what came last of a key is what the answer says of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::rows::{Members, quoted};
 use crate::domain::cell::Cell;
 use crate::domain::op::{Rows, TableShape};
-use crate::protocol::sweep::key_places;
+use crate::protocol::sweep::{is_deleted, key_places, key_text};
 
 /// Rows of one answer: what the caller's platform digests at once.
 const MAX_ROWS: usize = 10_000;
@@ -21,6 +24,8 @@ const MAX_WHOLE_BYTES: usize = 256 << 20;
 pub(super) struct Page {
     inserts: BTreeMap<String, Part>,
     deletes: BTreeMap<String, Part>,
+    /// Rows of tables whose source tells deletions, until [`Page::settle`].
+    told: BTreeMap<String, Told>,
     rows: usize,
     bytes: usize,
     /// Rows up to the last mark.
@@ -34,6 +39,22 @@ struct Part {
     /// Bytes up to the last mark.
     marked: usize,
     writer: Option<(Arc<TableShape>, Members)>,
+}
+
+/// Rows of one table, live and deleted ones, in the order they came.
+#[derive(Default)]
+struct Told {
+    key: Vec<String>,
+    rows: Vec<Said>,
+    /// Rows up to the last mark.
+    marked: usize,
+}
+
+/// What was said of one key.
+struct Said {
+    key: String,
+    deleted: bool,
+    json: Vec<u8>,
 }
 
 /// Whether more can come.
@@ -52,10 +73,33 @@ pub(super) enum Room {
 impl Page {
     /// Adds rows to write.
     pub(super) fn insert(&mut self, rows: &Rows) {
+        if let Some(place) = rows.shape.deleted_place() {
+            return self.tell(rows, place);
+        }
         let part = self.inserts.entry(rows.shape.table.clone()).or_default();
         let before = part.json.len();
         part.write(&rows.shape, rows.rows.iter().map(|row| &row[..]));
         self.bytes += part.json.len() - before;
+        self.rows += rows.rows.len();
+    }
+
+    /// Adds rows of which some may be deleted.
+    fn tell(&mut self, rows: &Rows, place: usize) {
+        let (shape, places) = (&rows.shape, key_places(&rows.shape));
+        let (whole, keys) = (Members::of(shape), Members::of(&only_key(shape)));
+        let told = self.told.entry(shape.table.clone()).or_default();
+        told.key.clone_from(&shape.key);
+        for row in &rows.rows {
+            let (deleted, mut json) = (is_deleted(Some(place), row), Vec::new());
+            if deleted {
+                let key: Vec<Cell> = places.iter().filter_map(|at| row.get(*at)).cloned().collect();
+                keys.write(&key, &mut json);
+            } else {
+                whole.write(row, &mut json);
+            }
+            self.bytes += json.len() + 1;
+            told.rows.push(Said { key: key_text(&places, row), deleted, json });
+        }
         self.rows += rows.rows.len();
     }
 
@@ -64,8 +108,7 @@ impl Page {
         if keys.is_empty() {
             return;
         }
-        let columns = key_places(shape).into_iter().map(|at| shape.columns[at].clone()).collect();
-        let shape = Arc::new(TableShape { columns, ..shape.clone() });
+        let shape = Arc::new(only_key(shape));
         let part = self.deletes.entry(shape.table.clone()).or_default();
         let before = part.json.len();
         part.write(&shape, keys.iter().map(|key| &key[..]));
@@ -79,6 +122,9 @@ impl Page {
         for part in self.inserts.values_mut().chain(self.deletes.values_mut()) {
             part.marked = part.json.len();
         }
+        for told in self.told.values_mut() {
+            told.marked = told.rows.len();
+        }
     }
 
     /// Drops what came after the last mark.
@@ -89,7 +135,27 @@ impl Page {
                 !part.json.is_empty()
             });
         }
+        for told in self.told.values_mut() {
+            told.rows.truncate(told.marked);
+        }
         self.rows = self.marked;
+    }
+
+    /// Says of each key what was said of it last. Nothing can be added or cut afterwards.
+    pub(super) fn settle(&mut self) {
+        for (table, told) in std::mem::take(&mut self.told) {
+            let last: HashMap<&str, usize> =
+                told.rows.iter().map(|said| said.key.as_str()).zip(0..).collect();
+            for (at, said) in told.rows.iter().enumerate() {
+                if last.get(said.key.as_str()) == Some(&at) {
+                    let parts = if said.deleted { &mut self.deletes } else { &mut self.inserts };
+                    let part = parts.entry(table.clone()).or_default();
+                    part.key.clone_from(&told.key);
+                    separate(&mut part.json);
+                    part.json.extend_from_slice(&said.json);
+                }
+            }
+        }
     }
 
     pub(super) fn room(&self) -> Room {
@@ -138,12 +204,23 @@ impl Part {
         }
         let Some((_, members)) = &self.writer else { return };
         for row in rows {
-            if !self.json.is_empty() {
-                self.json.push(b',');
-            }
+            separate(&mut self.json);
             members.write(row, &mut self.json);
         }
     }
+}
+
+/// What stands between two rows.
+fn separate(rows: &mut Vec<u8>) {
+    if !rows.is_empty() {
+        rows.push(b',');
+    }
+}
+
+/// The shape of what is told of a deleted row.
+fn only_key(shape: &TableShape) -> TableShape {
+    let columns = key_places(shape).into_iter().map(|at| shape.columns[at].clone()).collect();
+    TableShape { columns, ..shape.clone() }
 }
 
 fn write_parts(parts: &BTreeMap<String, Part>, out: &mut Vec<u8>) {

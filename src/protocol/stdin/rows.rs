@@ -94,6 +94,7 @@ mod tests {
             columns: columns.into(),
             key: vec!["id".into()],
             write: Write::Upsert,
+            deleted_if: None,
         };
         let row = [
             Cell::Int(i64::MAX),

@@ -3,6 +3,7 @@
 //! Start at [`Kind`]. What only one kind can show is in `sqlite` and `postgres`.
 
 mod crash;
+mod deletions;
 mod ledger;
 mod mishaps;
 mod random;
@@ -236,7 +237,7 @@ pub(crate) fn outcome(minute: i64, end: End) -> Outcome {
 pub(crate) fn shape(columns: &[(&str, ColumnType)], key: &[&str], write: Write) -> Arc<TableShape> {
     let columns = columns.iter().map(|(name, kind)| Column { name: (*name).into(), kind: *kind }).collect();
     let key = key.iter().map(|name| (*name).into()).collect();
-    Arc::new(TableShape { table: "thing".into(), columns, key, write })
+    Arc::new(TableShape { table: "thing".into(), columns, key, write, deleted_if: None })
 }
 
 /// The shape, and rows of it.

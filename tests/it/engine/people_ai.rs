@@ -220,7 +220,7 @@ async fn deleted_activities_are_told_where_asked_for() {
         let mut bench = Bench::new(built_in("people_ai", |_| {}), &config);
         bench.complete(clock.now()).await;
         clock.advance(SignedDuration::from_mins(15));
-        people.change(|org| org.delete(7));
+        people.change(|org| org.mark(7, true));
         bench.complete(clock.now()).await;
         let deleted = bench.column("activity", "deleted");
         assert_eq!(deleted.len(), 20);

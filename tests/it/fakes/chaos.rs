@@ -70,6 +70,11 @@ impl Chaos {
         format!("http://{}", self.address)
     }
 
+    /// Its port, for what is no HTTP.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Changes what the network does. It is in force for new connections when this returns.
     pub(crate) fn set(&self, mode: Mode) {
         let (done, finished) = std::sync::mpsc::channel();

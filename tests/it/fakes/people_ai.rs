@@ -63,6 +63,8 @@ pub(crate) struct Rules {
     pub(crate) stage_as_text: bool,
     /// Participants come without their legacy `uid`.
     pub(crate) hides_uid: bool,
+    /// Participants of deleted activities are listed, as deleted. They have no `include-deleted`.
+    pub(crate) lists_deleted_people: bool,
     /// `meta.message`.
     pub(crate) notice: Option<String>,
     /// A limit that is enforced. None at the start; the documented one is 5 in 1 s.
@@ -101,6 +103,7 @@ impl PeopleAi {
             ingested_lifts_default: false,
             stage_as_text: false,
             hides_uid: false,
+            lists_deleted_people: false,
             notice: None,
             limiter: None,
         };
@@ -185,11 +188,12 @@ impl Organisation {
         self.edits.entry(n).or_default().push((field.into(), value));
     }
 
-    /// Marks an activity deleted at the present moment: it is listed only with `include-deleted`.
-    pub(crate) fn delete(&mut self, n: u64) {
+    /// Marks an activity deleted at the present moment, or there again. A deleted one is listed only with
+    /// `include-deleted`.
+    pub(crate) fn mark(&mut self, n: u64, deleted: bool) {
         self.touch(n);
         let index = self.index(n);
-        self.activities[index].deleted = true;
+        self.activities[index].deleted = deleted;
     }
 
     /// Takes an activity out altogether, so that those behind it move up a row.
@@ -362,7 +366,10 @@ impl Organisation {
         }
         let offset = whole(request, "offset")?.unwrap_or(0) as usize;
         let filter = self.filter(request)?;
-        let deleted = !participants && request.param("include-deleted") == Some("true");
+        let deleted = match participants {
+            true => self.rules.lists_deleted_people,
+            false => request.param("include-deleted") == Some("true"),
+        };
         let fits = |one: &&Activity| {
             kind.is_none_or(|kind| self.kind(one.n) == kind)
                 && (deleted || !one.deleted)

@@ -190,7 +190,7 @@ async fn rows_move_between_pages() {
     assert_eq!(page(10).await, (nine, 121));
     assert_eq!(page(10).await, (eleven, 119));
     people.change(|org| {
-        org.delete(5);
+        org.mark(5, true);
         org.set(6, "opportunity_stage_id", Some(json!("late")));
         org.set(7, "uid", None);
     });

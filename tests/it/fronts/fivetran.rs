@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::grpc::{Client, Status};
 use super::proto::{Fields, Value, field, map, small};
-use super::{Heard, Scripted, checkpoint, ended, finish, rows, shape};
+use super::{Heard, Scripted, checkpoint, ended, finish, rows, shape, telling};
 
 /// A service on a free port; it stops when this is dropped.
 struct Served {
@@ -315,6 +315,30 @@ async fn the_next_sync_goes_on() {
     assert_eq!(told, [(0, 2), (0, 2), (2, 1), (2, 1)], "two upserts of all columns, two deletes by key");
     let wanted = heard.wanted.lock().unwrap();
     assert_eq!(wanted[0].shapes[0].columns[1].kind, ColumnType::Double);
+}
+
+/// What the source calls deleted is a deletion by its key, in its place among the other records.
+#[tokio::test]
+async fn rows_called_deleted_are_deletions() {
+    let of = telling("contacts");
+    let gone = |ids, gone: bool| rows(&of, ids, &[Cell::Bool(gone)]);
+    let ops = vec![
+        Op::Shape(Arc::clone(&of)),
+        gone(1..2, false),
+        gone(1..3, true),
+        gone(2..3, false),
+        finish("contacts"),
+    ];
+    let (messages, status) = updates(Scripted::new(ops), &update("")).await;
+    assert_eq!(status.0, 0);
+    assert_eq!(words(&messages), ["schema_change", "record 3 contacts", "records 4", "checkpoint"]);
+    let records = messages[2].message(6).unwrap().all(1);
+    let told = |record: &Fields| {
+        let row = record.all(4);
+        let id = row.iter().find(|cell| cell.text(1).as_deref() == Some("id")).unwrap();
+        (record.number(3), id.message(2).unwrap().number(5), row.len())
+    };
+    assert_eq!(records.iter().map(told).collect::<Vec<_>>(), [(0, 1, 2), (2, 1, 1), (2, 2, 1), (0, 2, 2)]);
 }
 
 /// A table that is replaced as a whole is emptied in each run, also when nothing comes any more.

@@ -131,7 +131,14 @@ pub(crate) fn ended(end: End, reason: &str) -> Ended {
 pub(crate) fn shape(table: &str, columns: &[(&str, ColumnType)]) -> Arc<TableShape> {
     let columns = [("id", ColumnType::Bigint)].iter().chain(columns);
     let columns = columns.map(|(name, kind)| Column { name: (*name).into(), kind: *kind }).collect();
-    Arc::new(TableShape { table: table.into(), columns, key: vec!["id".into()], write: Write::Upsert })
+    let key = vec!["id".into()];
+    Arc::new(TableShape { table: table.into(), columns, key, write: Write::Upsert, deleted_if: None })
+}
+
+/// A table of ids whose column `gone` says that a row is deleted.
+pub(crate) fn telling(table: &str) -> Arc<TableShape> {
+    let shape = shape(table, &[("gone", ColumnType::Boolean)]);
+    Arc::new(TableShape { deleted_if: Some("gone".into()), ..(*shape).clone() })
 }
 
 /// Rows with these ids, the other cells all the same.

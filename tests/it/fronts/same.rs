@@ -128,6 +128,32 @@ async fn people_ai() {
     assert_eq!(count(&again, "activity"), count(&tables, "activity") + 1);
 }
 
+/// People.ai's deleted rows: marked in the file and deletions in the fronts, live again when the source says so.
+#[tokio::test]
+async fn people_ai_deletions() {
+    let clock = Clock::system();
+    let people = PeopleAi::start(7, 40, 60, &clock);
+    people.change(|account| {
+        account.rules.lists_deleted_people = true;
+        account.mark(9, true);
+    });
+    let config = [
+        ("api_key", people_ai::API_KEY.to_owned()),
+        ("api_secret", people_ai::API_SECRET.to_owned()),
+        ("base_url", people.base_url()),
+        ("token_url", people.token_url()),
+        ("include_deleted", "true".to_owned()),
+    ];
+    let mut fronts = Fronts::of(built_in("people_ai", |_| {}), &config).await;
+    for change in [None, Some((3, true)), Some((9, false)), Some((3, false))] {
+        people.change(|account| change.into_iter().for_each(|(n, deleted)| account.mark(n, deleted)));
+        let tables = fronts.round().await;
+        for table in ["activity", "participants"] {
+            assert_eq!(count(&tables, table), people.source_rows(table).len(), "{table} after {change:?}");
+        }
+    }
+}
+
 const NASTY: &str = r#"
 format = 1
 [connector]
@@ -168,6 +194,14 @@ records = ["rows"]
 key = ["id"]
 write = "replace"
 [[table]]
+name = "graves"
+path = "/graves"
+records = ["rows"]
+key = ["part", "id"]
+deleted_if = "state.Gone"
+deletes = "snapshot"
+page = { kind = "page", at_param = "page" }
+[[table]]
 name = "log"
 path = "/log"
 records = ["."]
@@ -199,6 +233,17 @@ fn nasty(path: &str, page: u64, above: i64, round: u64) -> Value {
             { "id": "a/b", "part": null, "v": round }, { "id": "c", "part": "x", "v": 2 }, { "id": "..", "part": "y" },
         ]),
         ("/whole", _) => json!((round..4).map(|id| json!({ "id": id })).collect::<Vec<_>>()),
+        ("/graves", 1) => json!([
+            { "part": "a", "id": 1, "state": { "Gone": false } }, { "part": "a", "id": 1, "state": { "Gone": true } },
+            { "part": "a", "id": 2, "state": { "Gone": true } }, { "part": "a", "id": 2, "state": { "Gone": "false" } },
+            { "part": "a", "id": 3, "state": { "Gone": 1 } }, { "part": "a", "id": 4 }, { "part": "a", "id": 5 },
+            { "part": "a", "id": 6, "state": { "Gone": round == 3 } },
+            { "part": "a", "id": 7, "state": { "Gone": round == 1 } }, { "part": "b", "id": "x" },
+        ]),
+        ("/graves", 2) if round == 1 => json!([
+            { "part": "a", "id": 2, "v": "later", "state": { "Gone": "perhaps" } }, { "part": "a", "id": 8 },
+            { "part": "a", "id": 5, "state": { "Gone": "true" } },
+        ]),
         ("/log", _) => {
             let from = (above + 1).max(1);
             let to = (from + 2).min(5 + i64::try_from(round).unwrap());
@@ -229,13 +274,14 @@ async fn nasty_rows() {
     let definition = quick(read_one("acme.toml", NASTY, &Default::default()).unwrap(), |_| {});
     let mut fronts = Fronts::of(definition, &config).await;
     let first = fronts.round().await;
-    let counts = ["wide", "kept", "notes", "whole", "log"].map(|table| count(&first, table));
-    assert_eq!(counts, [7, 3, 4, 3, 6], "{first:#?}");
+    let counts = ["wide", "kept", "notes", "whole", "log", "graves"].map(|table| count(&first, table));
+    assert_eq!(counts, [7, 3, 4, 3, 6, 5], "{first:#?}");
+    assert_eq!(first["graves"]["a|2"]["v"], "later");
     assert_eq!(first["wide"]["2"]["mixed"], "9007199254740993");
     assert_eq!(first["wide"]["1"]["other_name"], "the later one wins");
     round.store(3, Ordering::Relaxed);
     let second = fronts.round().await;
-    let counts = ["wide", "kept", "notes", "whole", "log"].map(|table| count(&second, table));
-    assert_eq!(counts, [7, 3, 4, 1, 8], "{second:#?}");
+    let counts = ["wide", "kept", "notes", "whole", "log", "graves"].map(|table| count(&second, table));
+    assert_eq!(counts, [7, 3, 4, 1, 8, 5], "{second:#?}");
     assert_eq!(second["wide"]["six"]["mixed"], "3");
 }

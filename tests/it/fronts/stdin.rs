@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
-use data_sources_monitor::domain::op::{Checkpoint, End, Op, Rejected, Sweep};
+use data_sources_monitor::domain::op::{Checkpoint, End, Op, Rejected, Rows, Sweep};
 use data_sources_monitor::http::Network;
 use data_sources_monitor::protocol::source::Engine;
 use data_sources_monitor::protocol::stdin::answer;
@@ -15,7 +15,7 @@ use crate::engine::built_in;
 use crate::fakes::Clock;
 use crate::fakes::statuscake::{API_KEY, Sizes, StatusCake};
 
-use super::{Scripted, checkpoint, ended, finish, rows, shape};
+use super::{Scripted, checkpoint, ended, finish, rows, shape, telling};
 
 async fn ask(source: Scripted, document: &Value) -> (bool, Value) {
     let text = document.to_string();
@@ -269,4 +269,32 @@ async fn a_state_too_large_is_an_error() {
     let document = json!({ "secrets": { "api_key": "right" }, "state": {} });
     let (ok, answer) = ask(Scripted::new(ops), &document).await;
     assert!(!ok && answer["error"].as_str().unwrap().contains("this protocol carries 32"), "{answer}");
+}
+
+/// What the source calls deleted is told by its key, whatever the table's size; of a key that comes several times the last
+/// row counts, so that no key is both inserted and deleted, and what is behind the last place to go on from is not told.
+#[tokio::test]
+async fn rows_called_deleted_are_deletions() {
+    let of = telling("contacts");
+    let row = |id, gone: Option<bool>| [Cell::Int(id), gone.map_or(Cell::Null, Cell::Bool)].into();
+    let page = |rows: Vec<Box<[Cell]>>| Op::Rows(Rows { shape: Arc::clone(&of), rows });
+    let ops = vec![
+        Op::Shape(Arc::clone(&of)),
+        page(vec![row(1, None), row(2, Some(true)), row(3, Some(false)), row(4, Some(true))]),
+        page(vec![row(3, Some(true)), row(4, Some(false)), row(1, Some(false))]),
+        checkpoint("contacts", 1),
+        page(vec![row(1, Some(true)), row(5, Some(true))]),
+    ];
+    let limited = ended(End::Deferred, "the quota is used up");
+    let answer = sync(Scripted::new(ops.clone()).ending(limited), json!({})).await;
+    assert_eq!(
+        answer["insert"],
+        json!({ "contacts": [{ "id": 4, "gone": false }, { "id": 1, "gone": false }] })
+    );
+    assert_eq!(answer["delete"], json!({ "contacts": [{ "id": 2 }, { "id": 3 }] }));
+    assert_eq!(answer["schema"], json!({ "contacts": { "primary_key": ["id"] } }));
+    assert_eq!((&answer["softDelete"], &answer["hasMore"]), (&json!(["contacts"]), &json!(true)));
+    let answer = sync(Scripted::new(ops), json!({})).await;
+    assert_eq!(ids(&answer, "contacts"), [4]);
+    assert_eq!(answer["delete"], json!({ "contacts": [{ "id": 2 }, { "id": 3 }, { "id": 1 }, { "id": 5 }] }));
 }

@@ -122,14 +122,19 @@ impl Fronts {
             let text = String::from_utf8(answer.document).unwrap();
             assert!(answer.ok, "{text}");
             let document: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&text).unwrap();
-            for (name, event) in [("insert", Event::Upsert as fn(Row) -> Event), ("delete", Event::Delete)] {
-                let rows: BTreeMap<String, Vec<BTreeMap<String, Box<RawValue>>>> =
-                    serde_json::from_str(document[name].get()).unwrap();
+            let (inserted, deleted) = (rows_of(&document["insert"]), rows_of(&document["delete"]));
+            // Nobody says in what order a caller does the two.
+            for (table, gone) in &deleted {
+                let same =
+                    |row: &Row, key: &Row| key.iter().all(|(column, value)| row.get(column) == Some(value));
+                let both = gone.iter().find(|key| {
+                    inserted.get(table).is_some_and(|rows| rows.iter().any(|row| same(row, key)))
+                });
+                assert!(both.is_none(), "{table}: {both:?} is inserted and deleted: {text}");
+            }
+            for (rows, event) in [(inserted, Event::Upsert as fn(Row) -> Event), (deleted, Event::Delete)] {
                 for (table, rows) in rows {
-                    let rows = rows
-                        .iter()
-                        .map(|row| row.iter().filter_map(|(c, v)| Some((c.clone(), plain(v.get())?))));
-                    self.stdin.1.extend(rows.map(|row| (table.clone(), event(row.collect()))));
+                    self.stdin.1.extend(rows.into_iter().map(|row| (table.clone(), event(row))));
                 }
             }
             self.stdin.0 = serde_json::from_str(document["state"].get()).unwrap();
@@ -164,6 +169,16 @@ impl Fronts {
             }
         }
     }
+}
+
+/// The rows of an answer's member by table.
+fn rows_of(member: &RawValue) -> BTreeMap<String, Vec<Row>> {
+    let tables: BTreeMap<String, Vec<BTreeMap<String, Box<RawValue>>>> =
+        serde_json::from_str(member.get()).unwrap();
+    let row = |row: &BTreeMap<String, Box<RawValue>>| {
+        row.iter().filter_map(|(column, value)| Some((column.clone(), plain(value.get())?))).collect()
+    };
+    tables.iter().map(|(table, rows)| (table.clone(), rows.iter().map(row).collect())).collect()
 }
 
 /// A value of JSON as plain text; `None` for null.
@@ -232,7 +247,11 @@ fn fold(events: &[(String, Event)], shapes: &BTreeMap<String, TableShape>) -> Ta
                 let row = alike(shape, row);
                 rows.insert(key(shape, &row), row);
             }
-            Event::Delete(row) => drop(rows.remove(&key(shape, &alike(shape, row))).expect("it was there")),
+            // What the source calls deleted need never have been there.
+            Event::Delete(row) => {
+                let was_there = rows.remove(&key(shape, &alike(shape, row))).is_some();
+                assert!(was_there || shape.deleted_if.is_some(), "{table}: {row:?} was not there");
+            }
             Event::Empty => rows.clear(),
         }
     }

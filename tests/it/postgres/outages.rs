@@ -1,6 +1,7 @@
 //! A server that goes away and comes back, and a pooler in between.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use data_sources_monitor::database::Database;
 use data_sources_monitor::destinations::{Destination, DestinationError, postgres};
@@ -9,8 +10,12 @@ use data_sources_monitor::domain::op::{End, Op, Write};
 
 use crate::cluster::{self, Cluster};
 use crate::contract::{begin, checkpoint, counts, outcome, send, server_rows, shape};
+use crate::fakes::chaos::{Chaos, Mode};
 
 const PAGE: i64 = 1_000;
+
+/// Longer than anything takes here while the way is open.
+const SILENCE: Duration = Duration::from_secs(5);
 
 fn page(page: i64) -> Vec<Op> {
     let thing = shape(&[("id", ColumnType::Bigint)], &["id"], Write::Upsert);
@@ -66,6 +71,78 @@ async fn a_crash_of_the_server_loses_nothing() {
     let report = destination.end(outcome(1, End::Complete)).await.unwrap();
     assert_eq!(counts(&report)[1], ((200 - from) * PAGE).unsigned_abs());
     assert_eq!(stored(&cluster, &name).await, ["200000|200"]);
+}
+
+/// A way to the server on which nothing moves any more, though every connection stays, ends the run with the reason; once
+/// it is open again the next run goes on, and all is stored once.
+#[tokio::test]
+async fn a_way_that_falls_silent_ends_the_run() {
+    let Some(cluster) = cluster::shared() else { return };
+    let name = cluster.database().await;
+    let way = Chaos::before(&format!("http://127.0.0.1:{}", cluster.port));
+    let url = cluster.url("postgres", &name).replace(&cluster.port.to_string(), &way.port().to_string());
+    let database = Database::new(&url.as_str().into(), None, None).unwrap().with_silence(SILENCE);
+    let destination = postgres::open(&database, "acme").await.unwrap();
+    destination.begin(begin(0)).await.unwrap();
+    for op in (0..60).flat_map(page) {
+        destination.write(op).await.unwrap();
+    }
+    destination.runs(1).await.unwrap();
+    way.set(Mode::Stall);
+    let mut error = None;
+    for op in (60..200).flat_map(page) {
+        error = error.or(destination.write(op).await.err());
+    }
+    // The answer comes when the last of them was given up.
+    let unanswered = destination.runs(1).await.unwrap_err();
+    way.set(Mode::Pass);
+    let ended = destination.end(outcome(0, End::Complete)).await.unwrap_err();
+    assert!(ended.to_string().contains("nothing came for 5 s"), "{ended}, {unanswered}, {error:?}");
+    let runs = destination.runs(1).await.unwrap();
+    assert_eq!(runs[0].entry.reason.as_ref(), Some(&ended.to_string()));
+    let from = destination.state().await.unwrap().tables["thing"][""].as_i64().unwrap();
+    destination.begin(begin(1)).await.unwrap();
+    for op in (from..200).flat_map(page) {
+        destination.write(op).await.unwrap();
+    }
+    destination.end(outcome(1, End::Complete)).await.unwrap();
+    assert_eq!(stored(&cluster, &name).await, ["200000|200"]);
+}
+
+/// A server whose disk is full keeps nothing of the transaction, rows or checkpoint, and the reason says what to do; once
+/// there is room the next run goes on from there.
+#[tokio::test]
+async fn a_full_disk_ends_the_run_and_loses_nothing() {
+    let Some(cluster) = cluster::shared() else { return };
+    let name = cluster.database().await;
+    let database = Database::new(&cluster.url("postgres", &name).as_str().into(), None, None).unwrap();
+    let destination = postgres::open(&database, "acme").await.unwrap();
+    let run = async |minute, pages: std::ops::Range<i64>| {
+        destination.begin(begin(minute)).await.unwrap();
+        for op in pages.flat_map(page) {
+            // What follows a failure is refused with the same words.
+            let _ = destination.write(op).await;
+        }
+        destination.end(outcome(minute, End::Complete)).await
+    };
+    run(0, 0..3).await.unwrap();
+    let admin = cluster.session(&name).await;
+    let full = "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE EXCEPTION 'could not extend file \"base/1/2\": No space left on device' USING ERRCODE = 'disk_full';
+        END $$; CREATE TRIGGER no_room AFTER INSERT ON acme.thing EXECUTE FUNCTION no_room()";
+    admin.batch_execute(full).await.unwrap();
+    let ended = run(1, 3..9).await.unwrap_err();
+    assert!(matches!(ended, DestinationError::Full { .. }), "{ended}");
+    assert!(ended.to_string().contains("make room"), "{ended}");
+    assert_eq!(stored(&cluster, &name).await, ["3000|3"]);
+    let runs = destination.runs(1).await.unwrap();
+    assert_eq!(
+        (runs[0].entry.end, runs[0].entry.reason.as_ref()),
+        (Some(End::Failed), Some(&ended.to_string()))
+    );
+    admin.batch_execute("DROP FUNCTION no_room() CASCADE").await.unwrap();
+    run(2, 3..9).await.unwrap();
+    assert_eq!(stored(&cluster, &name).await, ["9000|9"]);
 }
 
 /// A pooler in transaction mode.
