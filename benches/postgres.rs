@@ -13,14 +13,13 @@ mod copy;
 mod rows;
 
 use std::process::Command;
-use std::time::Instant;
 
 use data_sources_monitor::database::Database;
-use data_sources_monitor::destinations::{Destination, postgres};
+use data_sources_monitor::destinations::postgres;
 use data_sources_monitor::domain::op::Op;
 
 use copy::Floor;
-use rows::{PAGE, begin, checkpoint, outcome, page, peak_mib, reader};
+use rows::{PAGE, feed, page, peak_mib, reader};
 
 /// `again` writes the rows of `postgres` once more.
 const CASES: [&str; 4] = ["bare", "postgres", "again", "pooled"];
@@ -63,34 +62,10 @@ fn case(name: &str, rows: u64, url: &str) {
     println!("{name:<10} {rows:>10} {seconds:>9.2} {:>12.0} {:>9}", rows as f64 / seconds, peak_mib());
 }
 
-/// The destination, fed with decoded rows; the time to decode them isn't counted.
 async fn destination(rows: u64, url: &str) -> f64 {
     let database = Database::new(&url.into(), None, None).unwrap();
     let postgres = postgres::open(&database, "bench").await.unwrap();
-    postgres.begin(begin()).await.unwrap();
-    let mut reader = reader();
-    let (mut seconds, mut ops) = (0.0, Vec::new());
-    for i in 0..rows / PAGE {
-        reader.read(page(i * PAGE, PAGE).as_bytes(), &[], &mut |op| ops.push(op)).unwrap();
-        ops.push(checkpoint(i));
-        let done = (i + 1) * PAGE;
-        if !done.is_multiple_of(DECODED) && done != rows {
-            continue;
-        }
-        let begun = Instant::now();
-        for op in ops.drain(..) {
-            postgres.write(op).await.unwrap();
-        }
-        // An answer comes when everything before it is done: nothing is written while pages are made.
-        postgres.runs(0).await.unwrap();
-        seconds += begun.elapsed().as_secs_f64();
-    }
-    let begun = Instant::now();
-    let report = postgres.end(outcome()).await.unwrap();
-    seconds += begun.elapsed().as_secs_f64();
-    let tally = report.tallies["activity"];
-    assert_eq!(tally.inserted + tally.unchanged, rows);
-    seconds
+    feed(&postgres, rows, DECODED).await
 }
 
 /// The bare loop over the same rows; the time to decode them isn't counted.

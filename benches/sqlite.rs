@@ -18,7 +18,7 @@ use data_sources_monitor::destinations::sqlite;
 use data_sources_monitor::domain::cell::Cell;
 use data_sources_monitor::domain::op::Op;
 
-use rows::{PAGE, begin, checkpoint, outcome, page, peak_mib, reader};
+use rows::{PAGE, begin, checkpoint, feed, outcome, page, peak_mib, reader};
 
 const CASES: [&str; 6] = ["decode", "normal", "bare", "sqlite", "again", "whole"];
 
@@ -163,33 +163,8 @@ fn bare(rows: u64, path: &Path, synchronous: &str) -> f64 {
     seconds + begun.elapsed().as_secs_f64()
 }
 
-/// The destination, fed with decoded rows; the time to decode them isn't counted.
 async fn destination(rows: u64, path: &Path) -> f64 {
-    let sqlite = sqlite::open(path, "bench").unwrap();
-    sqlite.begin(begin()).await.unwrap();
-    let mut reader = reader();
-    let (mut seconds, mut ops) = (0.0, Vec::new());
-    for i in 0..rows / PAGE {
-        reader.read(page(i * PAGE, PAGE).as_bytes(), &[], &mut |op| ops.push(op)).unwrap();
-        ops.push(checkpoint(i));
-        let done = (i + 1) * PAGE;
-        if !done.is_multiple_of(BARE_SORTED) && done != rows {
-            continue;
-        }
-        let begun = Instant::now();
-        for op in ops.drain(..) {
-            sqlite.write(op).await.unwrap();
-        }
-        // An answer comes when everything before it is done: nothing is written while pages are made.
-        sqlite.runs(0).await.unwrap();
-        seconds += begun.elapsed().as_secs_f64();
-    }
-    let begun = Instant::now();
-    let report = sqlite.end(outcome()).await.unwrap();
-    seconds += begun.elapsed().as_secs_f64();
-    let tally = report.tallies["activity"];
-    assert_eq!(tally.inserted + tally.unchanged, rows);
-    seconds
+    feed(&sqlite::open(path, "bench").unwrap(), rows, BARE_SORTED).await
 }
 
 /// Decoding and writing as the engine does both: on two threads, pages ready in memory.

@@ -5,11 +5,12 @@ pub(crate) mod activity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use data_sources_monitor::connectors::decode::{
     Arrays, Coerce, ColumnRule, KeyColumn, Layout, Nested, RowReader,
 };
-use data_sources_monitor::destinations::{Account, Begin, Outcome};
+use data_sources_monitor::destinations::{Account, Begin, Destination, Outcome};
 use data_sources_monitor::domain::op::{Checkpoint, End, Op, Write};
 use jiff::Timestamp;
 
@@ -55,6 +56,34 @@ pub(crate) fn reader() -> RowReader {
         deleted_if: None,
     };
     RowReader::new(layout, None).unwrap()
+}
+
+/// Writes decoded rows, so many decoded at a time, and gives the seconds; the time to decode them isn't counted.
+pub(crate) async fn feed(destination: &dyn Destination, rows: u64, decoded: u64) -> f64 {
+    destination.begin(begin()).await.unwrap();
+    let mut reader = reader();
+    let (mut seconds, mut ops) = (0.0, Vec::new());
+    for i in 0..rows / PAGE {
+        reader.read(page(i * PAGE, PAGE).as_bytes(), &[], &mut |op| ops.push(op)).unwrap();
+        ops.push(checkpoint(i));
+        let done = (i + 1) * PAGE;
+        if !done.is_multiple_of(decoded) && done != rows {
+            continue;
+        }
+        let begun = Instant::now();
+        for op in ops.drain(..) {
+            destination.write(op).await.unwrap();
+        }
+        // An answer comes when everything before it is done: nothing is written while pages are made.
+        destination.runs(0).await.unwrap();
+        seconds += begun.elapsed().as_secs_f64();
+    }
+    let begun = Instant::now();
+    let report = destination.end(outcome()).await.unwrap();
+    seconds += begun.elapsed().as_secs_f64();
+    let tally = report.tallies["activity"];
+    assert_eq!(tally.inserted + tally.unchanged, rows);
+    seconds
 }
 
 /// A page as the service would send it.

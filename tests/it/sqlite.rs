@@ -10,4 +10,4 @@ use data_sources_monitor::destinations::{Destination, DestinationError, sqlite};
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
 use data_sources_monitor::domain::op::{End, TableShape, Write};
 
-use crate::contract::{Desk, begin, checkpoint, outcome, send, shape, text};
+use crate::contract::{Desk, begin, checkpoint, every_type, outcome, send, shape, text};

@@ -240,6 +240,35 @@ pub(crate) fn shape(columns: &[(&str, ColumnType)], key: &[&str], write: Write) 
     Arc::new(TableShape { table: "thing".into(), columns, key, write, deleted_if: None })
 }
 
+/// A column of every type, and a row in which none loses anything unnoticed.
+pub(crate) fn every_type() -> ([(&'static str, ColumnType); 10], Vec<Cell>) {
+    let columns = [
+        ("id", ColumnType::Text),
+        ("flag", ColumnType::Boolean),
+        ("count", ColumnType::Bigint),
+        ("ratio", ColumnType::Double),
+        ("amount", ColumnType::Decimal),
+        ("day", ColumnType::Date),
+        ("moment", ColumnType::Timestamp),
+        ("doc", ColumnType::Json),
+        ("never", ColumnType::Unknown),
+        ("order", ColumnType::Text),
+    ];
+    let row = vec![
+        text("a"),
+        Cell::Bool(true),
+        Cell::Int(9_007_199_254_740_993),
+        Cell::Double(0.1),
+        Cell::Decimal("123456789012345678901234567890.10".into()),
+        Cell::Date("2024-02-29".parse().unwrap()),
+        Cell::Timestamp("2026-05-02T09:15:00.5Z".parse().unwrap()),
+        Cell::Json("[1e3]".into()),
+        Cell::Null,
+        text("1e3"),
+    ];
+    (columns, row)
+}
+
 /// The shape, and rows of it.
 pub(crate) fn send(shape: &Arc<TableShape>, rows: Vec<Vec<Cell>>) -> Vec<Op> {
     let rows = rows.into_iter().map(Vec::into_boxed_slice).collect();

@@ -6,7 +6,7 @@ use data_sources_monitor::database::Connected;
 use data_sources_monitor::store::lease::{Lease, Taken};
 use data_sources_monitor::store::schema::Schema;
 
-use super::{at, database, lease};
+use super::{Way, at, database, lease, ways};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -31,23 +31,24 @@ async fn take(lease: &Lease, db: &Connected, expired_too: bool) -> String {
 /// as nobody took it, and taken by another only if that one may.
 #[tokio::test]
 async fn passes_from_hand_to_hand() {
-    let Some((_cluster, url)) = database().await else { return };
-    let db = connect(&url).await;
-    let (ann, bob) = (lease("ann", LONG), lease("bob", LONG));
-    assert_eq!(take(&ann, &db, false).await, "ann holds it under 1");
-    assert_eq!(take(&bob, &db, true).await, "ann has it under 1");
-    assert!(ann.renew(&db.client, 1).await.unwrap());
-    ann.release(&db.client, 1).await.unwrap();
-    assert!(!ann.renew(&db.client, 1).await.unwrap(), "given back is given back");
-    assert_eq!(take(&bob, &db, false).await, "bob holds it under 2");
-    let brief = lease("bob", Duration::ZERO);
-    assert!(brief.renew(&db.client, 2).await.unwrap());
-    assert_eq!(take(&ann, &db, false).await, "bob had it under 2");
-    assert!(brief.renew(&db.client, 2).await.unwrap(), "nobody took it meanwhile");
-    assert_eq!(take(&ann, &db, true).await, "ann holds it under 3");
-    assert!(!bob.renew(&db.client, 2).await.unwrap());
-    bob.release(&db.client, 2).await.unwrap();
-    assert_eq!(take(&bob, &db, true).await, "ann has it under 3");
+    for Way { url, .. } in &ways().await {
+        let db = connect(url).await;
+        let (ann, bob) = (lease("ann", LONG), lease("bob", LONG));
+        assert_eq!(take(&ann, &db, false).await, "ann holds it under 1");
+        assert_eq!(take(&bob, &db, true).await, "ann has it under 1");
+        assert!(ann.renew(&db.client, 1).await.unwrap());
+        ann.release(&db.client, 1).await.unwrap();
+        assert!(!ann.renew(&db.client, 1).await.unwrap(), "given back is given back");
+        assert_eq!(take(&bob, &db, false).await, "bob holds it under 2");
+        let brief = lease("bob", Duration::ZERO);
+        assert!(brief.renew(&db.client, 2).await.unwrap());
+        assert_eq!(take(&ann, &db, false).await, "bob had it under 2");
+        assert!(brief.renew(&db.client, 2).await.unwrap(), "nobody took it meanwhile");
+        assert_eq!(take(&ann, &db, true).await, "ann holds it under 3");
+        assert!(!bob.renew(&db.client, 2).await.unwrap());
+        bob.release(&db.client, 2).await.unwrap();
+        assert_eq!(take(&bob, &db, true).await, "ann has it under 3");
+    }
 }
 
 /// Of many who want a free lease at the same moment one gets it.
@@ -73,17 +74,18 @@ async fn one_of_many_gets_it() {
 /// as that ends, and from then on the old token is refused.
 #[tokio::test]
 async fn fences_former_holders() {
-    let Some((_cluster, url)) = database().await else { return };
-    let (mut writing, other) = (connect(&url).await, connect(&url).await);
-    let (ann, bob) = (lease("ann", Duration::ZERO), lease("bob", LONG));
-    assert_eq!(take(&ann, &writing, true).await, "ann holds it under 1");
-    let tx = writing.transaction().await.unwrap();
-    assert!(ann.confirm(&tx, 1).await.unwrap());
-    let taking = tokio::spawn(async move { take(&bob, &other, true).await });
-    tx.batch_execute("SELECT pg_sleep(0.3)").await.unwrap();
-    assert!(!taking.is_finished(), "taken from under an open transaction");
-    tx.commit().await.unwrap();
-    assert_eq!(taking.await.unwrap(), "bob holds it under 2");
-    let tx = writing.transaction().await.unwrap();
-    assert!(!ann.confirm(&tx, 1).await.unwrap());
+    for Way { url, .. } in &ways().await {
+        let (mut writing, other) = (connect(url).await, connect(url).await);
+        let (ann, bob) = (lease("ann", Duration::ZERO), lease("bob", LONG));
+        assert_eq!(take(&ann, &writing, true).await, "ann holds it under 1");
+        let tx = writing.transaction().await.unwrap();
+        assert!(ann.confirm(&tx, 1).await.unwrap());
+        let taking = tokio::spawn(async move { take(&bob, &other, true).await });
+        tx.batch_execute("SELECT pg_sleep(0.3)").await.unwrap();
+        assert!(!taking.is_finished(), "taken from under an open transaction");
+        tx.commit().await.unwrap();
+        assert_eq!(taking.await.unwrap(), "bob holds it under 2");
+        let tx = writing.transaction().await.unwrap();
+        assert!(!ann.confirm(&tx, 1).await.unwrap());
+    }
 }

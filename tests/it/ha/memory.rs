@@ -13,7 +13,7 @@ use data_sources_monitor::store::{Batch, Store};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::{at, database, lease};
+use super::{Way, at, database, lease, ways};
 use crate::cluster::Cluster;
 use crate::fakes::chaos::{Chaos, Mode};
 
@@ -64,80 +64,83 @@ async fn history(store: &Store) -> String {
 /// What is kept comes back as it was, to whoever asks; time watched adds up, also over holders.
 #[tokio::test]
 async fn remembers() {
-    let Some((_cluster, url)) = database().await else { return };
-    let store = holder(&url).await;
-    let memory = Memory { holding: true, stands: Some("\0".into()), ..Default::default() };
-    let transitions = vec![change("2026-05-01T00:00:00Z"), change("2026-05-01T00:00:01Z")];
-    let states = [believed("down \0")].into();
-    store.keep(Batch { states, transitions, days: [day(5)].into() }).await.unwrap();
-    store.keep(Batch { days: [day(7)].into(), ..Batch::default() }).await.unwrap();
-    store.keep_memory(ACME, memory.clone(), vec![]).await.unwrap();
-    let next = holder(&url).await;
-    next.keep(Batch { days: [day(100)].into(), ..Batch::default() }).await.unwrap();
-    let kept = next.recall().await.unwrap();
-    assert_eq!(kept.memory_of(ACME), memory);
-    assert_eq!(kept.states, [believed("down \0")]);
-    assert_eq!(Store::peek_at(&at(&url), Schema::SHARED, ACME).await.unwrap(), memory);
-    assert_eq!(history(&next).await, "2 changes, days [[112, 0, 0, 3, 0]]");
-    let span = Span {
-        monitor: Some("A".into()),
-        from: "2026-05-01T00:00:01Z".parse().unwrap(),
-        to: Timestamp::MAX,
-        limit: 9,
-    };
-    let found = next.reader().transitions(span).await.unwrap();
-    assert_eq!(found[0].description, "down \u{fffd} with a NUL");
-    assert_eq!(found.len(), 1);
-    next.forget(vec!["A".into()]).await.unwrap();
-    next.prune("2027-12-31T00:00:00Z".parse().unwrap()).await.unwrap();
-    assert!(next.recall().await.unwrap().states.is_empty());
-    assert_eq!(history(&next).await, "0 changes, days []");
+    for Way { url, .. } in &ways().await {
+        let store = holder(url).await;
+        let memory = Memory { holding: true, stands: Some("\0".into()), ..Default::default() };
+        let transitions = vec![change("2026-05-01T00:00:00Z"), change("2026-05-01T00:00:01Z")];
+        let states = [believed("down \0")].into();
+        store.keep(Batch { states, transitions, days: [day(5)].into() }).await.unwrap();
+        store.keep(Batch { days: [day(7)].into(), ..Batch::default() }).await.unwrap();
+        store.keep_memory(ACME, memory.clone(), vec![]).await.unwrap();
+        let next = holder(url).await;
+        next.keep(Batch { days: [day(100)].into(), ..Batch::default() }).await.unwrap();
+        let kept = next.recall().await.unwrap();
+        assert_eq!(kept.memory_of(ACME), memory);
+        assert_eq!(kept.states, [believed("down \0")]);
+        assert_eq!(Store::peek_at(&at(url), Schema::SHARED, ACME).await.unwrap(), memory);
+        assert_eq!(history(&next).await, "2 changes, days [[112, 0, 0, 3, 0]]");
+        let span = Span {
+            monitor: Some("A".into()),
+            from: "2026-05-01T00:00:01Z".parse().unwrap(),
+            to: Timestamp::MAX,
+            limit: 9,
+        };
+        let found = next.reader().transitions(span).await.unwrap();
+        assert_eq!(found[0].description, "down \u{fffd} with a NUL");
+        assert_eq!(found.len(), 1);
+        next.forget(vec!["A".into()]).await.unwrap();
+        next.prune("2027-12-31T00:00:00Z".parse().unwrap()).await.unwrap();
+        assert!(next.recall().await.unwrap().states.is_empty());
+        assert_eq!(history(&next).await, "0 changes, days []");
+    }
 }
 
 /// A former holder's batch, memory and deletions are refused whole; what it saw in its time may still be added, once.
 #[tokio::test]
 async fn refuses_former_holders() {
-    let Some((_cluster, url)) = database().await else { return };
-    let former = holder(&url).await;
-    former.keep(Batch { days: [day(5)].into(), ..Batch::default() }).await.unwrap();
-    let present = holder(&url).await;
-    present.keep(Batch { states: [believed("new")].into(), ..Batch::default() }).await.unwrap();
-    let late = Batch {
-        states: [believed("old")].into(),
-        transitions: vec![change("2026-05-01T00:00:00Z")],
-        days: [day(7)].into(),
-    };
-    let refused = former.keep(late.clone()).await.unwrap_err().to_string();
-    assert_eq!(refused, "schema data_sources_monitor: another daemon holds the lease now");
-    assert!(former.keep_memory(ACME, Memory::default(), vec![]).await.is_err());
-    assert!(former.forget(vec!["A".into()]).await.is_err());
-    assert!(former.prune(Timestamp::MAX).await.is_err());
-    assert_eq!(history(&present).await, "0 changes, days [[5, 0, 0, 1, 0]]");
-    former.keep_late(late).await.unwrap();
-    let again = Batch { transitions: vec![change("2026-05-01T00:00:00Z")], ..Batch::default() };
-    former.keep_late(again).await.unwrap();
-    assert_eq!(history(&present).await, "1 changes, days [[12, 0, 0, 2, 0]]");
-    assert_eq!(present.recall().await.unwrap().states, [believed("new")]);
-    let nobody = open(&url).await;
-    assert!(nobody.keep(Batch::default()).await.is_err(), "kept without any lease");
+    for Way { url, .. } in &ways().await {
+        let former = holder(url).await;
+        former.keep(Batch { days: [day(5)].into(), ..Batch::default() }).await.unwrap();
+        let present = holder(url).await;
+        present.keep(Batch { states: [believed("new")].into(), ..Batch::default() }).await.unwrap();
+        let late = Batch {
+            states: [believed("old")].into(),
+            transitions: vec![change("2026-05-01T00:00:00Z")],
+            days: [day(7)].into(),
+        };
+        let refused = former.keep(late.clone()).await.unwrap_err().to_string();
+        assert_eq!(refused, "schema data_sources_monitor: another daemon holds the lease now");
+        assert!(former.keep_memory(ACME, Memory::default(), vec![]).await.is_err());
+        assert!(former.forget(vec!["A".into()]).await.is_err());
+        assert!(former.prune(Timestamp::MAX).await.is_err());
+        assert_eq!(history(&present).await, "0 changes, days [[5, 0, 0, 1, 0]]");
+        former.keep_late(late).await.unwrap();
+        let again = Batch { transitions: vec![change("2026-05-01T00:00:00Z")], ..Batch::default() };
+        former.keep_late(again).await.unwrap();
+        assert_eq!(history(&present).await, "1 changes, days [[12, 0, 0, 2, 0]]");
+        assert_eq!(present.recall().await.unwrap().states, [believed("new")]);
+        let nobody = open(url).await;
+        assert!(nobody.keep(Batch::default()).await.is_err(), "kept without any lease");
+    }
 }
 
 /// What a former holder reports is there until the holder has kept it in its own memory; told twice it is there once.
 #[tokio::test]
 async fn reports_are_heard_once() {
-    let Some((_cluster, url)) = database().await else { return };
-    let former = holder(&url).await;
-    let present = holder(&url).await;
-    let memory = Memory { holding: true, ..Default::default() };
-    for _ in 0..2 {
-        former.report("ann 1", ACME, memory.clone()).await.unwrap();
+    for Way { url, .. } in &ways().await {
+        let former = holder(url).await;
+        let present = holder(url).await;
+        let memory = Memory { holding: true, ..Default::default() };
+        for _ in 0..2 {
+            former.report("ann 1", ACME, memory.clone()).await.unwrap();
+        }
+        let reports = present.reports().await.unwrap();
+        assert_eq!((reports.len(), &reports[0].memory), (1, &memory));
+        assert!(former.keep_memory(ACME, Memory::default(), vec![reports[0].id]).await.is_err());
+        assert_eq!(present.reports().await.unwrap().len(), 1);
+        present.keep_memory(ACME, memory, vec![reports[0].id]).await.unwrap();
+        assert!(present.reports().await.unwrap().is_empty());
     }
-    let reports = present.reports().await.unwrap();
-    assert_eq!((reports.len(), &reports[0].memory), (1, &memory));
-    assert!(former.keep_memory(ACME, Memory::default(), vec![reports[0].id]).await.is_err());
-    assert_eq!(present.reports().await.unwrap().len(), 1);
-    present.keep_memory(ACME, memory, vec![reports[0].id]).await.unwrap();
-    assert!(present.reports().await.unwrap().is_empty());
 }
 
 /// A batch whose answer is lost is kept at most once, however often it is sent; a server that is silent or gone holds

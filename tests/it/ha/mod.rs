@@ -14,6 +14,7 @@ use data_sources_monitor::store::lease::Lease;
 use data_sources_monitor::store::schema::Schema;
 
 use crate::cluster::{self, Cluster};
+use crate::pooler::Pooler;
 
 /// A database of one's own, or `None` where the machine has no server.
 async fn database() -> Option<(Cluster, String)> {
@@ -21,6 +22,27 @@ async fn database() -> Option<(Cluster, String)> {
     let name = cluster.database().await;
     let url = cluster.url("postgres", &name);
     Some((cluster, url))
+}
+
+/// The ways to a database of one's own: straight, and through a pooler in transaction mode. None where the machine has
+/// no server.
+async fn ways() -> Vec<Way> {
+    let Some((cluster, url)) = database().await else { return Vec::new() };
+    let pooler = Pooler::before(&cluster);
+    let mut ways = Vec::new();
+    if let Some(pooler) = pooler {
+        let url = pooler.url(&cluster.database().await) + "&pooler=transaction";
+        ways.push(Way { url, _cluster: cluster::shared(), _pooler: Some(pooler) });
+    }
+    ways.push(Way { url, _cluster: Some(cluster), _pooler: None });
+    ways
+}
+
+/// Open as long as this is kept.
+struct Way {
+    url: String,
+    _pooler: Option<Pooler>,
+    _cluster: Option<Cluster>,
 }
 
 fn at(url: &str) -> Database {

@@ -1,6 +1,5 @@
 //! A server that goes away and comes back, and a pooler in between.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use data_sources_monitor::database::Database;
@@ -11,6 +10,7 @@ use data_sources_monitor::domain::op::{End, Op, Write};
 use crate::cluster::{self, Cluster};
 use crate::contract::{begin, checkpoint, counts, outcome, send, server_rows, shape};
 use crate::fakes::chaos::{Chaos, Mode};
+use crate::pooler::Pooler;
 
 const PAGE: i64 = 1_000;
 
@@ -145,64 +145,15 @@ async fn a_full_disk_ends_the_run_and_loses_nothing() {
     assert_eq!(stored(&cluster, &name).await, ["9000|9"]);
 }
 
-/// A pooler in transaction mode.
-struct Pooler {
-    port: u16,
-    child: std::process::Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Pooler {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// `None`, told loudly, where the machine has no PgBouncer.
-fn pooler(cluster: &Cluster) -> Option<Pooler> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
-    let Some(program) = folders.map(|folder| folder.join("pgbouncer")).find(|program| program.is_file())
-    else {
-        assert!(
-            std::env::var_os("REQUIRE_POSTGRES").is_none(),
-            "REQUIRE_POSTGRES is set, and there is no pgbouncer"
-        );
-        eprintln!("SKIPPED: pgbouncer is not on this machine, so nothing was tested through a pooler");
-        return None;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let settings = format!(
-        "[databases]\n* = host=127.0.0.1 port={} user=postgres\n[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\n\
-         unix_socket_dir=\nauth_type=any\npool_mode=transaction\ndefault_pool_size=3\nserver_round_robin=1\n\
-         ignore_startup_parameters=extra_float_digits\n",
-        cluster.port
-    );
-    let file = folder.path().join("pgbouncer.ini");
-    std::fs::write(&file, settings).unwrap();
-    std::os::unix::fs::chown(&file, Some(65534), Some(65534)).ok();
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let mut command = cluster::unprivileged(&program);
-    let child = command.arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let begun = std::time::Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(begun.elapsed().as_secs() < 20, "pgbouncer does not start");
-        std::thread::yield_now();
-    }
-    Some(Pooler { port, child, _folder: folder })
-}
-
 /// Through a pooler that gives each transaction to another session everything is stored, with the parameter in the
 /// URL; without it that is noticed, nothing is lost, and it goes on in the way that works.
 #[tokio::test]
 async fn a_pooler_in_transaction_mode_works() {
     let Some(cluster) = cluster::shared() else { return };
-    let Some(pooler) = pooler(&cluster) else { return };
+    let Some(pooler) = Pooler::before(&cluster) else { return };
     for (told, option) in [(true, "&pooler=transaction"), (false, "")] {
         let name = cluster.database().await;
-        let url = format!("postgres://postgres@127.0.0.1:{}/{name}?sslmode=disable{option}", pooler.port);
+        let url = pooler.url(&name) + option;
         let database = Database::new(&url.as_str().into(), None, None).unwrap();
         // Others keep sessions of the pool busy, so that ours change.
         let (others, driving) =

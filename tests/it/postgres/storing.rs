@@ -1,12 +1,12 @@
 //! What only PostgreSQL shows: its types, what it cannot hold, and tables that people work with meanwhile.
 
-use ColumnType::{Bigint, Boolean, Date, Decimal, Double, Json, Text, Timestamp as Instant, Unknown};
+use ColumnType::{Bigint, Decimal, Json, Text, Timestamp as Instant};
 use data_sources_monitor::destinations::Destination;
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
 use data_sources_monitor::domain::op::{End, Op, Write};
 
 use crate::cluster;
-use crate::contract::{Desk, Kind, begin, checkpoint, counts, outcome, send, shape, text};
+use crate::contract::{Desk, Kind, begin, checkpoint, counts, every_type, outcome, send, shape, text};
 
 async fn desk() -> Option<Desk> {
     cluster::programs()?;
@@ -17,30 +17,7 @@ async fn desk() -> Option<Desk> {
 #[tokio::test]
 async fn types_and_keys_are_real() {
     let Some(desk) = desk().await else { return };
-    let columns = [
-        ("id", Text),
-        ("flag", Boolean),
-        ("count", Bigint),
-        ("ratio", Double),
-        ("amount", Decimal),
-        ("day", Date),
-        ("moment", Instant),
-        ("doc", Json),
-        ("never", Unknown),
-        ("order", Text),
-    ];
-    let row = vec![
-        text("a"),
-        Cell::Bool(true),
-        Cell::Int(9_007_199_254_740_993),
-        Cell::Double(0.1),
-        Cell::Decimal("123456789012345678901234567890.10".into()),
-        Cell::Date("2024-02-29".parse().unwrap()),
-        Cell::Timestamp("2026-05-02T09:15:00.5Z".parse().unwrap()),
-        Cell::Json("[1e3]".into()),
-        Cell::Null,
-        text("1e3"),
-    ];
+    let (columns, row) = every_type();
     desk.run(0, send(&shape(&columns, &["id"], Write::Upsert), vec![row])).await.unwrap();
     let types = "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull FROM pg_attribute a
                  WHERE a.attrelid = 'thing'::regclass AND a.attnum > 0 ORDER BY a.attnum";

@@ -1,36 +1,13 @@
 //! Types as a SQLite file has them.
 
 use super::*;
-use ColumnType::{Bigint, Boolean, Date, Decimal, Double, Json, Text, Timestamp as Instant, Unknown};
+use ColumnType::{Bigint, Text};
 
 /// Every type is stored so that nothing is lost and SQL can use it, under real types and a real primary key.
 #[tokio::test]
 async fn types_and_keys_are_real() {
     let desk = Desk::new();
-    let columns = [
-        ("id", Text),
-        ("flag", Boolean),
-        ("count", Bigint),
-        ("ratio", Double),
-        ("amount", Decimal),
-        ("day", Date),
-        ("moment", Instant),
-        ("doc", Json),
-        ("never", Unknown),
-        ("order", Text),
-    ];
-    let row = vec![
-        text("a"),
-        Cell::Bool(true),
-        Cell::Int(9_007_199_254_740_993),
-        Cell::Double(0.1),
-        Cell::Decimal("123456789012345678901234567890.10".into()),
-        Cell::Date("2024-02-29".parse().unwrap()),
-        Cell::Timestamp("2026-05-02T09:15:00.5Z".parse().unwrap()),
-        Cell::Json("[1e3]".into()),
-        Cell::Null,
-        text("1e3"),
-    ];
+    let (columns, row) = every_type();
     desk.run(0, send(&shape(&columns, &["id"], Write::Upsert), vec![row])).await.unwrap();
     insta::assert_snapshot!(desk.rows("SELECT sql FROM sqlite_schema WHERE name = 'thing'").await[0], @r#"
     CREATE TABLE "thing" (
