@@ -123,9 +123,19 @@ impl Shared {
         longer
     }
 
-    /// A text without anything secret, for logs, errors and the ledger.
+    /// For how long all requests are held from now on.
+    pub(super) fn held(&self) -> Duration {
+        let limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        limiter.held_until().saturating_sub(self.began.elapsed())
+    }
+
+    /// A text without anything secret, for logs, errors and the ledger. A source may repeat what it was sent.
     pub(super) fn redact(&self, text: &str) -> String {
-        self.config.redact(text)
+        let text = self.config.redact(text);
+        match &self.tokens {
+            Some(tokens) => tokens.redact(&text),
+            None => text,
+        }
     }
 
     /// The text of a template that needs nothing but the configuration.

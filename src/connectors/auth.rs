@@ -4,6 +4,7 @@
 //! One request for a token is under way at a time, whoever needs it. Start at [`Tokens::current`] and
 //! [`Tokens::renew`].
 
+use std::sync::{Mutex as Lock, PoisonError};
 use std::time::Duration;
 
 use reqwest::RequestBuilder;
@@ -20,14 +21,21 @@ use crate::http::{Failure, read_body, retry_after};
 
 /// A token that says nothing about its life.
 const UNSAID_LIFE: Duration = Duration::from_secs(3600);
+/// A token said to live longer is renewed all the same: some services write a number beyond any calendar for "always".
+const LONGEST_LIFE: Duration = Duration::from_secs(30 * 86_400);
 /// A token is a few kilobytes.
 const MAX_ANSWER: usize = 1 << 20;
+
+/// Tokens that are never shown: requests under way may still carry the one before.
+const KNOWN: usize = 2;
 
 /// The token of an account.
 pub(super) struct Tokens {
     rules: OAuth2,
     url: Url,
     slot: Mutex<Slot>,
+    /// The last tokens, the one in force at the end: what must never be shown.
+    known: Lock<Vec<SecretString>>,
 }
 
 #[derive(Default)]
@@ -54,7 +62,20 @@ enum Refused {
 
 impl Tokens {
     pub(super) fn new(rules: OAuth2, url: Url) -> Tokens {
-        Tokens { rules, url, slot: Mutex::new(Slot::default()) }
+        Tokens { rules, url, slot: Mutex::new(Slot::default()), known: Lock::default() }
+    }
+
+    /// A text without the tokens.
+    pub(super) fn redact(&self, text: &str) -> String {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().fold(text.to_owned(), |text, token| text.replace(token.expose_secret(), "[token]"))
+    }
+
+    fn remember(&self, token: &SecretString) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.push(token.clone());
+        let surplus = known.len().saturating_sub(KNOWN);
+        known.drain(..surplus);
     }
 
     /// After this, a refused token is worth another try before a new one is minted.
@@ -91,6 +112,7 @@ impl Tokens {
             slot.minted_at = Some(Instant::now());
             let (wait, reason) = match attempt {
                 Ok((text, life)) => {
+                    self.remember(&text);
                     slot.serial += 1;
                     let margin = self.rules.renew_before.min(life / 2);
                     let token =
@@ -98,7 +120,9 @@ impl Tokens {
                     slot.token = Some(token.clone());
                     return Ok(token);
                 }
-                Err(Refused::Final(reason)) => return Err(self.failed(run, reason)),
+                Err(Refused::Final(reason)) => {
+                    return Err(Stop::fatal(self.said(run, &reason), self.place()));
+                }
                 Err(Refused::Transient(reason)) => {
                     failures += 1;
                     (rules.after_failure(failures, run.random()), reason)
@@ -114,14 +138,17 @@ impl Tokens {
             };
             match wait {
                 Some(wait) => run.sleep(wait).await?,
-                None => return Err(self.failed(run, reason)),
+                None => return Err(Stop::broken(self.said(run, &reason), self.place())),
             }
         }
     }
 
-    fn failed(&self, run: &Run, reason: String) -> Stop {
-        let reason = run.account.shared().redact(&format!("cannot get a token: {reason}"));
-        Stop::fatal(reason, Some(self.url.origin().ascii_serialization() + self.url.path()))
+    fn said(&self, run: &Run, reason: &str) -> String {
+        run.account.shared().redact(&format!("cannot get a token: {reason}"))
+    }
+
+    fn place(&self) -> Option<String> {
+        Some(self.url.origin().ascii_serialization() + self.url.path())
     }
 
     async fn ask(&self, run: &Run) -> Result<(SecretString, Duration), Refused> {
@@ -181,7 +208,9 @@ fn read_token(body: &[u8]) -> Option<(SecretString, Duration)> {
     let life = answer.get("expires_in").and_then(|life| {
         life.as_f64().or_else(|| life.as_str()?.parse().ok()).filter(|seconds| *seconds >= 0.0)
     });
-    let life = life.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(UNSAID_LIFE);
+    let life = life.map_or(UNSAID_LIFE, |seconds| {
+        Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_LIFE).min(LONGEST_LIFE)
+    });
     Some((SecretString::from(text), life))
 }
 

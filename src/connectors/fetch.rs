@@ -14,7 +14,7 @@ use url::Url;
 
 use super::auth::{self, Token};
 use super::decode::{Facts, PageError, RowReader};
-use super::run::{Run, Stop, TableProgress};
+use super::run::{LIMIT, Run, Stop, TableProgress};
 use crate::domain::connector::{Method, Rule, Then};
 use crate::http::{Failure, MAX_REDIRECTS, read_body, retry_after, same_origin};
 
@@ -258,7 +258,7 @@ impl Fetcher<'_> {
             // A reset far ahead beside an answer that was given is a daily quota; it is waited for when it refuses.
             (Some(..=0), Some(wait)) if wait <= account.definition.http.retry.cap => {
                 let longer = account.hold(wait);
-                self.run.spend(longer, "the source's rate limit")
+                self.run.spend(longer, LIMIT)
             }
             _ => Ok(()),
         }
@@ -289,7 +289,7 @@ impl Fetcher<'_> {
         };
         // The limit is the account's, so everybody waits, and the budget is spent once for all.
         let longer = account.hold(wait);
-        self.run.spend(longer, "the source's rate limit")?;
+        self.run.spend(longer, LIMIT)?;
         Ok(wait)
     }
 

@@ -1,10 +1,16 @@
 //! Looks at rows as they pass by: their keys, their places in the order, what children need of them.
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::domain::cell::Cell;
 use crate::domain::connector::Table;
 use crate::domain::cursor::Position;
 use crate::domain::op::{Op, Rows};
 use crate::domain::paging::PageKind;
+
+/// Clocks differ, and days begin earlier elsewhere; but a row from later than this after the present is a mistake at the
+/// source, and were it the place to go on from, nothing would be read until then.
+const AHEAD: SignedDuration = SignedDuration::from_hours(48);
 
 /// What to look for in the rows of one page, and what was found.
 #[derive(Debug, Default)]
@@ -14,6 +20,8 @@ pub(super) struct Lens {
     keyset: Option<String>,
     /// Columns that children inherit.
     wanted: Vec<String>,
+    /// No place after this is the furthest.
+    until: Timestamp,
     /// The key that the page should begin with.
     pub(super) expected: Option<String>,
     pub(super) expected_at: Option<u64>,
@@ -27,7 +35,7 @@ pub(super) struct Lens {
 }
 
 impl Lens {
-    pub(super) fn new(table: &Table, wanted: Vec<String>, expected: Option<String>) -> Lens {
+    pub(super) fn new(table: &Table, wanted: Vec<String>, expected: Option<String>, now: Timestamp) -> Lens {
         // Only offsets are checked for rows that move, so only they pay for the keys.
         let offset = matches!(table.page.kind, PageKind::Offset { .. });
         let key = table.key.iter().filter(|_| offset).map(|key| key.column.clone()).collect();
@@ -36,7 +44,8 @@ impl Lens {
             _ => None,
         };
         let cursor = table.cursor.as_ref().map(|cursor| cursor.column.clone());
-        Lens { key, cursor, keyset, wanted, expected, ..Lens::default() }
+        let until = now.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
+        Lens { key, cursor, keyset, wanted, until, expected, ..Lens::default() }
     }
 
     /// Looks at an op. The row that overlaps with the page before is taken out of it.
@@ -75,6 +84,9 @@ impl Lens {
         let older = |than: &Position| position.compare(than) == Some(std::cmp::Ordering::Less);
         if self.oldest.as_ref().is_none_or(older) {
             self.oldest = Some(position.clone());
+        }
+        if position.is_after(self.until) {
+            return;
         }
         self.newest = Some(match self.newest.take() {
             Some(newest) => newest.later(position),

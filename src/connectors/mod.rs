@@ -33,8 +33,8 @@ pub use run::{Progress, TableProgress};
 
 use decode::RowReader;
 use partition::TableRun;
-use run::{Run, Stop};
-use tables::TableEnd;
+use run::{LIMIT, Run, Stop};
+use tables::{Parents, TableEnd};
 
 use crate::domain::cell::Cell;
 use crate::domain::connector::{Definition, Table};
@@ -126,9 +126,11 @@ pub async fn run(
     let account = plan.account.clone();
     let run = Run::new(account.clone(), ops, cancel, plan.now);
     let mut ends = BTreeMap::new();
-    let stop = match selected(&account, plan.tables.as_deref()) {
-        Ok(tables) => read_tables(&run, &plan, &tables, &progress, &mut ends).await,
-        Err(reason) => Some(Stop::failed(reason, None)),
+    // An earlier run may have been told to wait for longer than this one may.
+    let stop = match (selected(&account, plan.tables.as_deref()), run.spend(account.shared().held(), LIMIT)) {
+        (Ok(tables), Ok(())) => read_tables(&run, &plan, &tables, &progress, &mut ends).await,
+        (Err(reason), _) => Some(Stop::failed(reason, None)),
+        (_, Err(stop)) => Some(stop),
     };
     outcome(&run, stop, ends)
 }
@@ -144,7 +146,7 @@ async fn read_tables(
 ) -> Option<Stop> {
     let nothing = State::default();
     let state = if plan.full_refresh { &nothing } else { &plan.state };
-    let mut parents: BTreeMap<String, Vec<Vec<Cell>>> = BTreeMap::new();
+    let mut parents: BTreeMap<String, Parents> = BTreeMap::new();
     let mut first_stop = None;
     for table in &run.account.definition().tables {
         let is_wanted = wanted.iter().any(|other| other.name == table.name);
@@ -161,11 +163,13 @@ async fn read_tables(
                 Err(Stop::failed(reason, Some(format!("table {}", table.name))))
             }
             rows => {
-                let rows = rows.flatten().map(|rows| own_rows(run.account.definition(), table, rows));
+                let rows = rows.flatten().map(|of| Parents {
+                    rows: own_rows(run.account.definition(), table, &of.rows),
+                    all: of.all,
+                });
                 table_progress.started.store(true, Ordering::Relaxed);
                 let silent = !is_wanted;
-                read_table(run, plan, table, (silent, &columns), &table_progress, state, rows.as_deref())
-                    .await
+                read_table(run, plan, table, (silent, &columns), &table_progress, state, rows.as_ref()).await
             }
         };
         table_progress.done.store(true, Ordering::Relaxed);
@@ -193,7 +197,7 @@ async fn read_table(
     (silent, columns): (bool, &[String]),
     progress: &Arc<TableProgress>,
     state: &State,
-    parents: Option<&[Vec<Cell>]>,
+    parents: Option<&Parents>,
 ) -> Result<TableEnd, Stop> {
     let known = plan.shapes.iter().find(|shape| shape.table == table.name);
     let layout = layout::of(run.account.definition(), table);
@@ -260,7 +264,7 @@ fn outcome(run: &Run, stop: Option<Stop>, ends: Ends) -> Outcome {
         None if doubts.is_empty() => (End::Complete, None, None),
         None => (End::Partial, Some(doubts.join("; ")), None),
     };
-    let mend = matches!(&stop, Some(Stop::Failed { fatal: true, .. }));
+    let mend = matches!(&stop, Some(Stop::Failed { mend: true, .. }));
     Outcome { end, reason, place, requests, retries, waited_ms, mend, notes: run.notes(), tables }
 }
 

@@ -19,7 +19,7 @@ use super::fetch::{Answer, Fetched, Fetcher, Wanted, link_next};
 use super::lens::Lens;
 use super::run::{Run, Stop, TableProgress};
 use crate::domain::cell::Cell;
-use crate::domain::connector::{Method, Rule, Table};
+use crate::domain::connector::{Method, Rule, Table, Then};
 use crate::domain::cursor::Position;
 use crate::domain::op::{Op, Rows};
 use crate::domain::paging::{Ask, Next, PageKind, Pager, Seen, Step};
@@ -50,6 +50,8 @@ pub(super) struct Scope {
     pub(super) params: Vec<(String, String)>,
     /// Rows older than this are stored already: reading may stop (newest first only).
     pub(super) stop_before: Option<Position>,
+    /// Less can be asked for at once, should the source find this too much.
+    pub(super) halves: bool,
 }
 
 /// How the reading of a partition ended.
@@ -94,8 +96,9 @@ pub(super) struct Decoded {
 }
 
 impl TableRun<'_> {
-    /// Makes requests for this table.
-    pub(super) fn fetcher(&self) -> Fetcher<'_> {
+    /// Makes requests for this table. Where nothing can be halved any more, an answer that would ask for it is an error
+    /// like any other, and tried again if such errors are.
+    pub(super) fn fetcher(&self, scope: &Scope) -> Fetcher<'_> {
         let page = &self.table.page;
         let http = &self.run.account.definition().http;
         let next = match &page.kind {
@@ -104,7 +107,9 @@ impl TableRun<'_> {
             }
             _ => None,
         };
-        let rules: Vec<Rule> = self.table.rules.iter().chain(&http.rules).cloned().collect();
+        let rules = self.table.rules.iter().chain(&http.rules);
+        let rules: Vec<Rule> =
+            rules.filter(|rule| scope.halves || rule.then != Then::Halve).cloned().collect();
         let has = rules.iter().filter_map(|rule| rule.has.clone());
         let mut paths: Vec<String> =
             page.total.iter().chain(&page.pages).chain(next).cloned().chain(has).collect();
@@ -117,7 +122,7 @@ impl TableRun<'_> {
 
     /// Reads a partition to its end.
     pub(super) async fn read(&self, scope: &Scope, watch: &impl Watch) -> Result<Reading, Stop> {
-        let fetcher = self.fetcher();
+        let fetcher = self.fetcher(scope);
         let mut pager = Pager::new(self.table.page.clone(), !self.table.key.is_empty());
         let mut reading = Reading { in_order: true, ..Reading::default() };
         let mut wanted = self.wanted_by(scope, &pager.first(), None)?;
@@ -142,14 +147,14 @@ impl TableRun<'_> {
                 self.decode_and_fetch(&fetcher, page, scope, &pager, ahead.as_ref()).await;
             let lens = self.accept(decoded?, &place, &mut seen, &mut reading)?;
             came_before = Some(seen.records).filter(|n| *n > 0);
-            if let Some(newest) = reading.newest.as_ref().filter(|_| reading.in_order && pager.rereads() == 0)
-            {
+            let step = if stored_already(scope, &lens) { Ok(Step::Done) } else { pager.next(&seen) };
+            let step = step.map_err(|e| Stop::failed(e.to_string(), Some(place.clone())))?;
+            // Only the pager knows whether the page follows on from the one before.
+            let sure = reading.in_order && pager.undisturbed();
+            if let Some(newest) = reading.newest.as_ref().filter(|_| sure) {
                 watch.page_done(newest).await?;
             }
-            if stored_already(scope, &lens) {
-                return Ok(reading);
-            }
-            match pager.next(&seen).map_err(|e| Stop::failed(e.to_string(), Some(place.clone())))? {
+            match step {
                 Step::Done => return Ok(reading),
                 Step::Unsettled => return Ok(Reading { unsettled: true, ..reading }),
                 Step::Next(ask) => {
@@ -172,7 +177,8 @@ impl TableRun<'_> {
         pager: &Pager,
         ahead: Option<&Wanted>,
     ) -> (Result<Decoded, Stop>, Option<Result<Answer, Stop>>) {
-        let lens = Lens::new(self.table, self.wanted.clone(), pager.expected().map(str::to_owned));
+        let expected = pager.expected().map(str::to_owned);
+        let lens = Lens::new(self.table, self.wanted.clone(), expected, self.run.started_at());
         let decode = self.decode(page.body, scope, lens);
         let Some(ahead) = ahead else { return (decode.await, None) };
         match select(pin!(decode), pin!(fetcher.get(ahead))).await {
@@ -202,7 +208,8 @@ impl TableRun<'_> {
             Decoded { lens, read, closed }
         };
         let decoded = self.run.decoder.run(decode).await;
-        decoded.map_err(|e| Stop::failed(format!("the decoder gave up: {e}"), None))
+        // Whatever it remembers of the table may be half.
+        decoded.map_err(|e| Stop::broken(format!("the decoder gave up: {e}"), None))
     }
 
     /// Takes in what a decoded page held.
@@ -320,8 +327,9 @@ impl TableRun<'_> {
         match self.table.method {
             Method::Get => query.extend(further),
             Method::Post => body.extend(further.map(|(name, text)| {
-                let value = text.parse::<i64>().map_or(Value::String(text), Value::from);
-                (name, value)
+                // A token such as 007 is no number, though it looks like one.
+                let number = text.parse::<i64>().ok().filter(|number| number.to_string() == text);
+                (name, number.map_or(Value::String(text), Value::from))
             })),
         }
         if !query.is_empty() {

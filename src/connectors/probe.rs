@@ -274,7 +274,7 @@ impl TableRun<'_> {
 
     async fn first(&self, scope: &Scope, wanted: &Wanted, pager: &mut Pager) -> Result<First, Stop> {
         let problem = |problem: &str| First { problem: Some(problem.to_owned()), ..First::default() };
-        let page = match self.fetcher().get(wanted).await? {
+        let page = match self.fetcher(scope).get(wanted).await? {
             Answer::Page(page) => page,
             Answer::Empty => return Ok(First::default()),
             Answer::Gone => return Ok(problem("404: what is asked for is gone")),
@@ -284,7 +284,7 @@ impl TableRun<'_> {
         };
         let (url, place) = (page.url.clone(), page.place.clone());
         let mut seen = self.facts(&page);
-        let lens = Lens::new(self.table, self.wanted.clone(), None);
+        let lens = Lens::new(self.table, self.wanted.clone(), None, self.run.started_at());
         let decoded = self.decode(page.body, scope, lens).await?;
         let mut reading = Reading::default();
         self.accept(decoded, &place, &mut seen, &mut reading)?;

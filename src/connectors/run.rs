@@ -78,16 +78,23 @@ pub(super) enum Stop {
         place: Option<String>,
         /// Nothing else of this run can go well either.
         fatal: bool,
+        /// A person has to mend something first.
+        mend: bool,
     },
 }
 
 impl Stop {
     pub(super) fn failed(reason: impl Into<String>, place: Option<String>) -> Stop {
-        Stop::Failed { reason: reason.into(), place, fatal: false }
+        Stop::Failed { reason: reason.into(), place, fatal: false, mend: false }
+    }
+
+    /// What another run may be spared, though the rest of this one cannot be.
+    pub(super) fn broken(reason: impl Into<String>, place: Option<String>) -> Stop {
+        Stop::Failed { reason: reason.into(), place, fatal: true, mend: false }
     }
 
     pub(super) fn fatal(reason: impl Into<String>, place: Option<String>) -> Stop {
-        Stop::Failed { reason: reason.into(), place, fatal: true }
+        Stop::Failed { reason: reason.into(), place, fatal: true, mend: true }
     }
 
     /// Whether other tables should be read all the same.
@@ -111,6 +118,9 @@ pub(super) struct Run {
     random: RandomState,
     draws: AtomicU64,
 }
+
+/// What a wait for the account's limit is called.
+pub(super) const LIMIT: &str = "the source's rate limit";
 
 /// More notes than a person reads.
 const MAX_NOTES: usize = 50;

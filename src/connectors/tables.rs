@@ -27,19 +27,34 @@ pub(super) struct TableEnd {
     /// Why it is not certain to be whole.
     pub(super) doubts: Vec<String>,
     /// What its children need of each row.
-    pub(super) parents: Vec<Vec<Cell>>,
+    pub(super) parents: Parents,
 }
+
+/// The rows of a table that others are read for.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Parents {
+    pub(super) rows: Vec<Vec<Cell>>,
+    /// Whether these are all that the source has.
+    pub(super) all: bool,
+}
+
+/// Children of one table that may fail before the rest of them is left for another run: one list that is broken for good
+/// must not keep all others from being read, and a source that is down must not be asked for each of them.
+const MAX_FAILED: usize = 5;
 
 impl TableRun<'_> {
     /// Reads the table as its definition says, going on where `state` says.
-    pub(super) async fn table(&self, state: &State, parents: Option<&[Vec<Cell>]>) -> Result<TableEnd, Stop> {
+    pub(super) async fn table(&self, state: &State, parents: Option<&Parents>) -> Result<TableEnd, Stop> {
         let mut end = match (&self.table.parent, &self.table.window, &self.table.cursor) {
-            (Some(parent), _, _) => self.children(parent, state, parents.unwrap_or_default()).await?,
+            (Some(parent), _, _) => {
+                let none = Parents::default();
+                self.children(parent, state, parents.unwrap_or(&none)).await?
+            }
             (None, Some(window), _) => self.windows(window, state).await?,
             (None, None, Some(cursor)) => self.by_cursor(cursor, state).await?,
             (None, None, None) => self.whole().await?,
         };
-        dedup(&mut end.parents);
+        dedup(&mut end.parents.rows);
         Ok(end)
     }
 
@@ -48,7 +63,9 @@ impl TableRun<'_> {
         self.too_wide(&reading)?;
         let sweep =
             self.table.snapshot.filter(|_| reading.rejected == 0).map(|max_share| Sweep { max_share });
-        let end = self.end_of(reading);
+        let all = reading.rejected == 0 && !reading.unsettled;
+        let mut end = self.end_of(reading);
+        end.parents.all = all;
         self.finish(&end, sweep).await?;
         Ok(end)
     }
@@ -68,33 +85,16 @@ impl TableRun<'_> {
         let (plan, zone, today) = self.planned(window, state)?;
         let days = plan.days.window(plan.days.first, plan.step_days).unwrap_or(plan.days);
         let params = self.window_params(window, &plan, days, &zone, today)?;
-        Ok(Scope { params, ..Scope::default() })
+        Ok(Scope { params, halves: halves(window, days), ..Scope::default() })
     }
 
     async fn windows(&self, window: &Window, state: &State) -> Result<TableEnd, Stop> {
         let (plan, zone, today) = self.planned(window, state)?;
         let mut end = TableEnd::default();
-        let (mut at, mut step) = (plan.days.first, plan.step_days);
-        while let Some(days) = plan.days.window(at, step) {
-            let params = self.window_params(window, &plan, days, &zone, today)?;
-            let reading = self.read(&Scope { params, ..Scope::default() }, &Unwatched).await?;
-            if reading.too_wide {
-                step = self.halved(window, days)?;
-                continue;
-            }
-            end.join(self.end_of(reading));
-            at = days.end;
-            if end.doubts.is_empty() && plan.changed_since.is_none() {
-                let last = days.end.yesterday().unwrap_or(today).min(today);
-                let last = WindowState {
-                    last_sync_date: plan.reached.max(Some(last)),
-                    start: Some(plan.start),
-                    began: window.changes.as_ref().map(|_| plan.began),
-                    complete: None,
-                };
-                self.remember("", &last).await?;
-            }
-        }
+        self.pass(window, &plan, (&zone, today), &mut end).await?;
+        let (days, step_days) = (plan.fresh, window.step_days);
+        let fresh = window::Plan { days, step_days, changed_since: None, ..plan.clone() };
+        self.pass(window, &fresh, (&zone, today), &mut end).await?;
         if end.doubts.is_empty() && !plan.days.is_empty() {
             let done = WindowState {
                 last_sync_date: Some(today),
@@ -106,6 +106,39 @@ impl TableRun<'_> {
         }
         self.finish(&end, None).await?;
         Ok(end)
+    }
+
+    /// Reads the windows of a plan one after the other. In a reading of everything, the place is remembered after each.
+    async fn pass(
+        &self,
+        window: &Window,
+        plan: &window::Plan,
+        (zone, today): (&TimeZone, Date),
+        end: &mut TableEnd,
+    ) -> Result<(), Stop> {
+        let (mut at, mut step) = (plan.days.first, plan.step_days);
+        while let Some(days) = plan.days.window(at, step) {
+            let params = self.window_params(window, plan, days, zone, today)?;
+            let scope = Scope { params, halves: halves(window, days), ..Scope::default() };
+            let reading = self.read(&scope, &Unwatched).await?;
+            if reading.too_wide {
+                step = (days.len() / 2).max(window.halve_to_days.unwrap_or(1));
+                continue;
+            }
+            end.join(self.end_of(reading));
+            at = days.end;
+            if end.doubts.is_empty() && plan.remembers_windows() {
+                let last = days.end.yesterday().unwrap_or(today).min(today);
+                let last = WindowState {
+                    last_sync_date: plan.reached.max(Some(last)),
+                    start: Some(plan.start),
+                    began: window.changes.as_ref().map(|_| plan.began),
+                    complete: None,
+                };
+                self.remember("", &last).await?;
+            }
+        }
+        Ok(())
     }
 
     fn window_params(
@@ -133,17 +166,6 @@ impl TableRun<'_> {
         let moment = day.to_zoned(zone.clone());
         let text = moment.and_then(|moment| jiff::fmt::strtime::format(&window.format, &moment));
         text.map_err(|e| Stop::failed(format!("table {}: {:?}: {e}", self.table.name, window.format), None))
-    }
-
-    /// The width to go on with after the source found a window too wide.
-    fn halved(&self, window: &Window, days: Days) -> Result<u32, Stop> {
-        match window.halve_to_days {
-            Some(least) if days.len() > least => Ok((days.len() / 2).max(least)),
-            _ => Err(Stop::failed(
-                format!("the source refuses even the window {} to {}", days.first, days.end),
-                Some(format!("table {}", self.table.name)),
-            )),
-        }
     }
 
     async fn by_cursor(&self, cursor: &Cursor, state: &State) -> Result<TableEnd, Stop> {
@@ -213,13 +235,9 @@ impl TableRun<'_> {
         )
     }
 
-    async fn children(
-        &self,
-        parent: &Parent,
-        state: &State,
-        parents: &[Vec<Cell>],
-    ) -> Result<TableEnd, Stop> {
-        let mut families: Vec<Family> = parents.iter().filter_map(|row| self.family(parent, row)).collect();
+    async fn children(&self, parent: &Parent, state: &State, parents: &Parents) -> Result<TableEnd, Stop> {
+        let mut families: Vec<Family> =
+            parents.rows.iter().filter_map(|row| self.family(parent, row)).collect();
         let known = |family: &Family| self.remembered::<CursorState>(state, &family.partition);
         // Those that waited longest come first, so that a run that is cut short does not starve the same ones each time.
         families.sort_by_cached_key(|family| known(family).and_then(|known| known.read_at));
@@ -235,6 +253,7 @@ impl TableRun<'_> {
         let visited = waiting.len();
         let mut under_way: FuturesUnordered<Child<'_>> = FuturesUnordered::new();
         let (mut end, mut gone, mut rejected) = (TableEnd::default(), 0, 0);
+        let mut failed: Vec<Stop> = Vec::new();
         loop {
             while under_way.len() < concurrency
                 && let Some((family, known)) = waiting.pop()
@@ -242,21 +261,33 @@ impl TableRun<'_> {
                 under_way.push(self.child(family, known));
             }
             let Some(reading) = under_way.next().await else { break };
-            let reading = reading?;
+            let reading = match reading {
+                Ok(reading) => reading,
+                Err(stop) if stop.is_local() => {
+                    failed.push(stop);
+                    if failed.len() == MAX_FAILED {
+                        break;
+                    }
+                    continue;
+                }
+                Err(stop) => return Err(stop),
+            };
             gone += u64::from(reading.gone);
             rejected += reading.rejected;
             end.join(self.end_of(reading));
         }
         drop(under_way);
+        if let Some(first) = failed.into_iter().next() {
+            return Err(first);
+        }
         self.judge_gone(gone, visited)?;
-        let siblings = self.run.account.definition();
-        let all_parents =
-            siblings.table(&parent.table).is_some_and(|of| of.cursor.is_none() && of.window.is_none());
-        if all_parents {
+        if parents.all {
             self.forget_strangers(state, &families).await?;
         }
-        let whole = gone == 0 && rejected == 0 && visited == families.len();
+        let all_asked = parents.all && families.len() == parents.rows.len() && visited == families.len();
+        let whole = all_asked && gone == 0 && rejected == 0;
         let sweep = self.table.snapshot.filter(|_| whole).map(|max_share| Sweep { max_share });
+        end.parents.all = whole && end.doubts.is_empty() && self.table.cursor.is_none();
         self.finish(&end, sweep).await?;
         Ok(end)
     }
@@ -326,7 +357,7 @@ impl TableRun<'_> {
                 self.table.name
             ));
         }
-        TableEnd { doubts, parents: reading.parents }
+        TableEnd { doubts, parents: Parents { rows: reading.parents, all: false } }
     }
 
     /// Says that the table was read to its end, unless that is doubtful.
@@ -380,8 +411,13 @@ impl TableEnd {
                 self.doubts.push(doubt);
             }
         }
-        self.parents.extend(other.parents);
+        self.parents.rows.extend(other.parents.rows);
     }
+}
+
+/// Whether a window may still be cut in two.
+fn halves(window: &Window, days: Days) -> bool {
+    window.halve_to_days.is_some_and(|least| days.len() > least)
 }
 
 /// The reading of one parent's children.

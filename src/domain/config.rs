@@ -127,7 +127,14 @@ impl ConfigValues {
                 }
             };
             match check(definition, name, key.kind, &text) {
-                Ok(()) => drop(out.values.insert(name.clone(), SecretString::from(text))),
+                Ok(()) => {
+                    // People put blanks behind commas; a service may take them for a part of the name.
+                    let text = match key.kind {
+                        ConfigKind::List => members(&text).collect::<Vec<_>>().join(","),
+                        _ => text,
+                    };
+                    out.values.insert(name.clone(), SecretString::from(text));
+                }
                 Err(reason) => errors.push(ConfigError::Bad { key: name.clone(), reason }),
             }
         }

@@ -60,6 +60,8 @@ impl Position {
             Cell::Int(n) => Some(Position::Int(*n)),
             Cell::Date(day) => Some(Position::Day(*day)),
             Cell::Timestamp(at) => Some(Position::Time(*at)),
+            // Some services write an absent value so.
+            Cell::Text(text) if text.trim().is_empty() => None,
             Cell::Text(text) => Some(Position::read(text)),
             Cell::Decimal(text) => text.parse().ok().map(Position::Int),
             Cell::Null | Cell::Bool(_) | Cell::Double(_) | Cell::Json(_) => None,
@@ -95,10 +97,20 @@ impl Position {
         }
     }
 
-    /// The later of two; of two that do not compare, the new one.
+    /// The later of two. Of two that do not compare, the new one, unless it is a text beside something better: one odd
+    /// value among instants must not become the place to go on from.
     #[must_use]
     pub fn later(self, new: Position) -> Position {
-        if new.compare(&self) == Some(Ordering::Less) { self } else { new }
+        match new.compare(&self) {
+            Some(Ordering::Less) => self,
+            None if matches!(new, Position::Text(_)) => self,
+            _ => new,
+        }
+    }
+
+    /// Whether this place lies after a moment. Only instants and days can.
+    pub fn is_after(&self, moment: Timestamp) -> bool {
+        self.instant().is_some_and(|at| at > moment)
     }
 
     /// This place moved back. Text does not move.
@@ -169,6 +181,18 @@ mod tests {
         assert_eq!(Position::read("2026-05-02").written(&Format::Date), "2026-05-02");
         assert_eq!(Position::read("17"), Position::Int(17));
         assert_eq!(Position::read("b"), Position::Text("b".into()));
+    }
+
+    /// A value that is no instant, among instants, is never the place to go on from; an empty one is none at all.
+    #[test]
+    fn odd_values_are_no_place_to_go_on_from() {
+        let (nine, odd) = (Position::read("2026-05-02T09:10:00Z"), Position::Text("n/a".into()));
+        assert_eq!(nine.clone().later(odd.clone()), nine);
+        assert_eq!(odd.clone().later(nine.clone()), nine);
+        assert_eq!(Position::read("a").later(Position::read("b")), Position::read("b"));
+        assert_eq!(Position::of(&Cell::Text("".into())), None);
+        assert!(nine.is_after("2026-05-02T09:09:59Z".parse().unwrap()));
+        assert!(!nine.is_after("2026-05-02T09:10:00Z".parse().unwrap()) && !odd.is_after(Timestamp::MIN));
     }
 
     /// No digit of an instant is lost on its way into a request, and days compare with instants.

@@ -181,9 +181,9 @@ impl Pager {
         self.expected.as_deref()
     }
 
-    /// How often everything was begun again because rows moved.
-    pub fn rereads(&self) -> u32 {
-        self.rereads
+    /// Whether every page so far followed on from the one before, so that nothing before its end is missing.
+    pub fn undisturbed(&self) -> bool {
+        self.rereads == 0 && !self.moved && !self.stepped_back
     }
 
     /// A guess at the request after the one under way, if `size` rows come: to be thrown away when wrong. Only where a
@@ -265,7 +265,7 @@ impl Pager {
         self.widest = self.widest.max(seen.records);
         let nothing_new = stalled && (seen.records < self.widest || self.stalls > MAX_STALLS);
         self.sum = self.sum.max(end);
-        if nothing_new || self.total.is_some_and(|total| end >= total) || self.is_short(seen.records) {
+        if nothing_new || self.reached(end, seen.records) || self.is_short(seen.records) {
             return self.end(0);
         }
         self.expected = seen.last_key.clone().filter(|_| self.keyed);
@@ -340,6 +340,14 @@ impl Pager {
     fn step(&self) -> u64 {
         // Without a stated size the page before tells nothing reliable; a hundred rows back is far enough to look.
         self.page.size.as_ref().map_or(100, |(_, size)| *size)
+    }
+
+    /// Whether a page that ends after so many rows is the last by the stated total. A service that counts only so far (to
+    /// ten thousand, say) states too small a one, so a full page is never the last: the next begins with a row that is
+    /// there for sure.
+    fn reached(&self, end: u64, records: u64) -> bool {
+        let full = self.page.size.as_ref().is_some_and(|(_, size)| *size > 1 && records >= *size);
+        !(full && self.keyed) && self.total.is_some_and(|total| end >= total)
     }
 
     fn is_short(&self, records: u64) -> bool {

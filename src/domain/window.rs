@@ -62,6 +62,9 @@ pub struct Plan {
     pub step_days: u32,
     /// Only what changed since this day.
     pub changed_since: Option<Date>,
+    /// Days that the last complete run did not reach: they are read whole, because what lay there may have changed last
+    /// before that run. Empty without a change filter.
+    pub fresh: Days,
     /// What to remember as the beginning of the reading under way.
     pub began: Date,
     /// What to remember as the first day ever asked for.
@@ -80,26 +83,36 @@ pub fn plan(window: &Window, state: Option<&WindowState>, start: Date, today: Da
     let began = state.and_then(|state| state.began).unwrap_or(today);
     let reached = state.and_then(|state| state.last_sync_date).map(|last| last.min(today));
     if let (Some(changes), Some(complete)) = (&window.changes, state.and_then(|state| state.complete)) {
+        let behind = plus(complete, u64::from(window.ahead_days) + 1);
         return Plan {
             days: Days { first: start, end },
             step_days: changes.step_days,
             changed_since: Some(minus(complete, changes.lookback_days)),
+            fresh: Days { first: behind.max(start).min(end), end },
             began: today,
-            start: known_start,
+            // What changes before it is not read, so an earlier start later on begins anew.
+            start,
             reached,
         };
     }
-    let first = match reached {
-        Some(last) => minus(last, window.lookback_days).max(start),
-        None => start,
-    };
+    let first = reached.map_or(start, |last| minus(last, window.lookback_days).max(start));
+    // A start behind what was read leaves a gap, which an earlier start later on must not take for read.
+    let gap = reached.is_some_and(|last| first > plus(last, 1));
     Plan {
         days: Days { first, end },
         step_days: window.step_days,
         changed_since: None,
+        fresh: Days { first: end, end },
         began,
-        start: known_start,
+        start: if gap { start } else { known_start },
         reached,
+    }
+}
+
+impl Plan {
+    /// Whether each of its windows, once read, is a place to go on from: only in a reading of everything.
+    pub fn remembers_windows(&self) -> bool {
+        self.changed_since.is_none() && self.fresh.is_empty()
     }
 }
 
@@ -195,11 +208,8 @@ mod tests {
             ),
         ] {
             let plan = plan(&window(changes), known.as_ref(), day(start), today);
-            assert_eq!(
-                (plan.days.first, plan.changed_since),
-                (day(first), since.map(day)),
-                "{known:?} {start}"
-            );
+            let got = (plan.days.first, plan.changed_since);
+            assert_eq!(got, (day(first), since.map(day)), "{known:?} {start}");
             assert_eq!(plan.days.end, day("2026-05-03"));
         }
         let ahead = super::plan(&window(false), None, day("2027-01-01"), today);
@@ -217,6 +227,36 @@ mod tests {
         };
         let plan = plan(&window(true), Some(&broken), day("2026-01-01"), day("2026-05-02"));
         assert_eq!(plan.began, day("2026-04-20"));
+    }
+
+    /// Days that were skipped are read when the start is set back, however it was moved about meanwhile; and days that
+    /// come into reach after a complete run are read whole, not only for what changed.
+    #[test]
+    fn leaves_no_gap() {
+        let state = |last: &str, complete: Option<&str>| WindowState {
+            last_sync_date: Some(day(last)),
+            start: Some(day("2022-01-01")),
+            began: None,
+            complete: complete.map(day),
+        };
+        let today = day("2026-05-02");
+        // Broken off in 2022, then begun in 2025: what lies between was never read.
+        let jumped = super::plan(&window(false), Some(&state("2022-03-01", None)), day("2025-01-01"), today);
+        assert_eq!((jumped.days.first, jumped.start), (day("2025-01-01"), day("2025-01-01")));
+        let next_to = super::plan(&window(false), Some(&state("2024-12-31", None)), day("2025-01-01"), today);
+        assert_eq!(next_to.start, day("2022-01-01"));
+        // Only changes of 2025 and later are read, so a start of 2022 may not take the rest for read.
+        let known = state("2026-04-30", Some("2026-04-30"));
+        let later = super::plan(&window(true), Some(&known), day("2025-01-01"), today);
+        assert_eq!(later.start, day("2025-01-01"));
+
+        let ahead = Window { ahead_days: 10, ..window(true) };
+        let reached = super::plan(&ahead, Some(&known), day("2022-01-01"), today).fresh;
+        assert_eq!(reached, Days { first: day("2026-05-11"), end: day("2026-05-13") });
+        let same_day = state("2026-05-02", Some("2026-05-02"));
+        assert!(super::plan(&ahead, Some(&same_day), day("2022-01-01"), today).fresh.is_empty());
+        let clock_set_back = state("2026-06-01", Some("2026-06-01"));
+        assert!(super::plan(&ahead, Some(&clock_set_back), day("2022-01-01"), today).fresh.is_empty());
     }
 
     proptest! {

@@ -135,3 +135,29 @@ fn a_huge_body_is_refused_at_the_limit() {
         assert!(sent < HUGE / 10, "{sent} bytes were taken");
     }
 }
+
+/// Rows that are all rejected take no more memory than rows that are stored, however many come before a checkpoint; the
+/// newest of them are kept.
+#[test]
+fn a_flood_of_rejected_rows_in_flat_memory() {
+    const PAGES: u64 = 480;
+    let page = format!("{{\"name\":\"{}\"}}", "x".repeat(1_000));
+    let page = vec![page; 250].join(",");
+    let url = serve(move |request, out| {
+        let path = request.split(' ').nth(1).unwrap_or_default();
+        let at: u64 = path.rsplit_once("after=").and_then(|(_, page)| page.parse().ok()).unwrap_or(0);
+        let next = if at + 1 < PAGES { (at + 1).to_string() } else { "null".to_owned() };
+        let (head, tail) = ("{\"data\":[", format!("],\"next\":{next}}}"));
+        let length = head.len() + page.len() + tail.len();
+        write!(out, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")?;
+        write!(out, "{head}{page}{tail}")
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said, peak) = sync(folder.path(), &url, "");
+    assert_eq!(code, 4, "{said}");
+    let db = Connection::open(folder.path().join("data/acme.db")).unwrap();
+    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM _rejected"), 10_000);
+    assert_eq!(count("SELECT rejected FROM _runs WHERE table_name = 'things'"), 120_000);
+    assert!(peak < MEMORY, "{peak} bytes");
+}

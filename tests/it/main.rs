@@ -24,6 +24,8 @@ mod demo;
 #[cfg(test)]
 mod deployed;
 #[cfg(test)]
+mod dst;
+#[cfg(test)]
 mod endless;
 #[cfg(test)]
 mod engine;

@@ -198,10 +198,12 @@ impl Sink<'_> {
         let mut stand_in = false;
         for (key, place) in self.layout.key.iter().zip(&self.key) {
             let value = row.get(place.slot).cloned().unwrap_or(Cell::Null);
-            if value != Cell::Null {
-                if let Some(shown) = place.show.and_then(|show| row.get_mut(show)) {
-                    *shown = value;
-                }
+            // Where something can stand in, an empty text is as good as absent: rows that have one would be one row.
+            let absent = value == Cell::Null || !key.fallbacks.is_empty() && is_empty(&value);
+            if let Some(shown) = place.show.and_then(|show| row.get_mut(show)) {
+                *shown = value;
+            }
+            if !absent {
                 continue;
             }
             let text = if !key.fallbacks.is_empty() {
@@ -225,7 +227,8 @@ impl Sink<'_> {
 
     fn fallback(&self, fallbacks: &[(String, String)], row: &[Cell]) -> Option<String> {
         fallbacks.iter().find_map(|(prefix, field)| {
-            let text = row.get(self.plan.place(&self.plan.column_of(field))?)?.to_text()?;
+            let cell = row.get(self.plan.place(&self.plan.column_of(field))?)?;
+            let text = cell.to_text().filter(|_| !is_empty(cell))?;
             Some(format!("{prefix}{text}"))
         })
     }
@@ -286,6 +289,10 @@ impl Sink<'_> {
             (self.emit)(Op::Rejected(batch));
         }
     }
+}
+
+fn is_empty(cell: &Cell) -> bool {
+    matches!(cell, Cell::Text(text) if text.is_empty())
 }
 
 fn kept(raw: &str) -> String {

@@ -307,8 +307,8 @@ fn rows_that_cannot_be_stored_are_kept_aside() {
     "#);
 }
 
-/// A null in a later part of a key is the empty string; declared fallbacks stand in for an absent e-mail, the true
-/// value is shown beside, and one field fills another's column.
+/// A null in a later part of a key is the empty string; declared fallbacks stand in for an absent or empty e-mail, the
+/// true value is shown beside, and one field fills another's column.
 #[test]
 fn keys_have_no_nulls() {
     let mut history = layout(&["test_id", "created_at", "location"]);
@@ -327,15 +327,15 @@ fn keys_have_no_nulls() {
     });
     people.columns.insert("uid".into(), rule(None, None, Some("activity_uid")));
     let body = r#"{"data":[{"activity_uid":"a","uid":"b","email":"e@x.test","id":1},{"activity_uid":"a","phone_number":"+1","id":2},
-        {"activity_uid":"a","id":3},{"activity_uid":"a"}]}"#;
+        {"activity_uid":"a","id":3},{"activity_uid":"a","email":"","phone_number":"","id":4},{"activity_uid":"a"}]}"#;
     let got = read(people, body).unwrap();
     let column =
-        |name| (0..3).map(|row| got.cell(row, name).to_text().unwrap_or("-".into())).collect::<Vec<_>>();
-    assert_eq!(column("uid"), ["b", "a", "a"]);
-    assert_eq!(column("activity_uid"), ["a", "a", "a"]);
-    assert_eq!(column("email"), ["e@x.test", "phone:+1", "id:3"]);
-    assert_eq!(column("api_email"), ["e@x.test", "-", "-"]);
-    assert_eq!((got.read.empty_keys, got.rejected.len()), (2, 1));
+        |name| (0..4).map(|row| got.cell(row, name).to_text().unwrap_or("-".into())).collect::<Vec<_>>();
+    assert_eq!(column("uid"), ["b", "a", "a", "a"]);
+    assert_eq!(column("activity_uid"), ["a", "a", "a", "a"]);
+    assert_eq!(column("email"), ["e@x.test", "phone:+1", "id:3", "id:4"]);
+    assert_eq!(column("api_email"), ["e@x.test", "-", "-", ""]);
+    assert_eq!((got.read.empty_keys, got.rejected.len()), (3, 1));
 }
 
 /// A frozen table takes no new column and no wider type, and says which.

@@ -91,6 +91,14 @@ fn table(keys: &mut Keys<'_, '_>, definition: &Definition, placed: &Placed, all:
             }
             Some(_) => {}
         }
+        if table.snapshot.is_some()
+            && ancestors(table, all).any(|of| of.cursor.is_some() || of.window.is_some())
+        {
+            keys.wrong(
+                at,
+                format!("table {name}: deletes = \"snapshot\" needs parents that are read whole in each run"),
+            );
+        }
         if table.window.is_some() {
             keys.wrong(at, format!("table {name}: a child table cannot have windows"));
         }
@@ -102,6 +110,16 @@ fn table(keys: &mut Keys<'_, '_>, definition: &Definition, placed: &Placed, all:
     }
     exclusive(keys, table, at);
     dropped(keys, table, at);
+}
+
+/// The tables above a table, its parent first.
+fn ancestors<'a>(table: &'a Table, all: &'a [Placed]) -> impl Iterator<Item = &'a Table> {
+    let parent = |table: &Table| {
+        let name = &table.parent.as_ref()?.table;
+        all.iter().map(|one| &one.table).find(|other| other.name == *name)
+    };
+    // In a circle, which is told elsewhere, there would be no end.
+    std::iter::successors(parent(table), move |table| parent(table)).take(all.len())
 }
 
 /// Keys that contradict each other.

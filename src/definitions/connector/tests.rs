@@ -95,6 +95,26 @@ cursor = { field = "at", order = "asc" }
     "#);
 }
 
+/// Children of parents that are not all read in each run cannot be swept: the rest would seem to be gone.
+#[test]
+fn sweeps_need_all_parents() {
+    let tables = |cursor: &str| {
+        format!(
+            "format = 1\n[connector]\nname = \"acme\"\nbase_url = \"https://acme.test\"\n[auth]\nkind = \"none\"
+[[table]]\nname = \"a\"\npath = \"/a\"\nkey = [\"id\"]\n{cursor}
+[[table]]\nname = \"b\"\npath = \"/b/{{a}}\"\nkey = [\"id\"]\nparent = {{ table = \"a\", as = {{ a = \"id\" }} }}
+[[table]]\nname = \"c\"\npath = \"/c/{{b}}\"\nkey = [\"id\"]\ndeletes = \"snapshot\"\nparent = {{ table = \"b\", as = {{ b = \"id\" }} }}\n"
+        )
+    };
+    let whole = read_all(&[("acme.toml".into(), tables(""))]);
+    assert!(whole.is_ok(), "{whole:?}");
+    let said = mistakes(&tables("cursor = { field = \"at\", param = \"since\" }"));
+    assert!(
+        said[0].ends_with("table c: deletes = \"snapshot\" needs parents that are read whole in each run"),
+        "{said:?}"
+    );
+}
+
 /// A second account of a source takes everything over but its name.
 #[test]
 fn extends_another() {

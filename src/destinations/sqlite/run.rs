@@ -181,7 +181,7 @@ impl Running {
         Ok(())
     }
 
-    /// Writes the gathered rows: those of one table, for as long as its shape stays, in one go.
+    /// Writes the gathered rows, those of one table, for as long as its shape stays, in one go; then the rejected ones.
     pub(super) fn write_rows(&mut self, db: &Connection) -> Result<(), Trouble> {
         let gathered = std::mem::take(&mut self.gathered);
         for rows in &gathered {
@@ -203,15 +203,16 @@ impl Running {
             let tally = self.tallies.entry(name.to_owned()).or_default();
             table.target.write(db, &batches, &self.synced, table.staged, tally)?;
         }
-        self.written_rows += self.gathered_rows.saturating_sub(self.rejected.len());
-        self.gathered_rows = self.rejected.len();
-        self.gathered_bytes = self.rejected.iter().map(|row| row.raw.len()).sum();
+        // With the rows, so that a source whose rows are all rejected does not fill the memory.
+        ledger::reject(db, self.number, &self.rejected)?;
+        self.rejected.clear();
+        self.written_rows += self.gathered_rows;
+        (self.gathered_rows, self.gathered_bytes) = (0, 0);
         Ok(())
     }
 
-    /// Writes what goes with the rows: rejects, checkpoints and counts.
+    /// Writes what goes with the rows: checkpoints and counts.
     pub(super) fn write_rest(&mut self, db: &Connection) -> Result<(), Trouble> {
-        ledger::reject(db, self.number, &self.rejected)?;
         for checkpoint in &self.checkpoints {
             ledger::save(db, checkpoint)?;
         }
@@ -227,7 +228,6 @@ impl Running {
 
     /// The transaction is through.
     pub(super) fn committed(&mut self) {
-        self.rejected.clear();
         self.checkpoints.clear();
         self.gathered_rows = 0;
         self.gathered_bytes = 0;
@@ -240,6 +240,7 @@ impl Running {
     /// Forgets what was taken since the last commit; its transaction is rolled back.
     pub(super) fn discard(&mut self) {
         self.gathered.clear();
+        self.rejected.clear();
         self.tallies.clone_from(&self.committed);
         self.committed();
         self.notes.push(

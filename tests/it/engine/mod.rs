@@ -1,10 +1,12 @@
 //! Definitions run by the engine between fake services and a destination in memory that takes ops at their word.
 //! Start at [`Bench`].
 
+mod gaps;
 pub(crate) mod people_ai;
 mod rules;
 mod sensource;
 mod statuscake;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

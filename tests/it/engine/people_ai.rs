@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Bench, built_in};
 use crate::fakes::people_ai::{API_KEY, API_SECRET, LISTS, PeopleAi, TOKEN, failure};
-use crate::fakes::{Clock, Reply};
+use crate::fakes::{Clock, Reply, Request};
 
 const RENAMED: [(&str, &str); 1] = [("subject", "api_subject")];
 
@@ -88,12 +88,58 @@ async fn later_runs_read_what_changed() {
     bench.complete(clock.now()).await;
     assert_all_there(&people, &bench);
     let asked = people.requests_on(LISTS).split_off(before);
+    // But for the days that the run before did not reach.
+    let whole = |request: &&Request| request.param("from") == Some("2027-05-03");
+    assert_eq!(asked.iter().filter(whole).count(), 2, "{}", people.dump());
     assert!(
-        asked.iter().all(|request| request.param("ingested-from") == Some("2026-05-01")),
+        asked.iter().all(|one| whole(&one) || one.param("ingested-from") == Some("2026-05-01")),
         "{}",
         people.dump()
     );
     assert!(asked.len() < before / 2, "{} requests after {before}", asked.len());
+    people.assert_well_behaved();
+}
+
+/// A meeting further ahead than is asked for, entered before the last run, is read when its day comes into reach, though
+/// nothing of it changes any more.
+#[tokio::test]
+async fn meetings_far_ahead_are_read_in_time() {
+    let (people, clock, mut bench) = start(20, small_pages);
+    let far = clock.now() + SignedDuration::from_hours(24 * 380);
+    people.change(|org| {
+        let n = org.add(far);
+        org.touch(n);
+    });
+    bench.complete(clock.now()).await;
+    assert_eq!(bench.rows_of("activity").len(), 20);
+    for _ in 0..3 {
+        clock.advance(SignedDuration::from_hours(24 * 7));
+        bench.complete(clock.now()).await;
+    }
+    assert_all_there(&people, &bench);
+    people.assert_well_behaved();
+}
+
+/// A start further back than the API bears in one range is read in several; a token that lives for a second is renewed in
+/// time, again and again.
+#[tokio::test]
+async fn long_ranges_and_short_tokens() {
+    let clock = Clock::at("2026-05-02T09:10:00Z");
+    let people = PeopleAi::start(3, 60, 2_500, &clock);
+    people.change(|org| org.rules.token_life = SignedDuration::from_secs(1));
+    let config = [
+        ("api_key", API_KEY),
+        ("api_secret", API_SECRET),
+        ("base_url", &people.base_url()),
+        ("token_url", &people.token_url()),
+        ("start_date", "2019-01-01"),
+    ];
+    let mut bench = Bench::new(built_in("people_ai", small_pages), &config);
+    for _ in 0..2 {
+        bench.complete(clock.now()).await;
+        clock.advance(SignedDuration::from_mins(15));
+    }
+    assert_all_there(&people, &bench);
     people.assert_well_behaved();
 }
 

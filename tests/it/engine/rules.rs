@@ -11,33 +11,33 @@ use super::{Bench, custom};
 use crate::fakes::made_up::{MadeUp, serve};
 use crate::fakes::{Fake, Reply};
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     "2026-05-02T09:10:00Z".parse().unwrap()
 }
 
-const HEAD: &str = "format = 1\n[connector]\nname = \"acme\"\nbase_url = \"https://acme.test\"\n";
+pub(super) const HEAD: &str = "format = 1\n[connector]\nname = \"acme\"\nbase_url = \"https://acme.test\"\n";
 
 /// A definition of one table `things` and whatever else is said of it.
-fn things(more: &str) -> String {
+pub(super) fn things(more: &str) -> String {
     format!(
         "{HEAD}[[table]]\nname = \"things\"\npath = \"/things\"\nrecords = [\"data\"]\nkey = [\"id\"]\n{more}\n"
     )
 }
 
 /// The same with more before the table.
-fn things_with(more: &str, before: &str) -> String {
+pub(super) fn things_with(more: &str, before: &str) -> String {
     things(more).replace("[[table]]", &format!("{before}[[table]]"))
 }
 
-fn bench(toml: &str, acme: &Fake<MadeUp>) -> Bench {
+pub(super) fn bench(toml: &str, acme: &Fake<MadeUp>) -> Bench {
     Bench::new(custom(toml, |_| {}), &[("base_url", &acme.url())])
 }
 
-fn ids(range: std::ops::Range<u64>) -> Vec<Value> {
+pub(super) fn ids(range: std::ops::Range<u64>) -> Vec<Value> {
     range.map(|id| json!({ "id": id })).collect()
 }
 
-fn failure(outcome: &Outcome) -> String {
+pub(super) fn failure(outcome: &Outcome) -> String {
     assert_eq!(outcome.end, End::Failed, "{outcome:#?}");
     outcome.reason.clone().unwrap()
 }
@@ -244,7 +244,7 @@ async fn credentials_stay_hidden() {
     assert!(!shown.contains("s3cret") && shown.contains("[secret]"), "{shown}");
 }
 
-const FAMILY: &str = "[[table]]\nname = \"groups\"\npath = \"/groups\"\nrecords = [\"data\"]\nkey = [\"id\"]
+pub(super) const FAMILY: &str = "[[table]]\nname = \"groups\"\npath = \"/groups\"\nrecords = [\"data\"]\nkey = [\"id\"]
 [[table]]\nname = \"members\"\npath = \"/groups/{group}/members\"\nrecords = [\"data\"]\nkey = [\"group\", \"id\"]
 parent = { table = \"groups\", as = { group = \"id\" } }";
 

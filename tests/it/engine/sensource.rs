@@ -243,3 +243,45 @@ async fn lists_may_grow() {
     assert_eq!(new["extra_floor"].to_text().as_deref(), Some("2"));
     assert_eq!(new["tags"].to_text().as_deref(), Some("[\"a\",\"b\"]"));
 }
+
+/// A service that fails for a moment is tried again even where the window is as narrow as it gets, as often as any failed
+/// request; and 429 is waited out.
+#[tokio::test]
+async fn narrow_windows_are_tried_again() {
+    let (vea, clock, mut bench) = start(|_| {});
+    bench.complete(clock.now()).await;
+    clock.advance(SignedDuration::from_mins(15));
+    // Three days, one day, and that again.
+    for _ in 0..3 {
+        vea.next_on("/data/traffic", Reply::status(500));
+    }
+    vea.next_on("/data/occupancy", Reply::too_many(None));
+    let outcome = bench.complete(clock.now()).await;
+    assert_eq!(outcome.retries, 3, "{outcome:?}");
+    assert_all_there(&vea, &bench);
+    vea.always_on("/data/traffic", Reply::status(500));
+    let outcome = bench.run(clock.now()).await;
+    assert_eq!(outcome.end, End::Failed);
+    assert_eq!(outcome.reason.as_deref(), Some("the source answered 500 (tried 3 times)"));
+}
+
+/// A zone that is gone from the list goes on counting; metrics may be written with blanks between them.
+#[tokio::test]
+async fn unlisted_zones_and_blanks_in_lists() {
+    let (vea, clock, _) = start(|_| {});
+    let gone = vea.source_rows("zone")[1]["zoneId"].as_str().unwrap().to_owned();
+    vea.change(|venue| venue.remove("zone", &gone));
+    let config = [
+        ("client_id", CLIENT_ID),
+        ("client_secret", CLIENT_SECRET),
+        ("base_url", &vea.base_url()),
+        ("token_url", &vea.token_url()),
+        ("start_date", "2026-04-01"),
+        ("traffic_metrics", "ins, outs"),
+    ];
+    let mut bench = Bench::new(built_in("sensource", |_| {}), &config);
+    bench.complete(clock.now()).await;
+    assert!(bench.column("traffic", "zone_id").contains(&gone));
+    assert_eq!(bench.rows_of("zone").len(), 2);
+    assert!(bench.rows_of("traffic").iter().all(|row| row["sumouts"].to_text().is_some()));
+}

@@ -109,3 +109,20 @@ async fn a_view_in_the_way_is_named() {
     desk.run(2, ops()).await.unwrap();
     assert_eq!(desk.rows("SELECT id || v FROM thing ORDER BY 1").await, ["1a", "xb"]);
 }
+
+/// A file that is damaged in its middle fails the run with what to do, and is not written over.
+#[tokio::test]
+async fn a_damaged_file_is_named() {
+    let desk = Desk::new();
+    let rows = |from: i64| (from..from + 5_000).map(|id| vec![Cell::Int(id), text("some words")]).collect();
+    desk.run(0, send(&thing(), rows(0))).await.unwrap();
+    let mut bytes = std::fs::read(desk.path()).unwrap();
+    let (page, length) = (4_096, bytes.len());
+    // Every page but those of the schema and of our own small tables.
+    bytes[8 * page..length].fill(0xa5);
+    std::fs::write(desk.path(), &bytes).unwrap();
+    let error = desk.run(1, send(&thing(), rows(2_500))).await.unwrap_err();
+    assert!(matches!(error, DestinationError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("move it aside"), "{error}");
+    assert_eq!(std::fs::read(desk.path()).unwrap()[8 * page..length], bytes[8 * page..length]);
+}
