@@ -38,7 +38,7 @@ use tables::{Parents, TableEnd};
 
 use crate::domain::cell::Cell;
 use crate::domain::connector::{Definition, Table};
-use crate::domain::op::{End, Op, State, TableShape};
+use crate::domain::op::{End, Op, State, Sweep, TableShape};
 
 /// What a run is asked to do.
 pub struct RunPlan {
@@ -210,6 +210,10 @@ async fn read_table(
         progress: Arc::clone(progress),
         silent,
         wanted: columns.to_vec(),
+        sweep: table.snapshot.map(|max_share| Sweep {
+            // Whoever reads everything anew means to end with what the source has now.
+            max_share: if plan.full_refresh { 1.0 } else { max_share },
+        }),
         since: plan.since,
     };
     Box::pin(table_run.table(state, parents)).await

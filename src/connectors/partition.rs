@@ -21,7 +21,7 @@ use super::run::{Run, Stop, TableProgress};
 use crate::domain::cell::Cell;
 use crate::domain::connector::{Method, Rule, Table, Then};
 use crate::domain::cursor::Position;
-use crate::domain::op::{Op, Rows};
+use crate::domain::op::{Op, Rows, Sweep};
 use crate::domain::paging::{Ask, Next, PageKind, Pager, Seen, Step};
 use crate::http::same_origin;
 
@@ -35,6 +35,8 @@ pub(super) struct TableRun<'r> {
     pub(super) silent: bool,
     /// Columns that children inherit.
     pub(super) wanted: Vec<String>,
+    /// What may be marked deleted after a complete reading.
+    pub(super) sweep: Option<Sweep>,
     /// See [`RunPlan::since`](super::RunPlan::since).
     pub(super) since: Option<Timestamp>,
 }

@@ -176,6 +176,7 @@ async fn one(
         progress: Arc::default(),
         silent: false,
         wanted: inherited_columns(definition, table),
+        sweep: None,
         since: None,
     };
     let Some(scope) = table_run.first_scope(state, parents)? else {

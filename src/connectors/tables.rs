@@ -61,8 +61,7 @@ impl TableRun<'_> {
     async fn whole(&self) -> Result<TableEnd, Stop> {
         let reading = self.read(&Scope::default(), &Unwatched).await?;
         self.too_wide(&reading)?;
-        let sweep =
-            self.table.snapshot.filter(|_| reading.rejected == 0).map(|max_share| Sweep { max_share });
+        let sweep = self.sweep.filter(|_| reading.rejected == 0);
         let all = reading.rejected == 0 && !reading.unsettled;
         let mut end = self.end_of(reading);
         end.parents.all = all;
@@ -286,7 +285,7 @@ impl TableRun<'_> {
         }
         let all_asked = parents.all && families.len() == parents.rows.len() && visited == families.len();
         let whole = all_asked && gone == 0 && rejected == 0;
-        let sweep = self.table.snapshot.filter(|_| whole).map(|max_share| Sweep { max_share });
+        let sweep = self.sweep.filter(|_| whole);
         end.parents.all = whole && end.doubts.is_empty() && self.table.cursor.is_none();
         self.finish(&end, sweep).await?;
         Ok(end)

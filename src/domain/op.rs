@@ -129,6 +129,21 @@ pub struct Sweep {
     pub max_share: f64,
 }
 
+impl Sweep {
+    /// Why nothing is marked where so many of the live rows are missing; `None` when they may be marked.
+    pub fn refusal(self, missing: u64, live: u64) -> Option<String> {
+        #[allow(clippy::cast_precision_loss)]
+        let share = missing as f64 / (live as f64).max(1.0);
+        (share > self.max_share).then(|| {
+            format!(
+                "{missing} of {live} rows are missing at the source, more than the {} % that one run may mark deleted: none \
+                 was; if they are really gone, a sync with --full-refresh marks them",
+                self.max_share * 100.0
+            )
+        })
+    }
+}
+
 /// The account of one table in one run. `seen = inserted + updated + unchanged + duplicate + rejected`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Tally {

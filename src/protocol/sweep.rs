@@ -89,7 +89,8 @@ impl Passes {
         let gone: Vec<String> = known.difference(&pass.keys).cloned().collect();
         if share(gone.len(), known.len()) > sweep.max_share {
             let note = format!(
-                "{table}: {} of {} rows did not come; that is too large a share to mark them deleted",
+                "{table}: {} of {} rows did not come; that is too large a share to mark them deleted: if they are really \
+                 gone, a full re-sync takes them away",
                 gone.len(),
                 known.len()
             );

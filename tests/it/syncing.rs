@@ -153,6 +153,26 @@ fn rows_called_deleted_are_marked() {
     }
 }
 
+/// When most of the tests are gone nothing is marked and the run says what to do; done so, they are marked, and from then
+/// on runs are complete again.
+#[test]
+fn most_of_the_rows_may_really_be_gone() {
+    let (cake, folder) = (start(), folder());
+    assert_eq!(run(folder.path(), &["sync", "statuscake"], &vars(&cake)).0, 0);
+    cake.change(|account| {
+        account.delete_test("6700001");
+        account.delete_test("6700003");
+    });
+    let live = || count(folder.path(), "statuscake", "uptime_test WHERE _deleted_at IS NULL");
+    let (code, out, err) = run(folder.path(), &["sync", "statuscake"], &vars(&cake));
+    assert_eq!((code, live()), (4, 3), "{out}{err}");
+    assert!((out + &err).contains("a sync with --full-refresh marks them"), "{err}");
+    for args in [["sync", "statuscake", "--full-refresh"].as_slice(), &["sync", "statuscake"]] {
+        let (code, out, err) = run(folder.path(), args, &vars(&cake));
+        assert_eq!((code, live()), (0, 1), "{out}{err}");
+    }
+}
+
 /// How a run ended is its exit code: 78 without or with half of the configuration, 1 with wrong credentials, 75 when
 /// the limit asks for a longer wait than the run may make, 4 when a row had to be kept aside.
 #[test]

@@ -36,13 +36,8 @@ pub(super) async fn sweep(
     );
     let rows = db.query_typed(&sql, &[]).await?;
     let (live, missing): (i64, i64) = rows.first().map_or((0, 0), |row| (row.get(0), row.get(1)));
-    #[allow(clippy::cast_precision_loss)]
-    let share = missing as f64 / (live as f64).max(1.0);
-    if share > sweep.max_share {
-        return Ok(Err(format!(
-            "{missing} of {live} rows are missing at the source, more than the {} % that one run may mark deleted: none was",
-            sweep.max_share * 100.0
-        )));
+    if let Some(refusal) = sweep.refusal(missing.unsigned_abs(), live.unsigned_abs()) {
+        return Ok(Err(refusal));
     }
     let sql = format!("UPDATE {table} t SET {DELETED} = $1, {SYNCED} = $1 WHERE {gone}");
     tally.deleted += db.execute_typed(&sql, &[(&now, Type::TIMESTAMPTZ)]).await?;

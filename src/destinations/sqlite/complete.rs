@@ -83,13 +83,8 @@ pub(super) fn sweep(
     let count = |sql: String| db.query_row(&sql, [], |row| row.get::<_, i64>(0));
     let live = count(format!("SELECT count(*) FROM {table} WHERE {DELETED} IS NULL"))?;
     let missing = count(format!("SELECT count(*) FROM {table} WHERE {gone}"))?;
-    #[allow(clippy::cast_precision_loss)]
-    let share = missing as f64 / (live as f64).max(1.0);
-    if share > sweep.max_share {
-        return Ok(Err(format!(
-            "{missing} of {live} rows are missing at the source, more than the {} % that one run may mark deleted: none was",
-            sweep.max_share * 100.0
-        )));
+    if let Some(refusal) = sweep.refusal(missing.unsigned_abs(), live.unsigned_abs()) {
+        return Ok(Err(refusal));
     }
     let marked =
         db.execute(&format!("UPDATE {table} SET {DELETED} = ?1, {SYNCED} = ?1 WHERE {gone}"), [now])?;

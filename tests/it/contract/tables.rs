@@ -134,7 +134,7 @@ async fn missing_rows_are_marked_and_revived(kind: Kind) {
     let report = desk.run(1, send(0..5, Some(0.25))).await.unwrap();
     assert_eq!((report.end, counts(&report)[6]), (End::Partial, 0));
     let refused = "table thing: 5 of 10 rows are missing at the source, more than the 25 % that one run may mark \
-                   deleted: none was";
+                   deleted: none was; if they are really gone, a sync with --full-refresh marks them";
     assert_eq!(report.reason.unwrap(), refused);
     let mut ops = send(0..8, Some(0.25));
     ops.insert(0, rejected("{}"));
