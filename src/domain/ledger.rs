@@ -42,6 +42,23 @@ pub struct Entry {
     pub tally: Tally,
 }
 
+/// How a run or one of its tables went, as far as whoever read the source can say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// How it ended.
+    pub end: End,
+    /// Why, if not complete.
+    pub reason: Option<String>,
+    /// Where: a table, a partition, an address without secrets.
+    pub place: Option<String>,
+    /// Requests made, repeated ones included.
+    pub requests: u64,
+    /// Requests made again.
+    pub retries: u64,
+    /// Milliseconds waited for limits and before retries, summed over all requests.
+    pub waited_ms: u64,
+}
+
 /// What is in a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableFacts {

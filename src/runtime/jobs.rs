@@ -93,7 +93,7 @@ impl Job {
                     tracing::info!(target: "SyncRunner", "{name}: {reason}");
                     Ended::Busy
                 }
-                Ok(done) if stopping && done.end == End::Deferred => Ended::Cut,
+                Ok(done) if stopping && done.run.end == End::Deferred => Ended::Cut,
                 done => Ended::Through { failed: failed(done), took },
             };
             if end != Ended::Busy {
@@ -137,7 +137,7 @@ impl From<DestinationError> for Broken {
 }
 
 fn failed(done: &Result<Done, Broken>) -> bool {
-    done.as_ref().is_ok_and(|done| done.end == End::Failed) || done.is_err()
+    done.as_ref().is_ok_and(|done| done.run.end == End::Failed) || done.is_err()
 }
 
 /// Shows when data last came in whole, from before a restart, and with `last_run` how the last run of any daemon ended.
@@ -166,7 +166,7 @@ fn ended(run: &Run) -> Option<LastRun> {
     let ended_at = run.ended?;
     Some(LastRun {
         ended_at,
-        end: sync::word(run.entry.end?),
+        end: run.entry.end?.as_str(),
         reason: run.entry.reason.clone(),
         waited: Duration::from_millis(run.entry.waited_ms),
         took: Duration::try_from(ended_at.duration_since(run.started)).unwrap_or_default(),
@@ -184,7 +184,7 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
         Ok(done) => {
             let rows: BTreeMap<String, u64> =
                 done.tallies.iter().map(|(table, tally)| (table.clone(), tally.seen)).collect();
-            (done.end, done.reason.clone(), done.place.clone(), rows, Some(done.started))
+            (done.run.end, done.run.reason.clone(), done.run.place.clone(), rows, Some(done.started))
         }
         Err(reason) => (End::Failed, Some(reason.clone()), None, BTreeMap::new(), None),
     };
@@ -194,8 +194,7 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
         (Some(reason), None) => format!(": {reason}"),
         _ => String::new(),
     };
-    let line =
-        format!("{name}: {} after {:.1} s, {seen} rows seen{why}", sync::word(end), took.as_secs_f64());
+    let line = format!("{name}: {} after {:.1} s, {seen} rows seen{why}", end.as_str(), took.as_secs_f64());
     match end {
         End::Complete => tracing::info!(target: "SyncRunner", "{line}"),
         End::Deferred => tracing::info!(target: "SyncRunner", "{line}"),
@@ -210,11 +209,11 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
         if end == End::Complete {
             view.last_success = started;
         }
-        *view.ends.entry(sync::word(end)).or_default() += 1;
-        let waited = done.as_ref().map_or(0, |done| done.waited_ms);
+        *view.ends.entry(end.as_str()).or_default() += 1;
+        let waited = done.as_ref().map_or(0, |done| done.run.waited_ms);
         view.last_run = Some(LastRun {
             ended_at: clock.now(),
-            end: sync::word(end),
+            end: end.as_str(),
             reason,
             took,
             rows,
