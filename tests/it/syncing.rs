@@ -38,11 +38,15 @@ fn count(folder: &Path, connector: &str, table: &str) -> u64 {
     count.unsigned_abs()
 }
 
+/// The first query that README shows in a section.
+pub(crate) fn readme_query(heading: &str) -> &'static str {
+    let section = include_str!("../../README.md").split(heading).nth(1).unwrap();
+    section.split("```sql").nth(1).unwrap().split("```").next().unwrap()
+}
+
 /// Runs the query that README shows in a connector's section on that connector's file; it must find rows.
 fn readme_query_works(folder: &Path, connector: &str, heading: &str) {
-    let readme = include_str!("../../README.md");
-    let section = readme.split(heading).nth(1).unwrap();
-    let sql = section.split("```sql").nth(1).unwrap().split("```").next().unwrap();
+    let sql = readme_query(heading);
     let db = Connection::open(folder.join("data").join(format!("{connector}.db"))).unwrap();
     let mut query = db.prepare(sql).unwrap_or_else(|e| panic!("{heading}: {e}\n{sql}"));
     assert!(query.exists([]).unwrap(), "{heading} finds nothing: {sql}");
