@@ -103,7 +103,7 @@ impl Import {
         let (names, notes) = (&self.names, self.names.of("_moved"));
         self.session.client().batch_execute(TIMEOUT).await?;
         let db = self.session.transaction().await?;
-        let Some(token) = schema::take(&db, names, true).await? else {
+        let Some(token) = schema::take(&db, names, &self.place, true, None).await? else {
             return Err(DestinationError::Busy { place: self.place.clone() }.into());
         };
         let there = db.query_typed("SELECT to_regclass($1) IS NOT NULL", &[(&notes, Type::TEXT)]).await?;

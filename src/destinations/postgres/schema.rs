@@ -19,6 +19,9 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
 /// How long a run may be silent before another may begin: a pause or a slow network is shorter.
 pub(super) const LEASE_SECONDS: u64 = 60;
 
+/// Greater than any before, also than those that a replica lacks which is promoted without the last commits.
+const NEXT_TOKEN: &str = "greatest(token + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)";
+
 /// What is there before anything is made.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -133,14 +136,42 @@ fn advisory(names: &Names, what: &str) -> String {
     format!("hashtextextended({}, 0)", literal(&format!("data-sources-monitor {what} of {}", names.schema)))
 }
 
-/// Takes the lock of the schema for a run. Gives its token; `None` while another run has it.
-pub(super) async fn take(db: &Transaction<'_>, names: &Names, session: bool) -> Result<Option<i64>, Trouble> {
+/// What the lock looks like: another thing after each transaction of a run. `None` without its row.
+pub(super) async fn trace(client: &impl GenericClient, names: &Names) -> Result<Option<String>, Trouble> {
+    let sql = format!("SELECT {TRACE} FROM {}", names.of("_lock"));
+    Ok(client.query_typed(&sql, &[]).await?.first().map(|row| row.get(0)))
+}
+
+const TRACE: &str = "concat_ws(' ', token, expires_at)";
+
+/// Takes the lock of the schema for a run. Gives its token; `None` while another run has it, or if any stored something
+/// since its trace was `seen`: what was read then is not what there is now.
+pub(super) async fn take(
+    db: &Transaction<'_>,
+    names: &Names,
+    place: &str,
+    session: bool,
+    seen: Option<&str>,
+) -> Result<Option<i64>, Trouble> {
     let lock = names.of("_lock");
     // A holder that is storing has the row; nobody waits for that.
-    let sql = format!("SELECT expires_at > clock_timestamp(), in_session FROM {lock} FOR UPDATE SKIP LOCKED");
+    let sql = format!(
+        "SELECT expires_at > clock_timestamp(), in_session, {TRACE} FROM {lock} FOR UPDATE SKIP LOCKED"
+    );
     let rows = db.query_typed(&sql, &[]).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
+    let Some(row) = rows.first() else {
+        if trace(db, names).await?.is_some() {
+            return Ok(None);
+        }
+        let reason = format!(
+            "somebody emptied its table _lock: INSERT INTO {lock} (token, in_session, expires_at) VALUES (0, false, '-infinity')"
+        );
+        return Err(DestinationError::Unwritable { place: place.to_owned(), reason }.into());
+    };
     let (held, in_session): (bool, bool) = (row.get(0), row.get(1));
+    if seen.is_some_and(|seen| seen != row.get::<_, &str>(2)) {
+        return Ok(None);
+    }
     let key = advisory(names, "run");
     let ask = async |sql: String| -> Result<bool, Trouble> {
         Ok(db.query_typed(&sql, &[]).await?.first().is_some_and(|row| row.get(0)))
@@ -153,7 +184,7 @@ pub(super) async fn take(db: &Transaction<'_>, names: &Names, session: bool) -> 
     let rows = db
         .query_typed(
             &format!(
-                "UPDATE {lock} SET token = token + 1, in_session = $1, taken_at = clock_timestamp(),
+                "UPDATE {lock} SET token = {NEXT_TOKEN}, in_session = $1, taken_at = clock_timestamp(),
                         holder = concat_ws(' ', current_user, inet_client_addr(), pg_backend_pid()),
                         expires_at = clock_timestamp() + interval '{LEASE_SECONDS} s' RETURNING token"
             ),

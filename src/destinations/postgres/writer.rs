@@ -38,6 +38,8 @@ pub(super) struct Writer {
     pub(super) connector: String,
     pub(super) failed: Arc<Failure>,
     pub(super) session: Session,
+    /// The trace of the lock when the state was read: whoever begins goes on from that, or not at all.
+    pub(super) seen: Option<String>,
     pub(super) run: Option<Running>,
 }
 
@@ -112,14 +114,17 @@ impl Writer {
         Ok(())
     }
 
-    async fn state(&self) -> Result<State, DestinationError> {
+    async fn state(&mut self) -> Result<State, DestinationError> {
         let client = self.session.client();
+        let trace = schema::trace(client, &self.names).await;
+        let seen = self.judged("reading the state", trace)?;
         let state = ledger::state(client, &self.names, &self.connector, &self.place).await;
         let mut state = self.judged("reading the state", state)?;
         let dropped = table::dropped(client, &self.names).await;
         for table in self.judged("reading the tables", dropped)? {
             state.tables.remove(&table);
         }
+        self.seen = seen;
         Ok(state)
     }
 
@@ -145,6 +150,7 @@ impl Writer {
         let Some((number, token, stored)) = self.judged("opening the run", opened)? else {
             return Err(DestinationError::Busy { place: self.place.clone() });
         };
+        self.seen = None;
         self.run = Some(Running::new(number, token, begin, stored));
         Ok(number)
     }
@@ -155,7 +161,8 @@ impl Writer {
     ) -> Result<Option<(i64, i64, BTreeMap<String, TableShape>)>, Trouble> {
         let (names, in_session) = (&self.names, self.session.lasts());
         let db = self.session.transaction().await?;
-        let Some(token) = schema::take(&db, names, in_session).await? else { return Ok(None) };
+        let taken = schema::take(&db, names, &self.place, in_session, self.seen.as_deref()).await?;
+        let Some(token) = taken else { return Ok(None) };
         let number = ledger::open_run(&db, names, begin.started).await?;
         table::sweep_out(&db, names).await?;
         let dropped = table::dropped(&db, names).await?;

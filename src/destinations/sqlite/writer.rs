@@ -25,13 +25,16 @@ pub(super) struct Writer {
     db: Connection,
     connector: String,
     failed: Arc<Failure>,
+    /// The version of the file when the state was read: whoever begins goes on from that, or not at all.
+    seen: Option<i64>,
     run: Option<Running>,
     in_transaction: bool,
 }
 
 impl Writer {
     pub(super) fn new(place: Place, db: Connection, connector: &str, failed: Arc<Failure>) -> Self {
-        Self { place, db, connector: connector.to_owned(), failed, run: None, in_transaction: false }
+        let connector = connector.to_owned();
+        Self { place, db, connector, failed, seen: None, run: None, in_transaction: false }
     }
 
     /// Answers until nobody asks any more.
@@ -82,19 +85,26 @@ impl Writer {
         }
     }
 
-    fn state(&self) -> Result<State, DestinationError> {
+    fn state(&mut self) -> Result<State, DestinationError> {
         let read = || -> Result<_, rusqlite::Error> {
+            let seen = version(&self.db)?;
             let mut state = ledger::state(&self.db, &self.connector)?;
             if let Ok(state) = &mut state {
                 for table in table::dropped(&self.db)? {
                     state.tables.remove(&table);
                 }
             }
-            Ok(state)
+            Ok((seen, state))
         };
-        read().map_err(|e| self.place.judge("reading the state", &e))?.map_err(|found| {
-            DestinationError::Newer { place: self.place.name(), found, known: State::FORMAT.into() }
-        })
+        let (seen, state) = read().map_err(|e| self.place.judge("reading the state", &e))?;
+        let newer = |found| DestinationError::Newer {
+            place: self.place.name(),
+            found,
+            known: State::FORMAT.into(),
+        };
+        let state = state.map_err(newer)?;
+        self.seen = Some(seen);
+        Ok(state)
     }
 
     fn shapes(&self) -> Result<BTreeMap<String, TableShape>, DestinationError> {
@@ -106,6 +116,11 @@ impl Writer {
             return Err(DestinationError::OutOfOrder("a run is under way: end it first"));
         }
         let lock = self.place.lock()?;
+        let version = version(&self.db).map_err(|e| self.place.judge("opening the run", &e))?;
+        // A run that stored something meanwhile made something else of what was read.
+        if self.seen.is_some_and(|seen| seen != version) {
+            return Err(DestinationError::Busy { place: self.place.name() });
+        }
         self.failed.set(None);
         let opened = self.start().and_then(|()| {
             let run = Running::open(&self.db, begin, lock)?;
@@ -115,7 +130,7 @@ impl Writer {
         match opened {
             Ok(run) => {
                 let number = run.number;
-                self.run = Some(run);
+                (self.run, self.seen) = (Some(run), None);
                 Ok(number)
             }
             Err(trouble) => Err(self.give_up("opening the run", trouble)),
@@ -294,4 +309,9 @@ impl Writer {
             self.failed.set(Some(failure));
         }
     }
+}
+
+/// Another number whenever somebody else has stored something.
+fn version(db: &Connection) -> Result<i64, rusqlite::Error> {
+    db.query_row("PRAGMA data_version", [], |row| row.get(0))
 }

@@ -15,6 +15,7 @@ against_each!(
     runs_are_accounted,
     an_interrupted_run_is_closed_as_failed,
     one_run_at_a_time,
+    a_run_goes_on_from_the_state_there_is,
     few_rows_do_not_wait_for_many,
 );
 
@@ -100,6 +101,27 @@ async fn one_run_at_a_time(kind: Kind) {
     first.end(outcome(0, End::Deferred)).await.unwrap();
     assert_eq!(second.begin(begin(1)).await.unwrap(), 2);
     second.end(outcome(1, End::Complete)).await.unwrap();
+}
+
+/// A run begins only from a state that still is: not when another run stored something since it was read, be it that
+/// this one ended or that it was under way then. What it appended would come a second time.
+async fn a_run_goes_on_from_the_state_there_is(kind: Kind) {
+    let desk = kind.desk().await;
+    let log = shape(&[("line", Bigint)], &[], Write::Append);
+    let (first, early, late) = (desk.open().await, desk.open().await, desk.open().await);
+    assert!(early.state().await.unwrap().tables.is_empty());
+    first.begin(begin(0)).await.unwrap();
+    assert!(late.state().await.unwrap().tables.is_empty());
+    for op in send(&log, vec![vec![Cell::Int(1)]]).into_iter().chain([checkpoint("", 1)]) {
+        first.write(op).await.unwrap();
+    }
+    first.end(outcome(0, End::Complete)).await.unwrap();
+    for other in [early, late] {
+        assert!(matches!(other.begin(begin(1)).await, Err(DestinationError::Busy { .. })));
+        assert_eq!(other.state().await.unwrap().tables["thing"][""], 1);
+        other.begin(begin(1)).await.unwrap();
+        other.end(outcome(1, End::Complete)).await.unwrap();
+    }
 }
 
 /// Rows of a slow source are there soon, although few: they do not wait for ten thousand.

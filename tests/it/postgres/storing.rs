@@ -215,3 +215,38 @@ async fn a_run_that_was_overtaken_stores_nothing() {
         ["failed", "complete"]
     );
 }
+
+/// A replica that is promoted without the last commits does not know of the run that took the schema: whoever takes it
+/// there is not mistaken for that one, which stores nothing more and lets go of nothing.
+#[tokio::test]
+async fn a_run_that_a_promoted_replica_does_not_know_stores_nothing() {
+    let Some(desk) = desk().await else { return };
+    let thing = shape(&[("id", Bigint)], &["id"], Write::Upsert);
+    let (first, second, third) = (desk.open().await, desk.open().await, desk.open().await);
+    desk.execute("CREATE TABLE before AS TABLE _lock").await;
+    first.begin(begin(0)).await.unwrap();
+    for op in send(&thing, vec![vec![Cell::Int(1)]]) {
+        first.write(op).await.unwrap();
+    }
+    let promoted = "DELETE FROM _lock; INSERT INTO _lock TABLE before; DELETE FROM _runs";
+    desk.execute(promoted).await;
+    second.begin(begin(1)).await.unwrap();
+    let error = first.end(outcome(0, End::Complete)).await.unwrap_err();
+    assert!(error.to_string().contains("another sync took over"), "{error}");
+    let error = third.begin(begin(2)).await.unwrap_err();
+    assert!(error.to_string().contains("in use by another sync"), "{error}");
+    second.end(outcome(1, End::Complete)).await.unwrap();
+}
+
+/// A lock whose row somebody deleted is not told as another sync, which nobody would find.
+#[tokio::test]
+async fn an_emptied_lock_is_named() {
+    let Some(desk) = desk().await else { return };
+    let destination = desk.open().await;
+    desk.execute("DELETE FROM _lock").await;
+    let error = destination.begin(begin(0)).await.unwrap_err().to_string();
+    let (told, cure) = error.split_once(": INSERT").unwrap();
+    assert!(told.ends_with("somebody emptied its table _lock"), "{told}");
+    desk.execute(&format!("INSERT{cure}")).await;
+    destination.begin(begin(0)).await.unwrap();
+}
