@@ -151,7 +151,7 @@ impl Writer {
             return Err(DestinationError::Busy { place: self.place.clone() });
         };
         self.seen = None;
-        self.run = Some(Running::new(number, token, begin, stored));
+        self.run = Some(Running::new(number, token, begin, stored, self.session.patience().clone()));
         Ok(number)
     }
 
