@@ -111,7 +111,8 @@ impl Lease {
             "UPDATE @.lease SET released = true, expires_at = clock_timestamp()
              WHERE name = $1 AND token = $2 AND holder = $3",
         );
-        let ours = [(&self.name as _, Type::TEXT), (&token as _, Type::INT8), (&self.holder as _, Type::TEXT)];
+        let ours =
+            [(&self.name as _, Type::TEXT), (&token as _, Type::INT8), (&self.holder as _, Type::TEXT)];
         db.execute_typed(&release, &ours).await?;
         Ok(())
     }
@@ -125,7 +126,8 @@ impl Lease {
         let confirm = self.schema.sql(
             "SELECT 1 FROM @.lease WHERE name = $1 AND token = $2 AND holder = $3 AND NOT released FOR SHARE",
         );
-        let ours = [(&self.name as _, Type::TEXT), (&token as _, Type::INT8), (&self.holder as _, Type::TEXT)];
+        let ours =
+            [(&self.name as _, Type::TEXT), (&token as _, Type::INT8), (&self.holder as _, Type::TEXT)];
         let rows = tx.query_typed(&confirm, &ours).await?;
         Ok(!rows.is_empty())
     }

@@ -185,7 +185,8 @@ impl Import {
             db.batch_execute(&format!("DROP TABLE IF EXISTS {}", names.of(&shape.table))).await?;
             table::forget(&db, names, std::slice::from_ref(&shape.table)).await?;
         }
-        let mut to = if ours { Some(shape.clone()) } else { adopt(&db, names, &patience, None, shape).await? };
+        let mut to =
+            if ours { Some(shape.clone()) } else { adopt(&db, names, &patience, None, shape).await? };
         let (mut sum, mut all) = (Sum::default(), Sum::default());
         let (mut rejected, mut buffer) = (Vec::new(), Buffer::default());
         let mut refused = 0;

@@ -71,7 +71,9 @@ async fn start(
     let work = async move |inbox, failed: Arc<Failure>| match enter(&database, &names, &place, make).await {
         Ok(Some(session)) => {
             let _ = tell.send(Ok(true));
-            Writer { database, names, place, connector, failed, session, seen: None, run: None }.run(inbox).await;
+            Writer { database, names, place, connector, failed, session, seen: None, run: None }
+                .run(inbox)
+                .await;
         }
         Ok(None) => drop(tell.send(Ok(false))),
         Err(error) => drop(tell.send(Err(error))),

@@ -97,11 +97,8 @@ impl Writer {
             Ok((seen, state))
         };
         let (seen, state) = read().map_err(|e| self.place.judge("reading the state", &e))?;
-        let newer = |found| DestinationError::Newer {
-            place: self.place.name(),
-            found,
-            known: State::FORMAT.into(),
-        };
+        let newer =
+            |found| DestinationError::Newer { place: self.place.name(), found, known: State::FORMAT.into() };
         let state = state.map_err(newer)?;
         self.seen = Some(seen);
         Ok(state)

@@ -127,6 +127,25 @@ async fn changes_by_hand_are_named() {
     assert_eq!(desk.run(2, ops).await.unwrap().end, End::Complete);
 }
 
+/// What the server says of a row that it refuses names the column, and tells nothing of what people have in it: errors go
+/// into logs and the ledger.
+#[tokio::test]
+async fn what_a_row_holds_is_not_told() {
+    let Some(desk) = desk().await else { return };
+    let thing = shape(&[("id", Bigint), ("v", Text)], &["id"], Write::Upsert);
+    let send = |id| send(&thing, vec![vec![Cell::Int(id), text("ann@example.com")]]);
+    desk.run(0, send(1)).await.unwrap();
+    desk.execute(
+        "ALTER TABLE thing ADD theirs int NOT NULL DEFAULT 1; ALTER TABLE thing ALTER theirs DROP DEFAULT",
+    )
+    .await;
+    let missing = desk.run(1, send(2)).await.unwrap_err().to_string();
+    desk.execute("ALTER TABLE thing DROP theirs; ALTER TABLE thing ADD UNIQUE (v)").await;
+    let taken = desk.run(2, send(2)).await.unwrap_err().to_string();
+    assert!(missing.contains("\"theirs\"") && taken.contains("thing_v_key"), "{missing} {taken}");
+    assert!(!missing.contains("ann@") && !taken.contains("ann@"), "{missing} {taken}");
+}
+
 /// Names longer than the server keeps stay two, in tables, columns and all that goes with them.
 #[tokio::test]
 async fn long_names_stay_apart() {
