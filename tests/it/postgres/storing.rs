@@ -222,6 +222,8 @@ async fn a_run_that_was_overtaken_stores_nothing() {
     for op in send(&thing, vec![vec![Cell::Int(1)]]) {
         first.write(op).await.unwrap();
     }
+    // An answer means that everything before it was taken, and the lease not renewed by it any more.
+    first.runs(1).await.unwrap();
     desk.execute("UPDATE _lock SET expires_at = clock_timestamp()").await;
     second.begin(begin(1)).await.unwrap();
     let _ = first.write(checkpoint("", 9)).await;
