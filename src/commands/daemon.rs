@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use secrecy::SecretString;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::records;
 use super::{CommandError, compose, connectors};
+use crate::database::{Database, DatabaseError};
 use crate::domain::config::variable;
 use crate::domain::tenure::Pace;
 use crate::runtime::board::BoardHandle;
@@ -31,6 +33,13 @@ use crate::web::security::{Access, Door};
 
 /// Reads what is set, now: connectors that are taken over later may need what was set later.
 pub(super) type ReadVars = Arc<dyn Fn() -> Result<Box<dyn Vars>, CommandError> + Send + Sync>;
+
+/// How long a start waits for a server that is away: less than systemd waits for us, and long enough that we are not
+/// started so often that it gives us up.
+const START_PATIENCE: Duration = Duration::from_secs(100);
+
+/// The pause between two attempts then, each of which has patience of its own.
+const START_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the daemon takes from its surroundings.
 pub(super) struct Surroundings<'a> {
@@ -64,10 +73,29 @@ pub(super) async fn open_store(settings: &Settings) -> Result<Opened, CommandErr
     let pace = Pace::USUAL;
     let (schema, name, holder) = (schema(settings), "monitor".to_owned(), compose::holder());
     let lease = Lease { schema, name, holder, ttl: pace.ttl };
-    let (store, closer) = Store::connect(database.clone(), lease.clone()).await.map_err(refused)?;
+    let (store, closer) = connect(&database, &lease).await.map_err(refused)?;
     let (place, schema, me) = (database.name(), schema.name(), &lease.holder);
     tracing::info!(target: "MainOrchestrator", "Our memory is in PostgreSQL at {place}, schema {schema}; we are {me}.");
     Ok(((store, closer, Kept::default()), Some(Contest { database, lease, pace })))
+}
+
+/// Connects to our memory on a server; one that is away, or a replica for the moment, is waited for.
+async fn connect(database: &Database, lease: &Lease) -> Result<(Store, Closer), OpenError> {
+    let (begun, mut told) = (Instant::now(), false);
+    let passes = |e: &DatabaseError| e.is_transient() || matches!(e, DatabaseError::ReadOnly { .. });
+    loop {
+        match Store::connect(database.clone(), lease.clone()).await {
+            Err(OpenError::Database(e)) if passes(&e) && begun.elapsed() < START_PATIENCE => {
+                if !told {
+                    let seconds = START_PATIENCE.as_secs();
+                    tracing::warn!(target: "MainOrchestrator", "{e}; that is tried again for {seconds} s");
+                }
+                told = true;
+                tokio::time::sleep(START_AGAIN).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Where our own memory is on a server. A daemon in preview must not keep those that write the banner from it.

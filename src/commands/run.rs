@@ -39,9 +39,16 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
             "Preview: no QLIK_ variable is set, so no banner is written; the log shows the banner that would be."
         ),
     }
-    let store = daemon::open_store(&settings).await?;
     let lines = log.log();
     let controls = Controls::default();
+    listen_to_signals(controls.clone(), lines.clone())?;
+    let store = tokio::select! {
+        store = daemon::open_store(&settings) => store?,
+        () = controls.stop.cancelled() => {
+            tracing::info!(target: "MainOrchestrator", "Stopped.");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let around = Surroundings {
         clock: Clock::system(),
         listener: daemon::listen(&settings).await?,
@@ -51,7 +58,6 @@ async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError
     };
     let vars: ReadVars = Arc::new(|| Ok(Box::new(compose::vars()?)));
     let daemon = daemon::assemble(&settings, vars, store, around)?;
-    listen_to_signals(controls.clone(), lines)?;
     let drained = crate::runtime::run(daemon, controls).await;
     if drained {
         tracing::info!(target: "MainOrchestrator", "Stopped.");

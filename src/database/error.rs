@@ -197,7 +197,9 @@ fn by_code(address: &Address, doing: &str, said: &DbError) -> DatabaseError {
     let doing = doing.to_owned();
     let code = said.code();
     let mut reason = said.message().to_owned();
-    for more in [said.detail(), said.hint()].into_iter().flatten() {
+    // Of data that it refuses the server shows the values, and what people have in them is not for logs.
+    let of_data = ["22", "23"].iter().any(|class| code.code().starts_with(class));
+    for more in [said.detail().filter(|_| !of_data), said.hint()].into_iter().flatten() {
         reason = format!("{reason}; {}", more.trim_end_matches('.'));
     }
     let reason = reason.replace(['\r', '\n'], " ");

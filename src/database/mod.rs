@@ -20,6 +20,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use address::Address;
 pub use error::DatabaseError;
+pub use silence::{AtLength, LONG, Patience};
 
 /// A server that accepts and then says nothing is given up after this, sign-in included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -140,17 +141,18 @@ impl Database {
     pub async fn connect(&self) -> Result<Connected, DatabaseError> {
         let config = &self.0.config;
         let lost = Arc::new(OnceLock::new());
+        let patience = Patience::new(self.0.silence);
         let limit = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
         let work = async {
             match self.0.tls.clone() {
                 Some(tls) => {
                     let (client, connection) = config.connect(tls).await?;
-                    drive(connection, self.clone(), Arc::clone(&lost));
+                    drive(connection, self.clone(), patience.clone(), Arc::clone(&lost));
                     Ok(client)
                 }
                 None => {
                     let (client, connection) = config.connect(NoTls).await?;
-                    drive(connection, self.clone(), Arc::clone(&lost));
+                    drive(connection, self.clone(), patience.clone(), Arc::clone(&lost));
                     Ok(client)
                 }
             }
@@ -162,7 +164,7 @@ impl Database {
                 return Err(DatabaseError::Unreachable { place: self.name().to_owned(), reason });
             }
         };
-        let connected = Connected { client, database: self.clone(), lost };
+        let connected = Connected { client, database: self.clone(), patience, lost };
         connected.settle().await?;
         Ok(connected)
     }
@@ -192,13 +194,14 @@ impl Database {
 fn drive<S, T>(
     connection: tokio_postgres::Connection<S, T>,
     database: Database,
+    patience: Patience,
     lost: Arc<OnceLock<DatabaseError>>,
 ) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     tokio::spawn(async move {
-        let why = match silence::until_silent(connection, database.0.silence).await {
+        let why = match silence::until_silent(connection, patience).await {
             Some(Ok(())) => return,
             Some(Err(error)) => database.judge("waiting", &error),
             None => {
@@ -215,6 +218,7 @@ pub struct Connected {
     /// The connection itself. With a pooler use only statements without a name (`query_typed`, `execute_typed`).
     pub client: Client,
     database: Database,
+    patience: Patience,
     lost: Arc<OnceLock<DatabaseError>>,
 }
 
@@ -222,6 +226,11 @@ impl Connected {
     /// Whom it is connected to.
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// For whoever asks for something that takes long.
+    pub fn patience(&self) -> &Patience {
+        &self.patience
     }
 
     /// Begins a transaction, with limits for statements and locks in force.

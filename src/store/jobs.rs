@@ -2,8 +2,8 @@
 //!
 //! A claim is a lease on one run: whoever holds it renews it, and whoever does not loses it. All moments are the
 //! server's, so that daemons whose clocks differ agree. Each claim has a token that only ever grows; what comes with an
-//! older one changes nothing. What a connector is and when it should run is for `runtime::jobs`. Start at
-//! [`Jobs::claim`].
+//! older one, or from another holder, changes nothing. What a connector is and when it should run is
+//! for `runtime::jobs`. Start at [`Jobs::claim`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -189,9 +189,10 @@ impl Jobs {
     /// When the database cannot be reached or written; the lease then ends by itself.
     pub async fn renew(&self, claim: &Claim) -> Result<bool, OpenError> {
         let sql = "UPDATE @.job SET lease_until = now() + make_interval(secs => $3)
-            WHERE connector = $1 AND token = $2 AND holder IS NOT NULL RETURNING 1";
+            WHERE connector = $1 AND token = $2 AND holder = $4 RETURNING 1";
         let lease = self.0.lease.as_secs_f64();
-        let with = [text(&claim.connector), (&claim.token as _, Type::INT8), float(&lease)];
+        let with =
+            [text(&claim.connector), (&claim.token as _, Type::INT8), float(&lease), text(&self.0.holder)];
         Ok(!self.ask("renewing a claim", sql, &with).await?.is_empty())
     }
 
@@ -202,13 +203,14 @@ impl Jobs {
     pub async fn release(&self, claim: &Claim, next_in: Duration, failures: u32) -> Result<bool, OpenError> {
         let sql = "UPDATE @.job SET holder = NULL, lease_until = NULL, ended_at = clock_timestamp(),
                 next_at = now() + make_interval(secs => $3), failures = $4
-            WHERE connector = $1 AND token = $2 RETURNING 1";
+            WHERE connector = $1 AND token = $2 AND holder = $5 RETURNING 1";
         let (next_in, failures) = (next_in.as_secs_f64(), i32::try_from(failures).unwrap_or(i32::MAX));
         let with = [
             text(&claim.connector),
             (&claim.token as _, Type::INT8),
             float(&next_in),
             (&failures, Type::INT4),
+            text(&self.0.holder),
         ];
         Ok(!self.ask("ending a claim", sql, &with).await?.is_empty())
     }

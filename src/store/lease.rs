@@ -2,7 +2,8 @@
 //!
 //! A lease is a row. It is free when it was given back, or when its time is over by the server's clock; whoever takes
 //! it gets the next token. Whatever is written under a lease checks the token in the same transaction
-//! ([`Lease::confirm`]), so that a former holder's write is refused however late it comes. These are single
+//! ([`Lease::confirm`]), so that a former holder's write is refused however late it comes. The holder is checked with
+//! it: a replica that is promoted without the last commits gives the same token once more. These are single
 //! statements: when to ask again, and what a daemon may believe in between, is
 //! [`domain::tenure`](crate::domain::tenure). Start at [`Lease::take`].
 
@@ -89,9 +90,14 @@ impl Lease {
             .execute_typed(
                 &self.schema.sql(
                     "UPDATE @.lease SET expires_at = clock_timestamp() + make_interval(secs => $3)
-                     WHERE name = $1 AND token = $2 AND NOT released",
+                     WHERE name = $1 AND token = $2 AND holder = $4 AND NOT released",
                 ),
-                &[(&self.name, Type::TEXT), (&token, Type::INT8), (&self.ttl.as_secs_f64(), Type::FLOAT8)],
+                &[
+                    (&self.name, Type::TEXT),
+                    (&token, Type::INT8),
+                    (&self.ttl.as_secs_f64(), Type::FLOAT8),
+                    (&self.holder, Type::TEXT),
+                ],
             )
             .await?;
         Ok(count > 0)
@@ -103,9 +109,12 @@ impl Lease {
     /// The database's.
     pub async fn release(&self, db: &impl GenericClient, token: i64) -> Result<(), Error> {
         let release = self.schema.sql(
-            "UPDATE @.lease SET released = true, expires_at = clock_timestamp() WHERE name = $1 AND token = $2",
+            "UPDATE @.lease SET released = true, expires_at = clock_timestamp()
+             WHERE name = $1 AND token = $2 AND holder = $3",
         );
-        db.execute_typed(&release, &[(&self.name, Type::TEXT), (&token, Type::INT8)]).await?;
+        let ours =
+            [(&self.name as _, Type::TEXT), (&token as _, Type::INT8), (&self.holder as _, Type::TEXT)];
+        db.execute_typed(&release, &ours).await?;
         Ok(())
     }
 
@@ -115,10 +124,12 @@ impl Lease {
     /// # Errors
     /// The database's.
     pub async fn confirm(&self, tx: &impl GenericClient, token: i64) -> Result<bool, Error> {
-        let confirm = self
-            .schema
-            .sql("SELECT 1 FROM @.lease WHERE name = $1 AND token = $2 AND NOT released FOR SHARE");
-        let rows = tx.query_typed(&confirm, &[(&self.name, Type::TEXT), (&token, Type::INT8)]).await?;
+        let confirm = self.schema.sql(
+            "SELECT 1 FROM @.lease WHERE name = $1 AND token = $2 AND holder = $3 AND NOT released FOR SHARE",
+        );
+        let ours =
+            [(&self.name as _, Type::TEXT), (&token as _, Type::INT8), (&self.holder as _, Type::TEXT)];
+        let rows = tx.query_typed(&confirm, &ours).await?;
         Ok(!rows.is_empty())
     }
 

@@ -54,7 +54,8 @@ impl Schema {
         let exists = tx.query_typed(EXISTS, &[(&self.0, Type::TEXT)]).await.map_err(judge)?;
         // IF NOT EXISTS would want the right to create schemas from a user who was given one ready-made.
         if !exists.first().is_some_and(|row| row.get(0)) {
-            tx.batch_execute(&format!("CREATE SCHEMA {}", self.0)).await.map_err(judge)?;
+            let making = |e| server.judge(&format!("making schema {}", self.0), &e);
+            tx.batch_execute(&format!("CREATE SCHEMA {}", self.0)).await.map_err(making)?;
         }
         tx.batch_execute(&self.sql("CREATE TABLE IF NOT EXISTS @.layout (number bigint PRIMARY KEY)"))
             .await

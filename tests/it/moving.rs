@@ -183,7 +183,7 @@ async fn a_folder_moves() {
         "{told}"
     );
     assert!(
-        told.contains("memory: 1 monitors, 2 changes, 1 days in schema data_sources_monitor_preview, copied"),
+        told.contains("memory: 1 monitors, 2 changes, 1 days in schema data_sources_monitor, copied"),
         "{told}"
     );
     let (code, again) = house.run(&["migrate"], &house.at(&moved));
@@ -208,8 +208,7 @@ async fn a_folder_moves() {
         texts(&moved_at, "SELECT run FROM nasty._runs WHERE table_name = '' ORDER BY 1").await,
         ["1", "2"]
     );
-    let words =
-        "SELECT monitor || to_ || description FROM data_sources_monitor_preview.transition ORDER BY at DESC";
+    let words = "SELECT monitor || to_ || description FROM data_sources_monitor.transition ORDER BY at DESC";
     assert_eq!(texts(&moved_at, words).await[0], "Snöwflakeminorit's \"down\" 🚧");
 
     let requests = house.cake.requests().len();
@@ -219,6 +218,33 @@ async fn a_folder_moves() {
     let (code, told) = house.run(&["migrate"], &house.at(&moved));
     assert_eq!(code, 0, "{told}");
     assert!(told.contains("statuscake: came before, and syncs have gone on there since"), "{told}");
+}
+
+/// A memory goes where the daemons that have it look for it: with the memory of a banner to those that write it, also
+/// where the tenant is not set for who moves it; without one to those in preview, and that is said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_memory_goes_where_it_is_looked_for() {
+    let Some(house) = House::start() else { return };
+    let data = house.folder.path().join("data");
+    let (store, closer, _) = Store::open(&data).unwrap();
+    let states = [("Alpha".to_owned(), MonitorState::default())].into();
+    store.keep(Batch { states, ..Batch::default() }).await.unwrap();
+    drop(store);
+    closer.join();
+    let database = house.cluster.database().await;
+    let (code, told) = house.run(&["migrate"], &house.at(&database));
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("in schema data_sources_monitor_preview, copied"), "{told}");
+    assert!(told.contains("No QLIK_ variable is set"), "{told}");
+    let tenant = [("QLIK_TENANT_URL", "https://acme.test".to_owned()), ("QLIK_API_KEY", "any".to_owned())];
+    let vars: Vec<_> = house.at(&database).into_iter().chain(tenant).collect();
+    let (code, told) = house.run(&["migrate"], &vars);
+    assert!(code == 0 && told.contains("in schema data_sources_monitor, copied"), "{told}");
+    assert!(!told.contains("No QLIK_"), "{told}");
+    remember(&data).await;
+    let database = house.cluster.database().await;
+    let (code, told) = house.run(&["migrate"], &house.at(&database));
+    assert!(code == 0 && told.contains("in schema data_sources_monitor, copied"), "{told}");
 }
 
 /// Nothing is moved from under a daemon, nor over what a sync has written, nor from nowhere to nowhere; the password is

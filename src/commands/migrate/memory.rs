@@ -53,8 +53,10 @@ impl Source {
         Ok(Some(Source { store, _closer: closer, kept }))
     }
 
-    /// Copies what is not there yet.
-    pub(super) async fn copy(self, database: &Database, schema: Schema) -> anyhow::Result<()> {
+    /// Copies what is not there yet, to where the daemons look for it that have this memory.
+    pub(super) async fn copy(self, database: &Database, set: Schema) -> anyhow::Result<()> {
+        // Only a daemon that writes banners remembers one, whatever is set for who moves it.
+        let schema = if self.kept.banner.is_some() { Schema::SHARED } else { set };
         let from = read(&self.store, self.kept).await?;
         let (name, holder) = ("monitor".to_owned(), compose::holder());
         let lease = Lease { schema, name, holder, ttl: Pace::USUAL.ttl };
@@ -77,6 +79,12 @@ impl Source {
             "memory: {monitors} monitors, {changes} changes, {days} days in schema {}, {how}",
             schema.name()
         );
+        if schema == Schema::PREVIEW {
+            say!(
+                "No QLIK_ variable is set, so that is the memory of daemons in preview. For those that write the banner set \
+                 QLIK_TENANT_URL and its key, as they have them, and run this again"
+            );
+        }
         Ok(())
     }
 }

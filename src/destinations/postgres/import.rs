@@ -23,7 +23,7 @@ use super::table::{self, DELETED, SYNCED};
 use super::trouble::{Trouble, refuse};
 use super::wire::{self, Misfit};
 use super::{enter, ledger, run, schema};
-use crate::database::Database;
+use crate::database::{Database, Patience};
 use crate::destinations::DestinationError;
 use crate::destinations::moved::{Stored, Sum};
 use crate::domain::cell::{Cell, ColumnType};
@@ -103,7 +103,7 @@ impl Import {
         let (names, notes) = (&self.names, self.names.of("_moved"));
         self.session.client().batch_execute(TIMEOUT).await?;
         let db = self.session.transaction().await?;
-        let Some(token) = schema::take(&db, names, true).await? else {
+        let Some(token) = schema::take(&db, names, &self.place, true).await? else {
             return Err(DestinationError::Busy { place: self.place.clone() }.into());
         };
         let there = db.query_typed("SELECT to_regclass($1) IS NOT NULL", &[(&notes, Type::TEXT)]).await?;
@@ -170,6 +170,8 @@ impl Import {
         mut came: impl FnMut(usize),
     ) -> Result<Copied, Trouble> {
         let (names, kinds) = (&self.names, kinds(shape));
+        // What a connection here may take is long enough.
+        let patience = self.session.patience().clone();
         let db = self.session.transaction().await?;
         schema::hold(&db, names, self.token, &self.place).await?;
         let ours = is_ours(shape);
@@ -183,7 +185,8 @@ impl Import {
             db.batch_execute(&format!("DROP TABLE IF EXISTS {}", names.of(&shape.table))).await?;
             table::forget(&db, names, std::slice::from_ref(&shape.table)).await?;
         }
-        let mut to = if ours { Some(shape.clone()) } else { adopt(&db, names, None, shape).await? };
+        let mut to =
+            if ours { Some(shape.clone()) } else { adopt(&db, names, &patience, None, shape).await? };
         let (mut sum, mut all) = (Sum::default(), Sum::default());
         let (mut rejected, mut buffer) = (Vec::new(), Buffer::default());
         let mut refused = 0;
@@ -210,7 +213,7 @@ impl Import {
                     for wide in wider.columns.iter_mut().filter(|wide| wide.name == column) {
                         wide.kind = ColumnType::Text;
                     }
-                    *target = adopt(&db, names, Some(target), &wider).await?.unwrap_or(wider);
+                    *target = adopt(&db, names, &patience, Some(target), &wider).await?.unwrap_or(wider);
                 };
                 match misfit {
                     None => sum.add(&row, &kinds),
@@ -347,10 +350,11 @@ async fn newest_run(db: &Transaction<'_>, names: &Names) -> Result<i64, Trouble>
 async fn adopt(
     db: &Transaction<'_>,
     names: &Names,
+    patience: &Patience,
     stored: Option<&TableShape>,
     told: &TableShape,
 ) -> Result<Option<TableShape>, Trouble> {
-    Ok(table::adopt(db, names, stored, told).await?.map(|adopted| adopted.shape))
+    Ok(table::adopt(db, names, patience, stored, told).await?.map(|adopted| adopted.shape))
 }
 
 async fn note(db: &Transaction<'_>, names: &Names, table: &str, copied: &Copied) -> Result<(), Trouble> {

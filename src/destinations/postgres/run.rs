@@ -14,6 +14,7 @@ use super::rows::{Pushed, Segment, Target};
 use super::table::{self, Adopted};
 use super::trouble::{Trouble, refuse};
 use super::{complete, ledger};
+use crate::database::Patience;
 use crate::destinations::account::Closing;
 use crate::destinations::book::Book;
 use crate::destinations::{Begin, DestinationError, Outcome};
@@ -52,6 +53,7 @@ pub(super) struct Running {
     pub(super) renewed: Instant,
     pub(super) begin: Begin,
     pub(super) book: Book,
+    patience: Patience,
     tables: HashMap<String, Table>,
     /// Rows in the order they came, by table and shape.
     pub(super) segments: Vec<Segment>,
@@ -93,13 +95,20 @@ pub(super) enum Taken {
 }
 
 impl Running {
-    pub(super) fn new(number: i64, token: i64, begin: Begin, stored: BTreeMap<String, TableShape>) -> Self {
+    pub(super) fn new(
+        number: i64,
+        token: i64,
+        begin: Begin,
+        stored: BTreeMap<String, TableShape>,
+        patience: Patience,
+    ) -> Self {
         Self {
             number,
             token,
             renewed: Instant::now(),
             begin,
             book: Book::new(stored),
+            patience,
             tables: HashMap::new(),
             segments: Vec::new(),
         }
@@ -125,11 +134,11 @@ impl Running {
         told: &TableShape,
     ) -> Result<Option<Adopted>, Trouble> {
         let stored = self.book.stored.get(&told.table);
-        let adopted = table::adopt(db, names, stored, told).await?;
+        let adopted = table::adopt(db, names, &self.patience, stored, told).await?;
         let Some(mut adopted) = adopted else { return Ok(None) };
         let shape = &adopted.shape;
         if stored.is_some_and(|stored| stored.deleted_if != shape.deleted_if) {
-            adopted.marked = table::mark(db, names, shape, self.begin.started).await?;
+            adopted.marked = table::mark(db, names, &self.patience, shape, self.begin.started).await?;
         }
         let sweeping = self.is_sweeping(shape);
         if self.tables.contains_key(&told.table) {
@@ -268,6 +277,7 @@ impl Running {
         stored: &mut Stored,
     ) -> Result<(), Trouble> {
         let name = &finish.table;
+        let _long = table::at_length(db, &self.patience).await?;
         if let Some(shape) = self.book.stored.get(name) {
             let tally = stored.tallies.entry(name.clone()).or_default();
             if shape.write == Write::Replace {

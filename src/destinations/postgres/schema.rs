@@ -19,6 +19,9 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
 /// How long a run may be silent before another may begin: a pause or a slow network is shorter.
 pub(super) const LEASE_SECONDS: u64 = 60;
 
+/// Greater than any before, also than those that a replica lacks which is promoted without the last commits.
+const NEXT_TOKEN: &str = "greatest(token + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)";
+
 /// What is there before anything is made.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -134,12 +137,25 @@ fn advisory(names: &Names, what: &str) -> String {
 }
 
 /// Takes the lock of the schema for a run. Gives its token; `None` while another run has it.
-pub(super) async fn take(db: &Transaction<'_>, names: &Names, session: bool) -> Result<Option<i64>, Trouble> {
+pub(super) async fn take(
+    db: &Transaction<'_>,
+    names: &Names,
+    place: &str,
+    session: bool,
+) -> Result<Option<i64>, Trouble> {
     let lock = names.of("_lock");
     // A holder that is storing has the row; nobody waits for that.
     let sql = format!("SELECT expires_at > clock_timestamp(), in_session FROM {lock} FOR UPDATE SKIP LOCKED");
     let rows = db.query_typed(&sql, &[]).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
+    let Some(row) = rows.first() else {
+        if !db.query_typed(&format!("SELECT 1 FROM {lock}"), &[]).await?.is_empty() {
+            return Ok(None);
+        }
+        let reason = format!(
+            "somebody emptied its table _lock: INSERT INTO {lock} (token, in_session, expires_at) VALUES (0, false, '-infinity')"
+        );
+        return Err(DestinationError::Unwritable { place: place.to_owned(), reason }.into());
+    };
     let (held, in_session): (bool, bool) = (row.get(0), row.get(1));
     let key = advisory(names, "run");
     let ask = async |sql: String| -> Result<bool, Trouble> {
@@ -153,7 +169,7 @@ pub(super) async fn take(db: &Transaction<'_>, names: &Names, session: bool) -> 
     let rows = db
         .query_typed(
             &format!(
-                "UPDATE {lock} SET token = token + 1, in_session = $1, taken_at = clock_timestamp(),
+                "UPDATE {lock} SET token = {NEXT_TOKEN}, in_session = $1, taken_at = clock_timestamp(),
                         holder = concat_ws(' ', current_user, inet_client_addr(), pg_backend_pid()),
                         expires_at = clock_timestamp() + interval '{LEASE_SECONDS} s' RETURNING token"
             ),

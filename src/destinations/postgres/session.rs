@@ -5,7 +5,7 @@ use tokio_postgres::{Client, Transaction};
 
 use super::rows::{SEND_BYTES, Segment};
 use super::trouble::Trouble;
-use crate::database::{Connected, Database, DatabaseError};
+use crate::database::{Connected, Database, DatabaseError, Patience};
 
 pub(super) struct Session {
     connected: Connected,
@@ -29,6 +29,10 @@ impl Session {
 
     pub(super) fn client(&self) -> &Client {
         &self.connected.client
+    }
+
+    pub(super) fn patience(&self) -> &Patience {
+        self.connected.patience()
     }
 
     pub(super) fn is_lost(&self) -> bool {

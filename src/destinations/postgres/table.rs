@@ -13,6 +13,7 @@ use tokio_postgres::{GenericClient, Transaction};
 use super::names::{Names, SEEN, STAGING, fitted, list, literal, quoted};
 use super::trouble::{Trouble, refuse};
 use super::wire::sql_type;
+use crate::database::{AtLength, LONG, Patience};
 use crate::destinations::TableFacts;
 use crate::domain::cell::ColumnType;
 use crate::domain::op::{Column, TableShape, Write};
@@ -22,8 +23,12 @@ pub(super) const SYNCED: &str = "_synced_at";
 /// See [`SYNCED`].
 pub(super) const DELETED: &str = "_deleted_at";
 
-/// Rewriting a large table takes longer than anything else we do.
-const REWRITE_TIMEOUT: &str = "4h";
+/// Reading or rewriting a large table takes longer than anything else we do: for the rest of the transaction the server
+/// does not end it early, and while the answer is kept, neither do we.
+pub(super) async fn at_length(db: &Transaction<'_>, patience: &Patience) -> Result<AtLength, Trouble> {
+    db.batch_execute(&format!("SET LOCAL statement_timeout = {}", literal(LONG))).await?;
+    Ok(patience.at_length())
+}
 
 /// Our tables, and whether each is still there.
 async fn known(
@@ -117,6 +122,7 @@ pub(super) struct Adopted {
 pub(super) async fn adopt(
     db: &Transaction<'_>,
     names: &Names,
+    patience: &Patience,
     stored: Option<&TableShape>,
     told: &TableShape,
 ) -> Result<Option<Adopted>, Trouble> {
@@ -138,7 +144,9 @@ pub(super) async fn adopt(
     let mut shape = TableShape { deleted_if: told.deleted_if.clone(), ..stored.clone() };
     for column in &told.columns {
         match shape.columns.iter_mut().find(|stored| stored.name == column.name) {
-            Some(stored) => stored.kind = meet(db, names, &told.table, stored, column.kind).await?,
+            Some(stored) => {
+                stored.kind = meet(db, names, patience, &told.table, stored, column.kind).await?;
+            }
             None => shape.columns.push(column.clone()),
         }
     }
@@ -151,7 +159,7 @@ pub(super) async fn adopt(
         }
     }
     if !converted.is_empty() {
-        widen(db, names, &told.table, &names.of(&told.table), &converted).await?;
+        widen(db, patience, &told.table, &names.of(&told.table), &converted).await?;
     }
     add_missing(db, names, &shape, &names.of(&told.table), &told.table).await?;
     if shape != *stored {
@@ -164,12 +172,13 @@ pub(super) async fn adopt(
 pub(super) async fn mark(
     db: &Transaction<'_>,
     names: &Names,
+    patience: &Patience,
     shape: &TableShape,
     now: Timestamp,
 ) -> Result<u64, Trouble> {
     let place = shape.deleted_place();
     let Some(column) = place.and_then(|place| shape.columns.get(place)) else { return Ok(0) };
-    db.batch_execute(&format!("SET LOCAL statement_timeout = {}", literal(REWRITE_TIMEOUT))).await?;
+    let _long = at_length(db, patience).await?;
     let sql = format!(
         "UPDATE {} SET {DELETED} = $1, {SYNCED} = $1 WHERE {DELETED} IS NULL AND {}",
         names.of(&shape.table),
@@ -224,6 +233,7 @@ async fn remember(db: &Transaction<'_>, names: &Names, shape: &TableShape) -> Re
 async fn meet(
     db: &Transaction<'_>,
     names: &Names,
+    patience: &Patience,
     table: &str,
     stored: &Column,
     told: ColumnType,
@@ -237,6 +247,7 @@ async fn meet(
             let sql = format!(
                 "SELECT EXISTS (SELECT 1 FROM {table} WHERE {column} > {limit} OR {column} < -{limit})"
             );
+            let _long = at_length(db, patience).await?;
             let large = db.query_typed(&sql, &[]).await?.first().is_some_and(|row| row.get(0));
             Ok(if large { ColumnType::Decimal } else { ColumnType::Double })
         }
@@ -393,7 +404,7 @@ pub(super) fn conversion(value: &str, old: ColumnType, new: ColumnType) -> Strin
 /// Makes columns wider, unless a view would stand in the way; then it is named.
 async fn widen(
     db: &Transaction<'_>,
-    names: &Names,
+    patience: &Patience,
     table: &str,
     relation: &str,
     converted: &[(String, ColumnType, ColumnType)],
@@ -416,8 +427,7 @@ async fn widen(
         );
         return Err(refuse(table, reason));
     }
-    let _ = names;
-    db.batch_execute(&format!("SET LOCAL statement_timeout = {}", literal(REWRITE_TIMEOUT))).await?;
+    let _long = at_length(db, patience).await?;
     db.batch_execute(&alter(relation, converted)).await?;
     Ok(())
 }

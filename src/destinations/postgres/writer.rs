@@ -145,7 +145,7 @@ impl Writer {
         let Some((number, token, stored)) = self.judged("opening the run", opened)? else {
             return Err(DestinationError::Busy { place: self.place.clone() });
         };
-        self.run = Some(Running::new(number, token, begin, stored));
+        self.run = Some(Running::new(number, token, begin, stored, self.session.patience().clone()));
         Ok(number)
     }
 
@@ -155,7 +155,8 @@ impl Writer {
     ) -> Result<Option<(i64, i64, BTreeMap<String, TableShape>)>, Trouble> {
         let (names, in_session) = (&self.names, self.session.lasts());
         let db = self.session.transaction().await?;
-        let Some(token) = schema::take(&db, names, in_session).await? else { return Ok(None) };
+        let taken = schema::take(&db, names, &self.place, in_session).await?;
+        let Some(token) = taken else { return Ok(None) };
         let number = ledger::open_run(&db, names, begin.started).await?;
         table::sweep_out(&db, names).await?;
         let dropped = table::dropped(&db, names).await?;

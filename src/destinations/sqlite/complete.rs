@@ -74,12 +74,7 @@ pub(super) fn sweep(
     }
     remember_keys(db, shape)?;
     let table = quoted(&shape.table);
-    let keys: Vec<_> = shape.key.iter().map(|key| format!("s.{0} = {table}.{0}", quoted(key))).collect();
-    let gone = format!(
-        "{DELETED} IS NULL AND NOT EXISTS (SELECT 1 FROM {} s WHERE {})",
-        seen(&shape.table),
-        keys.join(" AND ")
-    );
+    let gone = format!("{DELETED} IS NULL AND {}", absent(shape, &seen(&shape.table)));
     let count = |sql: String| db.query_row(&sql, [], |row| row.get::<_, i64>(0));
     let live = count(format!("SELECT count(*) FROM {table} WHERE {DELETED} IS NULL"))?;
     let missing = count(format!("SELECT count(*) FROM {table} WHERE {gone}"))?;
@@ -114,13 +109,7 @@ pub(super) fn replace(db: &Connection, shape: &TableShape, tally: &mut Tally) ->
         let pairs = shape.key.iter().map(|key| format!("{left}.{0} = {right}.{0}", quoted(key)));
         pairs.collect::<Vec<_>>().join(" AND ")
     };
-    let deleted = db.execute(
-        &format!(
-            "DELETE FROM {table} WHERE NOT EXISTS (SELECT 1 FROM {staged} s WHERE {})",
-            same_key("s", &table)
-        ),
-        [],
-    )?;
+    let deleted = db.execute(&format!("DELETE FROM {table} WHERE {}", absent(shape, &staged)), [])?;
     let inserted = db.execute(
         &format!(
             "INSERT INTO {table} ({all}) SELECT {all} FROM {staged} WHERE true ON CONFLICT ({}) DO NOTHING",
@@ -148,6 +137,13 @@ pub(super) fn replace(db: &Connection, shape: &TableShape, tally: &mut Tally) ->
     tally.updated += updated;
     tally.unchanged += fresh.saturating_sub(inserted + updated);
     Ok(())
+}
+
+/// "No row of the other table has its key", as SQL. The columns of the other one have no types, so that a comparison of
+/// each pair would go through all of it for each row; a list is looked up.
+fn absent(shape: &TableShape, other: &str) -> String {
+    let key = list(&shape.key);
+    format!("({key}) NOT IN (SELECT {key} FROM {other})")
 }
 
 fn columns(shape: &TableShape) -> Vec<String> {

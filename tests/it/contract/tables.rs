@@ -11,6 +11,7 @@ against_each!(
     flags_become_words,
     keys_widen,
     missing_rows_are_marked_and_revived,
+    large_tables_end,
     replaced_tables_change_at_their_end,
     appended_rows_wait_for_their_checkpoint,
     hostile_names_are_only_names,
@@ -150,6 +151,28 @@ async fn missing_rows_are_marked_and_revived(kind: Kind) {
     assert_eq!((counts(&report), desk.rows(live).await), ([9, 0, 1, 8, 0, 0, 0], vec!["9".to_owned()]));
     let report = desk.run(5, vec![finish(Some(0.25))]).await.unwrap();
     assert_eq!((report.end, desk.rows(live).await), (End::Partial, vec!["9".to_owned()]));
+}
+
+/// The end of a large table, swept or replaced, takes about as long as its rows, not as their square; what counts is that
+/// it comes at all.
+async fn large_tables_end(kind: Kind) {
+    const ROWS: i64 = 100_000;
+    let desk = kind.desk().await;
+    let ends = async {
+        for (write, share, gone) in [(Write::Upsert, Some(1.0), 2), (Write::Replace, None, 2)] {
+            let thing = shape(&[("id", Bigint), ("v", Bigint)], &["id"], write);
+            for (run, from) in [(0, 0), (1, gone)] {
+                let pages = (from..ROWS).step_by(1_000).flat_map(|page| {
+                    let ids = page..(page + 1_000).min(ROWS);
+                    send(&thing, ids.map(|id| vec![Cell::Int(id), Cell::Int(0)]).collect())
+                });
+                let report = desk.run(run, pages.chain([finish(share)]).collect()).await.unwrap();
+                assert_eq!((report.end, counts(&report)[6]), (End::Complete, u64::try_from(from).unwrap()));
+            }
+            desk.execute("DROP TABLE thing").await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), ends).await.expect("an end");
 }
 
 /// A replaced table changes as a whole at its end, keeps what is the same, and nothing changes if the end never comes.

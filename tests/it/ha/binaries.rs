@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::database;
 use crate::binary::{Running, output, watching};
+use crate::cluster;
 use crate::fakes::statuspage::StatusPage;
 use crate::fakes::tenant::{API_KEY, Tenant};
 
@@ -82,4 +83,30 @@ async fn takes_over_from_the_dead_and_the_stopped() {
     cem.until("Stopped.");
     assert!(folders.iter().all(|folder| !folder.path().join("data/monitor.db").exists()));
     tenant.assert_well_behaved();
+}
+
+/// A database that is away when a daemon starts, as after a power cut that took both, is waited for; a stop meanwhile is
+/// heard at once.
+#[tokio::test]
+async fn a_start_waits_for_the_database() {
+    let Some(cluster) = cluster::own() else { return };
+    let (tenant, alpha) = (Tenant::start(), StatusPage::start());
+    let folder = watching(&[("Alpha", &alpha)]);
+    let (url, database) = (tenant.url(), cluster.url("postgres", &cluster.database().await));
+    let vars =
+        [("QLIK_TENANT_URL", url.as_str()), ("QLIK_API_KEY", API_KEY), ("DATABASE_URL", database.as_str())];
+    cluster.crash();
+    let mut daemons = [Running::start(folder.path(), &vars), Running::start(folder.path(), &vars)];
+    for daemon in &mut daemons {
+        let line = daemon.until("is tried again");
+        assert!(line.contains("WARNING") && line.contains("Connection refused"), "{line}");
+    }
+    let [mut ann, mut bob] = daemons;
+    bob.signal("-TERM");
+    bob.until("Stopped.");
+    cluster.restart();
+    ann.until("Our memory is in PostgreSQL at 127.0.0.1:");
+    ann.until("We hold the lease of the monitor");
+    ann.signal("-TERM");
+    ann.until("Stopped.");
 }

@@ -89,3 +89,21 @@ async fn fences_former_holders() {
         assert!(!ann.confirm(&tx, 1).await.unwrap());
     }
 }
+
+/// A replica that is promoted without the last commits gives a token once more: whoever had it before does not take it
+/// for its own, neither to hold on nor to write nor to give it back.
+#[tokio::test]
+async fn a_token_that_is_given_twice_has_one_holder() {
+    for Way { url, .. } in &ways().await {
+        let mut db = connect(url).await;
+        let (ann, bob) = (lease("ann", LONG), lease("bob", LONG));
+        assert_eq!(take(&ann, &db, true).await, "ann holds it under 1");
+        let promoted = "UPDATE data_sources_monitor.lease SET holder = 'eve', token = 0, released = true";
+        db.client.batch_execute(promoted).await.unwrap();
+        assert_eq!(take(&bob, &db, false).await, "bob holds it under 1");
+        assert!(!ann.renew(&db.client, 1).await.unwrap());
+        ann.release(&db.client, 1).await.unwrap();
+        let tx = db.transaction().await.unwrap();
+        assert!(!ann.confirm(&tx, 1).await.unwrap() && bob.confirm(&tx, 1).await.unwrap());
+    }
+}

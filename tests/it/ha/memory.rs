@@ -20,7 +20,7 @@ use crate::fakes::chaos::{Chaos, Mode};
 const ACME: &str = "https://acme.test/";
 
 async fn open(url: &str) -> Store {
-    Store::connect(at(url), lease("nobody", Duration::ZERO)).await.unwrap().0
+    Store::connect(at(url), lease("ann", Duration::ZERO)).await.unwrap().0
 }
 
 /// The store for one who takes the lease now, from whomever.

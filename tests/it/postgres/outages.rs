@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use data_sources_monitor::database::Database;
-use data_sources_monitor::destinations::{Destination, DestinationError, postgres};
+use data_sources_monitor::destinations::{Begin, Destination, DestinationError, postgres};
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
-use data_sources_monitor::domain::op::{End, Op, Write};
+use data_sources_monitor::domain::op::{End, Op, Sweep, Write};
 
 use crate::cluster::{self, Cluster};
 use crate::contract::{begin, checkpoint, counts, outcome, send, server_rows, shape};
@@ -107,6 +107,48 @@ async fn a_way_that_falls_silent_ends_the_run() {
     }
     destination.end(outcome(1, End::Complete)).await.unwrap();
     assert_eq!(stored(&cluster, &name).await, ["200000|200"]);
+}
+
+/// Widening a column and marking what is gone go through the whole table, for longer than a silent way is waited for:
+/// neither is taken for one.
+#[tokio::test]
+async fn work_on_a_whole_table_may_take_long() {
+    let Some(cluster) = cluster::shared() else { return };
+    let name = cluster.database().await;
+    let url = cluster.url("postgres", &name);
+    let database = Database::new(&url.as_str().into(), None, None).unwrap().with_silence(SILENCE);
+    let destination = postgres::open(&database, "acme").await.unwrap();
+    let things = |kind, rows: Vec<Cell>| {
+        let thing = shape(&[("id", ColumnType::Bigint), ("v", kind)], &["id"], Write::Upsert);
+        send(&thing, rows.into_iter().zip(0..).map(|(v, id)| vec![Cell::Int(id), v]).collect())
+    };
+    destination.begin(begin(0)).await.unwrap();
+    for op in things(ColumnType::Bigint, vec![Cell::Int(1), Cell::Int(2)]) {
+        destination.write(op).await.unwrap();
+    }
+    destination.end(outcome(0, End::Complete)).await.unwrap();
+    let long = SILENCE.as_secs() + 2;
+    let slow = format!(
+        "CREATE FUNCTION public.slow_ddl() RETURNS event_trigger LANGUAGE plpgsql AS
+             'BEGIN PERFORM pg_sleep({long}); END';
+         CREATE EVENT TRIGGER slow ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION public.slow_ddl();
+         CREATE FUNCTION public.slow_row() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN PERFORM pg_sleep({long}); RETURN NEW; END';
+         CREATE TRIGGER slow BEFORE UPDATE ON acme.thing FOR EACH ROW WHEN (NEW._deleted_at IS NOT NULL)
+             EXECUTE FUNCTION public.slow_row()"
+    );
+    let session = cluster.session(&name).await;
+    session.batch_execute(&slow).await.unwrap();
+    destination.begin(Begin { sweeping: ["thing".to_owned()].into(), ..begin(1) }).await.unwrap();
+    let mut ops = things(ColumnType::Text, vec![Cell::Text("a".into())]);
+    let sweep = Some(Sweep { max_share: 1.0 });
+    ops.push(Op::Finish { table: "thing".into(), sweep });
+    for op in ops {
+        destination.write(op).await.unwrap();
+    }
+    destination.end(outcome(1, End::Complete)).await.unwrap();
+    let sql = "SELECT v, _deleted_at IS NOT NULL FROM acme.thing ORDER BY id";
+    assert_eq!(server_rows(&session, sql).await, ["a|0", "2|1"]);
 }
 
 /// A server whose disk is full keeps nothing of the transaction, rows or checkpoint, and the reason says what to do; once

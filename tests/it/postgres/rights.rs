@@ -4,6 +4,7 @@ use data_sources_monitor::database::Database;
 use data_sources_monitor::destinations::{Destination, DestinationError, postgres};
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
 use data_sources_monitor::domain::op::{End, Write};
+use data_sources_monitor::store::schema::Schema;
 
 use crate::cluster;
 use crate::contract::{begin, counts, outcome, send, shape};
@@ -61,6 +62,23 @@ async fn missing_rights_are_named() {
     cannot open 127.0.0.1:PORT/DATABASE, schema acme: schema acme belongs to role postgres and holds tables that are not ours (theirs): rename it, or use another database
     PostgreSQL at 127.0.0.1:PORT/DATABASE, storing rows: permission denied for table thing; README's section on PostgreSQL lists the grants
     "#);
+}
+
+/// Our own memory wants a schema of its own, which is named where it may not be made; made by the owner of the database
+/// it is all that is wanted.
+#[tokio::test]
+async fn the_schema_of_our_memory_is_named() {
+    let Some(cluster) = cluster::shared() else { return };
+    let name = cluster.database().await;
+    let user = cluster.user("some-pa55").await;
+    let url = cluster.url(&format!("{user}:some-pa55"), &name);
+    let database = Database::new(&url.as_str().into(), None, None).unwrap();
+    let mut connected = database.connect().await.unwrap();
+    let refused = Schema::PREVIEW.prepare(&mut connected).await.unwrap_err().to_string();
+    assert!(refused.contains("making schema data_sources_monitor_preview: permission denied"), "{refused}");
+    let make = format!("CREATE SCHEMA data_sources_monitor_preview AUTHORIZATION {user}");
+    cluster.session(&name).await.batch_execute(&make).await.unwrap();
+    Schema::PREVIEW.prepare(&mut connected).await.unwrap();
 }
 
 /// Programs that make the same schema in the same moment do not get in each other's way.

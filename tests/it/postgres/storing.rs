@@ -127,6 +127,25 @@ async fn changes_by_hand_are_named() {
     assert_eq!(desk.run(2, ops).await.unwrap().end, End::Complete);
 }
 
+/// What the server says of a row that it refuses names the column, and tells nothing of what people have in it: errors go
+/// into logs and the ledger.
+#[tokio::test]
+async fn what_a_row_holds_is_not_told() {
+    let Some(desk) = desk().await else { return };
+    let thing = shape(&[("id", Bigint), ("v", Text)], &["id"], Write::Upsert);
+    let send = |id| send(&thing, vec![vec![Cell::Int(id), text("ann@example.com")]]);
+    desk.run(0, send(1)).await.unwrap();
+    desk.execute(
+        "ALTER TABLE thing ADD theirs int NOT NULL DEFAULT 1; ALTER TABLE thing ALTER theirs DROP DEFAULT",
+    )
+    .await;
+    let missing = desk.run(1, send(2)).await.unwrap_err().to_string();
+    desk.execute("ALTER TABLE thing DROP theirs; ALTER TABLE thing ADD UNIQUE (v)").await;
+    let taken = desk.run(2, send(2)).await.unwrap_err().to_string();
+    assert!(missing.contains("\"theirs\"") && taken.contains("thing_v_key"), "{missing} {taken}");
+    assert!(!missing.contains("ann@") && !taken.contains("ann@"), "{missing} {taken}");
+}
+
 /// Names longer than the server keeps stay two, in tables, columns and all that goes with them.
 #[tokio::test]
 async fn long_names_stay_apart() {
@@ -203,6 +222,8 @@ async fn a_run_that_was_overtaken_stores_nothing() {
     for op in send(&thing, vec![vec![Cell::Int(1)]]) {
         first.write(op).await.unwrap();
     }
+    // An answer means that everything before it was taken, and the lease not renewed by it any more.
+    first.runs(1).await.unwrap();
     desk.execute("UPDATE _lock SET expires_at = clock_timestamp()").await;
     second.begin(begin(1)).await.unwrap();
     let _ = first.write(checkpoint("", 9)).await;
@@ -214,4 +235,39 @@ async fn a_run_that_was_overtaken_stores_nothing() {
         desk.rows("SELECT outcome FROM _runs WHERE table_name = '' ORDER BY run").await,
         ["failed", "complete"]
     );
+}
+
+/// A replica that is promoted without the last commits does not know of the run that took the schema: whoever takes it
+/// there is not mistaken for that one, which stores nothing more and lets go of nothing.
+#[tokio::test]
+async fn a_run_that_a_promoted_replica_does_not_know_stores_nothing() {
+    let Some(desk) = desk().await else { return };
+    let thing = shape(&[("id", Bigint)], &["id"], Write::Upsert);
+    let (first, second, third) = (desk.open().await, desk.open().await, desk.open().await);
+    desk.execute("CREATE TABLE before AS TABLE _lock").await;
+    first.begin(begin(0)).await.unwrap();
+    for op in send(&thing, vec![vec![Cell::Int(1)]]) {
+        first.write(op).await.unwrap();
+    }
+    let promoted = "DELETE FROM _lock; INSERT INTO _lock TABLE before; DELETE FROM _runs";
+    desk.execute(promoted).await;
+    second.begin(begin(1)).await.unwrap();
+    let error = first.end(outcome(0, End::Complete)).await.unwrap_err();
+    assert!(error.to_string().contains("another sync took over"), "{error}");
+    let error = third.begin(begin(2)).await.unwrap_err();
+    assert!(error.to_string().contains("in use by another sync"), "{error}");
+    second.end(outcome(1, End::Complete)).await.unwrap();
+}
+
+/// A lock whose row somebody deleted is not told as another sync, which nobody would find.
+#[tokio::test]
+async fn an_emptied_lock_is_named() {
+    let Some(desk) = desk().await else { return };
+    let destination = desk.open().await;
+    desk.execute("DELETE FROM _lock").await;
+    let error = destination.begin(begin(0)).await.unwrap_err().to_string();
+    let (told, cure) = error.split_once(": INSERT").unwrap();
+    assert!(told.ends_with("somebody emptied its table _lock"), "{told}");
+    desk.execute(&format!("INSERT{cure}")).await;
+    destination.begin(begin(0)).await.unwrap();
 }

@@ -78,6 +78,23 @@ async fn one_claim_at_a_time() {
     assert_eq!(winner.claim("beta").await.unwrap(), None, "nobody offers it");
 }
 
+/// A replica that is promoted without the last commits gives a claim's token once more: who had it before can neither
+/// renew nor give back what is another's.
+#[tokio::test]
+async fn a_token_that_is_given_twice_has_one_holder() {
+    let Some(bench) = Bench::start().await else { return };
+    let (ann, bob) = (bench.daemon("ann", MINUTE), bench.daemon("bob", MINUTE));
+    ann.offer("alpha", AT_ONCE).await.unwrap();
+    let lost = ann.claim("alpha").await.unwrap().unwrap();
+    let promoted = "UPDATE data_sources_monitor.job SET holder = NULL, token = token - 1";
+    bench.session.batch_execute(promoted).await.unwrap();
+    let claim = bob.claim("alpha").await.unwrap().unwrap();
+    assert_eq!(claim.token, lost.token);
+    assert!(!ann.renew(&lost).await.unwrap());
+    assert!(!ann.release(&lost, Duration::ZERO, 0).await.unwrap());
+    assert!(bob.renew(&claim).await.unwrap());
+}
+
 /// An offer changes nothing of what is known, but for another `every`, which counts from the last start, and for a
 /// connector that failed, which is tried soon.
 #[tokio::test]
