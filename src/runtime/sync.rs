@@ -71,6 +71,7 @@ pub async fn execute(
     cancel: CancellationToken,
 ) -> Result<Done, DestinationError> {
     let started = clock.now();
+    let only = only(account, &wanted);
     let state = destination.state().await?;
     let shapes = destination.shapes().await?.into_values().collect();
     let number = destination.begin(begin(account, &wanted, started)).await?;
@@ -87,7 +88,10 @@ pub async fn execute(
     let reading = AssertUnwindSafe(connectors::run(plan, ops, progress, cancel)).catch_unwind();
     let (read, written) = tokio::join!(reading, store(destination, incoming));
     // A panic is told like any other failure; the hook has printed where it was.
-    let outcome = read.unwrap_or_else(|_| panicked());
+    let mut outcome = read.unwrap_or_else(|_| panicked());
+    if outcome.end == End::Complete {
+        outcome.reason = outcome.reason.or(only);
+    }
     let ended = clock.now();
     let report = destination.end(told(&outcome, ended)).await;
     written?;
@@ -107,6 +111,15 @@ pub async fn execute(
         tallies: report.tallies,
         notes,
     })
+}
+
+/// What is said of a run that leaves tables out: that it was complete says nothing of the others.
+fn only(account: &Account, wanted: &Wanted) -> Option<String> {
+    let all = connectors::selected(account, None).unwrap_or_default();
+    let names = wanted.tables.as_ref()?;
+    let left_out = all.iter().any(|table| !names.contains(&table.name));
+    let be = if names.len() == 1 { "was" } else { "were" };
+    left_out.then(|| format!("only {} {be} asked for", names.join(", ")))
 }
 
 fn begin(account: &Account, wanted: &Wanted, started: Timestamp) -> Begin {
