@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 
 use super::{CommandError, compose, connectors};
 use crate::database::Database;
@@ -18,7 +19,7 @@ pub struct RunsArgs {
     /// The connector; without one: all that ever ran
     pub name: Option<String>,
     /// How many runs of each
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub limit: usize,
 }
 

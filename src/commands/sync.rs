@@ -111,7 +111,7 @@ async fn one(
                     if cancel.is_cancelled() {
                         return Err(anyhow::anyhow!("stopped without waiting for a safe point").into());
                     }
-                    eprintln!("{name}: stopping at the next safe point (again to stop at once)");
+                    view.say(&format!("{name}: stopping at the next safe point (again to stop at once)"));
                     cancel.cancel();
                 }
             }

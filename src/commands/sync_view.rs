@@ -54,6 +54,13 @@ impl View {
         self.show();
     }
 
+    /// Says something in between, above the bars where there are any.
+    pub(super) fn say(&self, line: &str) {
+        if self.bars.as_ref().is_none_or(|bars| bars.println(line).is_err()) {
+            eprintln!("{line}");
+        }
+    }
+
     /// Shows how things ended.
     pub(super) fn end(&mut self) {
         self.show();

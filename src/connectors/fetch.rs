@@ -101,8 +101,8 @@ impl Fetcher<'_> {
                 Attempt::Transient(reason) => self.after_failure(&mut tries, reason, wanted)?,
                 Attempt::Limited(asked) => self.after_refusal(&mut tries, asked, wanted)?,
             };
-            self.progress.retries.fetch_add(1, Ordering::Relaxed);
             self.wait_until(Instant::now() + wait).await?;
+            self.progress.retries.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -312,14 +312,15 @@ impl Fetcher<'_> {
     }
 
     async fn wait_until(&self, moment: Instant) -> Result<(), Stop> {
-        let wait = moment.saturating_duration_since(Instant::now());
-        if wait.is_zero() {
+        let began = Instant::now();
+        if moment <= began {
             return Ok(());
         }
         self.progress.limited.store(true, Ordering::Relaxed);
         let waited = self.run.sleep_until(moment).await;
         self.progress.limited.store(false, Ordering::Relaxed);
-        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        // A stop may have ended it early.
+        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.progress.waited_ms.fetch_add(millis, Ordering::Relaxed);
         waited
     }

@@ -71,6 +71,8 @@ fn by_hand_twice() {
     let (code, out, _) = run(folder.path(), &["runs", "statuscake"], &[]);
     assert_eq!(code, 0);
     assert!(out.starts_with("statuscake #2") && out.contains("statuscake #1"), "{out}");
+    let (code, out, err) = run(folder.path(), &["runs", "--limit", "0"], &[]);
+    assert_eq!((code, out.contains("no run yet")), (2, false), "{out}{err}");
     assert!(!(out + &err).contains(statuscake::API_KEY));
 }
 
