@@ -10,7 +10,7 @@ use std::time::Instant;
 use data_sources_monitor::connectors::decode::{
     Arrays, Coerce, ColumnRule, KeyColumn, Layout, Nested, RowReader,
 };
-use data_sources_monitor::destinations::{Account, Begin, Destination, Outcome};
+use data_sources_monitor::destinations::{Begin, Destination, Ending, Outcome};
 use data_sources_monitor::domain::op::{Checkpoint, End, Op, Write};
 use jiff::Timestamp;
 
@@ -29,8 +29,7 @@ pub(crate) fn begin() -> Begin {
 }
 
 pub(crate) fn outcome() -> Outcome {
-    let run =
-        Account { end: End::Complete, reason: None, place: None, requests: 0, retries: 0, waited_ms: 0 };
+    let run = Ending { end: End::Complete, reason: None, place: None, requests: 0, retries: 0, waited_ms: 0 };
     Outcome { ended: Timestamp::UNIX_EPOCH, run, tables: BTreeMap::new() }
 }
 

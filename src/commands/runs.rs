@@ -9,7 +9,7 @@ use clap::builder::RangedU64ValueParser;
 use super::{CommandError, compose, connectors};
 use crate::database::Database;
 use crate::destinations::{Entry, Place, Run};
-use crate::runtime::sync::word;
+use crate::domain::op::End;
 use crate::store::OpenError;
 use crate::store::jobs::{self, Jobs};
 
@@ -100,7 +100,7 @@ fn print_run(name: &str, run: &Run, holder: Option<&str>) {
 }
 
 fn end(entry: &Entry) -> &'static str {
-    entry.end.map_or("unfinished", word)
+    entry.end.map_or("unfinished", End::as_str)
 }
 
 fn why(entry: &Entry) -> String {

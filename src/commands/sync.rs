@@ -122,7 +122,7 @@ async fn one(
     let end = match done {
         Ok(done) => {
             say!("{}", summary(&name, &done, args.dry_run).trim_end());
-            done.end
+            done.run.end
         }
         Err(error) => {
             eprintln!("{name}: failed: {error}");
@@ -152,7 +152,7 @@ async fn destination(
 
 fn summary(name: &str, done: &Done, dry_run: bool) -> String {
     let mut out = sync_view::tallies(&done.tallies, dry_run);
-    let why = match (&done.reason, &done.place) {
+    let why = match (&done.run.reason, &done.run.place) {
         (Some(reason), Some(place)) => format!(": {reason} (at {place})"),
         (Some(reason), None) => format!(": {reason}"),
         _ => String::new(),
@@ -162,11 +162,11 @@ fn summary(name: &str, done: &Done, dry_run: bool) -> String {
     }
     out.push_str(&format!(
         "{name}: {} after {:.1} s, {} requests ({} made again, {:.1} s waited){why}\n",
-        crate::runtime::sync::word(done.end),
+        done.run.end.as_str(),
         done.took.as_secs_f64(),
-        done.requests,
-        done.retries,
-        std::time::Duration::from_millis(done.waited_ms).as_secs_f64(),
+        done.run.requests,
+        done.run.retries,
+        std::time::Duration::from_millis(done.run.waited_ms).as_secs_f64(),
     ));
     out
 }

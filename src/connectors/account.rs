@@ -170,7 +170,7 @@ fn headers(definition: &Definition, config: &ConfigValues) -> Result<(), Account
         Auth::Header { name, value } => Some((name, value)),
         _ => None,
     };
-    for (name, value) in definition.http.headers.iter().map(|(name, value)| (name, value)).chain(signed) {
+    for (name, value) in definition.http.headers.iter().chain(signed) {
         let text = config.fill(value, &BTreeMap::new()).unwrap_or_default();
         if HeaderValue::try_from(text).is_err() {
             let keys: Vec<&str> = value.config_keys().collect();

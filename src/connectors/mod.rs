@@ -38,6 +38,7 @@ use tables::{Parents, TableEnd};
 
 use crate::domain::cell::Cell;
 use crate::domain::connector::{Definition, Table};
+use crate::domain::ledger::Ending;
 use crate::domain::op::{End, Op, State, Sweep, TableShape};
 
 /// What a run is asked to do.
@@ -62,41 +63,14 @@ pub struct RunPlan {
 /// How a run ended, as far as reading goes. What the destination made of it is the destination's to say.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// The end.
-    pub end: End,
-    /// Why, where it is not complete.
-    pub reason: Option<String>,
-    /// Where: the table or the URL, without secrets.
-    pub place: Option<String>,
-    /// Requests made, repeated ones included.
-    pub requests: u64,
-    /// Requests made again.
-    pub retries: u64,
-    /// Milliseconds waited for limits and before retries, summed over all requests.
-    pub waited_ms: u64,
+    /// The run as a whole.
+    pub run: Ending,
+    /// Each table that was begun.
+    pub tables: BTreeMap<String, Ending>,
     /// A person has to mend something first (credentials, an address): trying again brings nothing.
     pub mend: bool,
     /// What a person should know.
     pub notes: Vec<String>,
-    /// Each table that was begun.
-    pub tables: BTreeMap<String, TableOutcome>,
-}
-
-/// How the reading of one table ended.
-#[derive(Debug, Clone)]
-pub struct TableOutcome {
-    /// The end.
-    pub end: End,
-    /// Why, where it is not complete.
-    pub reason: Option<String>,
-    /// Where.
-    pub place: Option<String>,
-    /// Requests made.
-    pub requests: u64,
-    /// Requests made again.
-    pub retries: u64,
-    /// Milliseconds waited.
-    pub waited_ms: u64,
 }
 
 /// The tables that a run would read, in order.
@@ -262,7 +236,7 @@ fn outcome(run: &Run, stop: Option<Stop>, ends: Ends) -> Outcome {
             Err(stop) => judge(&stop),
         };
         let (requests, retries, waited_ms) = counts;
-        tables.insert(name, TableOutcome { end, reason, place, requests, retries, waited_ms });
+        tables.insert(name, Ending { end, reason, place, requests, retries, waited_ms });
     }
     let (end, reason, place) = match &stop {
         Some(stop) => judge(stop),
@@ -270,7 +244,8 @@ fn outcome(run: &Run, stop: Option<Stop>, ends: Ends) -> Outcome {
         None => (End::Partial, Some(doubts.join("; ")), None),
     };
     let mend = matches!(&stop, Some(Stop::Failed { mend: true, .. }));
-    Outcome { end, reason, place, requests, retries, waited_ms, mend, notes: run.notes(), tables }
+    let whole = Ending { end, reason, place, requests, retries, waited_ms };
+    Outcome { run: whole, tables, mend, notes: run.notes() }
 }
 
 fn judge(stop: &Stop) -> (End, Option<String>, Option<String>) {

@@ -5,6 +5,7 @@
 //! rounded, and the account of a run says what happened to every row. Start at [`Destination`].
 
 mod account;
+mod book;
 pub mod dry_run;
 pub mod moved;
 mod place;
@@ -22,7 +23,7 @@ use crate::domain::op::{End, Op, State, TableShape, Tally};
 pub use place::Place;
 pub use threaded::Threaded;
 
-pub use crate::domain::ledger::{Entry, RejectedRow, Run, TableFacts};
+pub use crate::domain::ledger::{Ending, Entry, RejectedRow, Run, TableFacts};
 
 /// A place that stores tables, the state of their sync, and the account of its runs.
 ///
@@ -72,32 +73,15 @@ pub struct Begin {
     pub sweeping: BTreeSet<String>,
 }
 
-/// How a run or one of its tables went, as the one who ran it saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    /// How it ended.
-    pub end: End,
-    /// Why, if not complete.
-    pub reason: Option<String>,
-    /// Where it ended: a table, a partition, an address without secrets.
-    pub place: Option<String>,
-    /// Requests made, retries included.
-    pub requests: u64,
-    /// Requests made again.
-    pub retries: u64,
-    /// Time spent waiting for limits and retries, in milliseconds.
-    pub waited_ms: u64,
-}
-
 /// The end of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// When it ended.
     pub ended: Timestamp,
     /// The run as a whole.
-    pub run: Account,
+    pub run: Ending,
     /// Each table that was asked for.
-    pub tables: BTreeMap<String, Account>,
+    pub tables: BTreeMap<String, Ending>,
 }
 
 /// What the destination says about a run.

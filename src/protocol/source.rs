@@ -122,11 +122,11 @@ impl Source for Engine {
 
 impl From<Outcome> for Ended {
     fn from(outcome: Outcome) -> Ended {
-        let reason = match (outcome.reason, outcome.place) {
+        let reason = match (outcome.run.reason, outcome.run.place) {
             (Some(reason), Some(place)) => Some(format!("{reason} (at {place})")),
             (reason, _) => reason,
         };
-        Ended { end: outcome.end, reason, mend: outcome.mend, notes: outcome.notes }
+        Ended { end: outcome.run.end, reason, mend: outcome.mend, notes: outcome.notes }
     }
 }
 

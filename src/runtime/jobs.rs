@@ -13,7 +13,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,7 @@ use super::clock::Clock;
 use super::sync::{self, Done, Wanted};
 use crate::connectors::{Account, Progress};
 use crate::destinations::{DestinationError, Place, Run};
+use crate::domain::ledger;
 use crate::domain::op::End;
 
 /// How far back the ledger is searched for the last complete run at first.
@@ -97,7 +98,7 @@ impl Job {
                     }
                     Ended::Busy
                 }
-                Ok(done) if stopping && done.end == End::Deferred => Ended::Cut,
+                Ok(done) if stopping && done.run.end == End::Deferred => Ended::Cut,
                 done => Ended::Through { failed: failed(done), took },
             };
             told_busy = end == Ended::Busy;
@@ -142,7 +143,7 @@ impl From<DestinationError> for Broken {
 }
 
 fn failed(done: &Result<Done, Broken>) -> bool {
-    done.as_ref().is_ok_and(|done| done.end == End::Failed) || done.is_err()
+    done.as_ref().is_ok_and(|done| done.run.end == End::Failed) || done.is_err()
 }
 
 /// Shows when data last came in whole, from before a restart, and with `last_run` how the last run of any daemon ended.
@@ -152,11 +153,11 @@ pub(super) async fn remember(place: &Place, board: &BoardHandle, name: &str, las
     let Ok(found) = place.find(name).await else { return false };
     let Some(destination) = found else { return true };
     let mut runs = destination.runs(LEDGER_DEPTH).await;
-    let mut complete = runs.as_deref().ok().and_then(last_whole);
+    let mut complete = runs.as_deref().ok().and_then(ledger::last_whole);
     if complete.is_none() && runs.as_ref().is_ok_and(|runs| runs.len() >= LEDGER_DEPTH) {
         // It has gone wrong for long, which is just when the age of the data matters.
         runs = destination.runs(usize::MAX).await;
-        complete = runs.as_deref().ok().and_then(last_whole);
+        complete = runs.as_deref().ok().and_then(ledger::last_whole);
     }
     let _ = destination.close().await;
     let Ok(runs) = runs else { return false };
@@ -172,17 +173,11 @@ pub(super) async fn remember(place: &Place, board: &BoardHandle, name: &str, las
     true
 }
 
-/// When the last run began that read all tables to their end; one that has a reason left some out.
-fn last_whole(runs: &[Run]) -> Option<Timestamp> {
-    let whole = |run: &&Run| run.entry.end == Some(End::Complete) && run.entry.reason.is_none();
-    runs.iter().find(whole).map(|run| run.started)
-}
-
 fn ended(run: &Run) -> Option<LastRun> {
     let ended_at = run.ended?;
     Some(LastRun {
         ended_at,
-        end: sync::word(run.entry.end?),
+        end: run.entry.end?.as_str(),
         reason: run.entry.reason.clone(),
         waited: Duration::from_millis(run.entry.waited_ms),
         took: Duration::try_from(ended_at.duration_since(run.started)).unwrap_or_default(),
@@ -200,7 +195,7 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
         Ok(done) => {
             let rows: BTreeMap<String, u64> =
                 done.tallies.iter().map(|(table, tally)| (table.clone(), tally.seen)).collect();
-            (done.end, done.reason.clone(), done.place.clone(), rows, Some(done.started))
+            (done.run.end, done.run.reason.clone(), done.run.place.clone(), rows, Some(done.started))
         }
         Err(reason) => (End::Failed, Some(reason.clone()), None, BTreeMap::new(), None),
     };
@@ -210,8 +205,7 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
         (Some(reason), None) => format!(": {reason}"),
         _ => String::new(),
     };
-    let line =
-        format!("{name}: {} after {:.1} s, {seen} rows seen{why}", sync::word(end), took.as_secs_f64());
+    let line = format!("{name}: {} after {:.1} s, {seen} rows seen{why}", end.as_str(), took.as_secs_f64());
     match end {
         End::Complete => tracing::info!(target: "SyncRunner", "{line}"),
         End::Deferred => tracing::info!(target: "SyncRunner", "{line}"),
@@ -226,11 +220,11 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
         if end == End::Complete {
             view.last_success = started;
         }
-        *view.ends.entry(sync::word(end)).or_default() += 1;
-        let waited = done.as_ref().map_or(0, |done| done.waited_ms);
+        *view.ends.entry(end.as_str()).or_default() += 1;
+        let waited = done.as_ref().map_or(0, |done| done.run.waited_ms);
         view.last_run = Some(LastRun {
             ended_at: clock.now(),
-            end: sync::word(end),
+            end: end.as_str(),
             reason,
             took,
             rows,
@@ -242,18 +236,21 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::destinations::{Account as Told, Begin, Outcome};
+    use jiff::Timestamp;
+
+    use crate::destinations::{Begin, Outcome};
+    use crate::domain::ledger::Ending;
 
     const NAME: &str = "statuscake";
 
-    async fn ledger(place: &Place, ends: impl Iterator<Item = (i64, End, Option<&str>)>) {
+    async fn fill(place: &Place, ends: impl Iterator<Item = (i64, End, Option<&str>)>) {
         let destination = place.open(NAME).await.unwrap();
         for (second, end, reason) in ends {
             let started = Timestamp::from_second(second).unwrap();
             let begin = Begin { started, full_refresh: Vec::new(), sweeping: Default::default() };
             destination.begin(begin).await.unwrap();
             let reason = reason.map(str::to_owned);
-            let run = Told { end, reason, place: None, requests: 1, retries: 0, waited_ms: 0 };
+            let run = Ending { end, reason, place: None, requests: 1, retries: 0, waited_ms: 0 };
             let ended = started;
             destination.end(Outcome { ended, run, tables: BTreeMap::new() }).await.unwrap();
         }
@@ -269,7 +266,7 @@ mod tests {
         let whole = [(1_000, End::Complete, None)];
         let since = (0..205).map(|n| (2_000 + n, End::Partial, Some("rows are missing")));
         let some = [(9_000, End::Complete, Some("only uptime_test was asked for"))];
-        ledger(&place, whole.into_iter().chain(since).chain(some)).await;
+        fill(&place, whole.into_iter().chain(since).chain(some)).await;
         let board = BoardHandle::new(Timestamp::UNIX_EPOCH, false);
         assert!(remember(&place, &board, NAME, true).await);
         let view = board.read(|board| board.syncs[NAME].clone());

@@ -16,11 +16,15 @@ use tokio_util::sync::CancellationToken;
 use super::clock::Clock;
 use crate::connectors::{self, Account, Progress, RunPlan};
 use crate::destinations::{self as to, Begin, Destination, DestinationError};
-use crate::domain::op::{End, Op, Tally};
+use crate::domain::ledger::Ending;
+use crate::domain::op::{End, Op, State, TableShape, Tally};
 
 /// Ops that may wait between the decoder and the writer, which has a queue of its own. One is at most a thousand rows;
 /// more of them only cost memory, since the writer is the slower end.
 const CHANNEL: usize = 2;
+
+const PANICKED: &str =
+    "the engine panicked, which is a mistake in this program: please report it with the log";
 
 /// What is wanted of a sync.
 #[derive(Debug, Clone, Default)]
@@ -40,18 +44,8 @@ pub struct Done {
     pub started: Timestamp,
     /// Its duration.
     pub took: Duration,
-    /// Its end, as in the ledger.
-    pub end: End,
-    /// Why, where it is not complete.
-    pub reason: Option<String>,
-    /// Where.
-    pub place: Option<String>,
-    /// Requests made, repeated ones included.
-    pub requests: u64,
-    /// Requests made again.
-    pub retries: u64,
-    /// Milliseconds waited.
-    pub waited_ms: u64,
+    /// How it went, as in the ledger.
+    pub run: Ending,
     /// What became of each table's rows.
     pub tallies: BTreeMap<String, Tally>,
     /// What a person should know.
@@ -72,42 +66,42 @@ pub async fn execute(
 ) -> Result<Done, DestinationError> {
     let started = clock.now();
     let only = only(account, &wanted);
-    let state = destination.state().await?;
-    let shapes = destination.shapes().await?.into_values().collect();
+    // A newer program's state is refused before anything changes; what counts is read once nobody else can change it.
+    destination.state().await?;
     let number = destination.begin(begin(account, &wanted, started)).await?;
-    let plan = RunPlan {
-        account: account.clone(),
-        tables: wanted.tables,
-        full_refresh: wanted.full_refresh,
-        state,
-        shapes,
-        now: started,
-        since: None,
+    let (outcome, written) = match place(destination).await {
+        Ok((state, shapes)) => {
+            let plan = RunPlan {
+                account: account.clone(),
+                tables: wanted.tables,
+                full_refresh: wanted.full_refresh,
+                state,
+                shapes,
+                now: started,
+                since: None,
+            };
+            let (ops, incoming) = mpsc::channel(CHANNEL);
+            let reading = AssertUnwindSafe(connectors::run(plan, ops, progress, cancel)).catch_unwind();
+            let (read, written) = tokio::join!(reading, store(destination, incoming));
+            // A panic is told like any other failure; the hook has printed where it was.
+            (read.unwrap_or_else(|_| failed(PANICKED)), written)
+        }
+        Err(error) => (failed(&error.to_string()), Err(error)),
     };
-    let (ops, incoming) = mpsc::channel(CHANNEL);
-    let reading = AssertUnwindSafe(connectors::run(plan, ops, progress, cancel)).catch_unwind();
-    let (read, written) = tokio::join!(reading, store(destination, incoming));
-    // A panic is told like any other failure; the hook has printed where it was.
-    let mut outcome = read.unwrap_or_else(|_| panicked());
-    if outcome.end == End::Complete {
-        outcome.reason = outcome.reason.or(only);
-    }
     let ended = clock.now();
-    let report = destination.end(told(&outcome, ended)).await;
+    let connectors::Outcome { mut run, tables, mut notes, .. } = outcome;
+    if run.end == End::Complete {
+        run.reason = run.reason.or(only);
+    }
+    let report = destination.end(to::Outcome { ended, run: run.clone(), tables }).await;
     written?;
     let report = report?;
-    let mut notes = outcome.notes;
     notes.extend(report.notes);
     Ok(Done {
         number,
         started,
         took: Duration::try_from(ended.duration_since(started)).unwrap_or_default(),
-        end: report.end,
-        reason: report.reason,
-        place: outcome.place,
-        requests: outcome.requests,
-        retries: outcome.retries,
-        waited_ms: outcome.waited_ms,
+        run: Ending { end: report.end, reason: report.reason, ..run },
         tallies: report.tallies,
         notes,
     })
@@ -131,6 +125,11 @@ fn begin(account: &Account, wanted: &Wanted, started: Timestamp) -> Begin {
     Begin { started, full_refresh: if wanted.full_refresh { names(&|_| true) } else { Vec::new() }, sweeping }
 }
 
+/// Where reading goes on, and the tables there are.
+async fn place(destination: &dyn Destination) -> Result<(State, Vec<TableShape>), DestinationError> {
+    Ok((destination.state().await?, destination.shapes().await?.into_values().collect()))
+}
+
 /// Hands ops to the destination in order. At its first refusal the channel is closed, which ends the reading.
 async fn store(
     destination: &dyn Destination,
@@ -142,44 +141,14 @@ async fn store(
     Ok(())
 }
 
-fn told(outcome: &connectors::Outcome, ended: Timestamp) -> to::Outcome {
-    let run = to::Account {
-        end: outcome.end,
-        reason: outcome.reason.clone(),
-        place: outcome.place.clone(),
-        requests: outcome.requests,
-        retries: outcome.retries,
-        waited_ms: outcome.waited_ms,
-    };
-    let table = |table: &connectors::TableOutcome| to::Account {
-        end: table.end,
-        reason: table.reason.clone(),
-        place: table.place.clone(),
-        requests: table.requests,
-        retries: table.retries,
-        waited_ms: table.waited_ms,
-    };
-    let tables = outcome.tables.iter().map(|(name, one)| (name.clone(), table(one))).collect();
-    to::Outcome { ended, run, tables }
-}
-
-fn panicked() -> connectors::Outcome {
-    connectors::Outcome {
+fn failed(reason: &str) -> connectors::Outcome {
+    let run = Ending {
         end: End::Failed,
-        reason: Some(
-            "the engine panicked, which is a mistake in this program: please report it with the log".into(),
-        ),
+        reason: Some(reason.to_owned()),
         place: None,
         requests: 0,
         retries: 0,
         waited_ms: 0,
-        mend: false,
-        notes: Vec::new(),
-        tables: BTreeMap::new(),
-    }
-}
-
-/// The word for an end, as in the ledger, the log and the metrics.
-pub fn word(end: End) -> &'static str {
-    end.as_str()
+    };
+    connectors::Outcome { run, tables: BTreeMap::new(), mend: false, notes: Vec::new() }
 }

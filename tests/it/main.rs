@@ -42,6 +42,8 @@ mod log_file;
 #[cfg(test)]
 mod moving;
 #[cfg(test)]
+mod overtaken;
+#[cfg(test)]
 mod pooler;
 #[cfg(test)]
 mod postgres;

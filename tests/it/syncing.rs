@@ -39,11 +39,15 @@ fn count(folder: &Path, connector: &str, table: &str) -> u64 {
     count.unsigned_abs()
 }
 
+/// The first query that README shows in a section.
+pub(crate) fn readme_query(heading: &str) -> &'static str {
+    let section = include_str!("../../README.md").split(heading).nth(1).unwrap();
+    section.split("```sql").nth(1).unwrap().split("```").next().unwrap()
+}
+
 /// Runs the query that README shows in a connector's section on that connector's file; it must find rows.
 fn readme_query_works(folder: &Path, connector: &str, heading: &str) {
-    let readme = include_str!("../../README.md");
-    let section = readme.split(heading).nth(1).unwrap();
-    let sql = section.split("```sql").nth(1).unwrap().split("```").next().unwrap();
+    let sql = readme_query(heading);
     let db = Connection::open(folder.join("data").join(format!("{connector}.db"))).unwrap();
     let mut query = db.prepare(sql).unwrap_or_else(|e| panic!("{heading}: {e}\n{sql}"));
     assert!(query.exists([]).unwrap(), "{heading} finds nothing: {sql}");
@@ -247,10 +251,17 @@ fn runs_of_some_tables_are_told_apart() {
     assert_eq!((code, out.contains("only uptime_test was asked for")), (0, true), "{out}{err}");
     let (_, out, _) = run(folder.path(), &["runs", "statuscake"], &[]);
     assert!(out.lines().next().unwrap().ends_with("): only uptime_test was asked for"), "{out}");
+    let monitor = "name = \"Cake\"\nkind = \"sync\"\nconnector = \"statuscake\"\nstale_after = \"2h\"\nseverity = \"minor\"\n";
+    fs::create_dir(folder.path().join("monitors")).unwrap();
+    fs::write(folder.path().join("monitors/cake.toml"), monitor).unwrap();
+    let (code, out, err) = run(folder.path(), &["check"], &[]);
+    assert_eq!((code, out.contains("no run was complete yet")), (3, true), "{out}{err}");
     let every = ["uptime_test", "uptime_test_history", "uptime_test_period", "uptime_test_alert"];
     let all: Vec<&str> = every.iter().flat_map(|table| ["--table", table]).collect();
     let (code, out, err) = run(folder.path(), &[&["sync", "statuscake"], &*all].concat(), &vars(&cake));
     assert_eq!((code, out.contains("asked for")), (0, false), "{out}{err}");
+    let (code, out, err) = run(folder.path(), &["check"], &[]);
+    assert_eq!((code, out.contains("data is fresh")), (0, true), "{out}{err}");
 }
 
 /// The daemon finds somebody else's sync under way: that is no failure, and its turn comes afterwards.

@@ -9,7 +9,7 @@ use tokio_postgres::{GenericClient, Row, Transaction};
 use super::names::Names;
 use super::trouble::Trouble;
 use crate::destinations::account::{
-    Closing, INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, WHOLE_RUN, counts, end_of, number, word,
+    Closing, INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, WHOLE_RUN, counts, end_of, number,
 };
 use crate::destinations::{DestinationError, Entry, RejectedRow, Run};
 use crate::domain::op::{Checkpoint, End, Rejected, State, Tally};
@@ -96,7 +96,7 @@ pub(super) async fn open_run(
     let runs = names.of("_runs");
     db.execute_typed(
         &format!("UPDATE {runs} SET outcome = $1, ended_at = NULL, reason = coalesce(reason, $2) WHERE outcome = $3"),
-        &[(&word(End::Failed), Type::TEXT), (&INTERRUPTED, Type::TEXT), (&RUNNING, Type::TEXT)],
+        &[(&End::Failed.as_str(), Type::TEXT), (&INTERRUPTED, Type::TEXT), (&RUNNING, Type::TEXT)],
     )
     .await?;
     let rows = db
@@ -174,7 +174,7 @@ pub(super) async fn close(
             &sql,
             &[
                 (&closing.ended(), Type::TIMESTAMPTZ),
-                (&word(account.end), Type::TEXT),
+                (&account.end.as_str(), Type::TEXT),
                 (&reason, Type::TEXT),
                 (&place, Type::TEXT),
                 (&number(account.requests), Type::INT8),

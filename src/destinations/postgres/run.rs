@@ -14,7 +14,8 @@ use super::rows::{Pushed, Segment, Target};
 use super::table::{self, Adopted};
 use super::trouble::{Trouble, refuse};
 use super::{complete, ledger};
-use crate::destinations::account::{Closing, Finished, marked_now};
+use crate::destinations::account::Closing;
+use crate::destinations::book::Book;
 use crate::destinations::{Begin, DestinationError, Outcome};
 use crate::domain::cell::{Cell, ColumnType};
 use crate::domain::op::{Checkpoint, Rejected, Rows, Sweep, TableShape, Tally, Write};
@@ -47,26 +48,13 @@ pub(super) struct Running {
     pub(super) number: i64,
     /// The token of the lock, which every transaction checks.
     pub(super) token: i64,
-    /// When the oldest op that is not yet committed came.
-    pub(super) waiting_since: Option<Instant>,
     /// When the lease was last renewed.
     pub(super) renewed: Instant,
     pub(super) begin: Begin,
-    stored: BTreeMap<String, TableShape>,
+    pub(super) book: Book,
     tables: HashMap<String, Table>,
     /// Rows in the order they came, by table and shape.
     pub(super) segments: Vec<Segment>,
-    /// Appended rows came that no checkpoint covers yet.
-    pub(super) uncovered: bool,
-    rejected: Vec<Rejected>,
-    checkpoints: Vec<Checkpoint>,
-    /// Checkpoints of tables that are being replaced: nothing of them is stored before their end.
-    held: BTreeMap<String, Checkpoint>,
-    tallies: BTreeMap<String, Tally>,
-    committed: BTreeMap<String, Tally>,
-    notes: Vec<String>,
-    /// Why something is missing though nothing failed.
-    doubts: Vec<String>,
 }
 
 /// A table this run writes to.
@@ -109,20 +97,11 @@ impl Running {
         Self {
             number,
             token,
-            waiting_since: None,
             renewed: Instant::now(),
             begin,
-            stored,
+            book: Book::new(stored),
             tables: HashMap::new(),
             segments: Vec::new(),
-            uncovered: false,
-            rejected: Vec::new(),
-            checkpoints: Vec::new(),
-            held: BTreeMap::new(),
-            tallies: BTreeMap::new(),
-            committed: BTreeMap::new(),
-            notes: Vec::new(),
-            doubts: Vec::new(),
         }
     }
 
@@ -145,7 +124,7 @@ impl Running {
         names: &Names,
         told: &TableShape,
     ) -> Result<Option<Adopted>, Trouble> {
-        let stored = self.stored.get(&told.table);
+        let stored = self.book.stored.get(&told.table);
         let adopted = table::adopt(db, names, stored, told).await?;
         let Some(mut adopted) = adopted else { return Ok(None) };
         let shape = &adopted.shape;
@@ -168,20 +147,14 @@ impl Running {
     /// Goes on with the table as adopted.
     pub(super) fn adopted(&mut self, told: &TableShape, adopted: Adopted) {
         for (column, ..) in &adopted.converted {
-            self.notes.push(format!(
-                "column {column} of table {} became wider: its rows were converted",
-                told.table
-            ));
+            self.book.widened(&told.table, column);
         }
         let shape = adopted.shape;
-        if adopted.marked > 0 {
-            self.tallies.entry(told.table.clone()).or_default().deleted += adopted.marked;
-            self.notes.extend(marked_now(&shape, adopted.marked));
-        }
+        self.book.marked(&shape, adopted.marked);
         let staged = shape.write == Write::Replace;
         let target = Arc::new(Target::new(shape.clone(), self.is_sweeping(&shape)));
         self.tables.insert(told.table.clone(), Table { target, told: told.clone(), staged });
-        self.stored.insert(told.table.clone(), shape);
+        self.book.stored.insert(told.table.clone(), shape);
     }
 
     fn is_sweeping(&self, shape: &TableShape) -> bool {
@@ -194,7 +167,7 @@ impl Running {
         let Some(table) = self.tables.get(name) else {
             return Err(refuse(name, "rows came whose key columns hold nothing: a mistake of the connector"));
         };
-        self.uncovered |= rows.shape.write == Write::Append;
+        self.book.uncovered |= rows.shape.write == Write::Append;
         let mine = |segment: &Segment| Arc::ptr_eq(&segment.target, &table.target);
         let at = match self.segments.iter().rposition(mine) {
             Some(at) => at,
@@ -211,10 +184,7 @@ impl Running {
                 Pushed::Rejected(reason) => {
                     let reason = reason.to_owned();
                     let row = Rejected { table: name.clone(), raw: raw(&rows.shape, cells), reason };
-                    let tally = self.tallies.entry(name.clone()).or_default();
-                    tally.seen += 1;
-                    tally.rejected += 1;
-                    self.rejected.push(row);
+                    self.book.reject(vec![row]);
                 }
                 Pushed::Widen(column) => {
                     let mut shape = (*rows.shape).clone();
@@ -233,18 +203,18 @@ impl Running {
     }
 
     fn rows(&self) -> u64 {
-        self.segments.iter().map(Segment::rows).sum::<u64>() + self.rejected.len() as u64
+        self.segments.iter().map(Segment::rows).sum::<u64>() + self.book.rejected.len() as u64
     }
 
     fn bytes(&self) -> usize {
-        let rejected: usize = self.rejected.iter().map(|row| row.raw.len()).sum();
+        let rejected: usize = self.book.rejected.iter().map(|row| row.raw.len()).sum();
         rejected + self.segments.iter().map(Segment::bytes).sum::<usize>()
     }
 
     /// Whether a checkpoint that came now should be committed at once.
     pub(super) fn is_due(&self, bounds: Bounds) -> bool {
-        let waited = self.waiting_since.is_some_and(|since| since.elapsed() >= COMMIT_AFTER);
-        self.uncovered || waited || self.rows() >= bounds.due
+        let waited = self.book.waiting_since.is_some_and(|since| since.elapsed() >= COMMIT_AFTER);
+        self.book.uncovered || waited || self.rows() >= bounds.due
     }
 
     /// Whether the transaction has waited long enough for a checkpoint.
@@ -257,27 +227,6 @@ impl Running {
         self.bytes() >= MOST_BYTES
     }
 
-    pub(super) fn reject(&mut self, rows: Vec<Rejected>) {
-        for row in &rows {
-            let tally = self.tallies.entry(row.table.clone()).or_default();
-            tally.seen += 1;
-            tally.rejected += 1;
-        }
-        self.rejected.extend(rows);
-    }
-
-    /// Takes a checkpoint. What it covers may be stored from now on, and not before if it was appended: rows of a
-    /// table without a key that are read twice are stored twice.
-    pub(super) fn checkpoint(&mut self, checkpoint: Checkpoint) {
-        let (held, now): (Vec<_>, Vec<_>) = checkpoint.entries.into_iter().partition(|(table, ..)| {
-            self.stored.get(table).is_some_and(|shape| shape.write == Write::Replace)
-        });
-        for entry in held {
-            self.held.entry(entry.0.clone()).or_default().entries.push(entry);
-        }
-        self.checkpoints.push(Checkpoint { entries: now });
-    }
-
     /// Stores everything taken so far, rows and what goes with them; with the end of a table, if that was reached.
     pub(super) async fn store(
         &self,
@@ -285,7 +234,7 @@ impl Running {
         names: &Names,
         finish: Option<&Finish>,
     ) -> Result<Stored, Trouble> {
-        let mut stored = Stored { tallies: self.tallies.clone(), doubts: Vec::new() };
+        let mut stored = Stored { tallies: self.book.tallies.clone(), doubts: Vec::new() };
         for segment in &self.segments {
             let name = &segment.target.shape.table;
             let now = self.tables.get(name).map_or(&segment.target, |table| &table.target);
@@ -296,14 +245,14 @@ impl Running {
         if let Some(finish) = finish {
             self.complete(db, names, finish, &mut stored).await?;
         }
-        ledger::reject(db, names, self.number, &self.rejected).await?;
-        let held = finish.and_then(|finish| self.held.get(&finish.table)).cloned();
-        let checkpoints: Vec<Checkpoint> = self.checkpoints.iter().cloned().chain(held).collect();
+        ledger::reject(db, names, self.number, &self.book.rejected).await?;
+        let held = finish.and_then(|finish| self.book.held.get(&finish.table)).cloned();
+        let checkpoints: Vec<Checkpoint> = self.book.checkpoints.iter().cloned().chain(held).collect();
         ledger::save(db, names, &checkpoints).await?;
         for (table, tally) in &stored.tallies {
             let finished = finish.is_some_and(|finish| finish.table == *table);
             let staged = !finished && self.tables.get(table).is_some_and(|table| table.staged);
-            if !staged && self.committed.get(table) != Some(tally) {
+            if !staged && self.book.committed.get(table) != Some(tally) {
                 ledger::count(db, names, self.number, self.begin.started, table, tally).await?;
             }
         }
@@ -319,7 +268,7 @@ impl Running {
         stored: &mut Stored,
     ) -> Result<(), Trouble> {
         let name = &finish.table;
-        if let Some(shape) = self.stored.get(name) {
+        if let Some(shape) = self.book.stored.get(name) {
             let tally = stored.tallies.entry(name.clone()).or_default();
             if shape.write == Write::Replace {
                 complete::replace(db, names, shape, tally).await?;
@@ -335,7 +284,7 @@ impl Running {
                     ));
                 }
             }
-            if *tally == Tally::default() && !self.tallies.contains_key(name) {
+            if *tally == Tally::default() && !self.book.tallies.contains_key(name) {
                 stored.tallies.remove(name);
             }
         }
@@ -346,11 +295,12 @@ impl Running {
     pub(super) fn committed(&mut self, stored: Stored, finish: Option<&Finish>) -> Vec<Segment> {
         if let Some(finish) = finish {
             self.tables.remove(&finish.table);
-            self.held.remove(&finish.table);
+            self.book.held.remove(&finish.table);
         }
-        self.tallies = stored.tallies;
-        self.doubts.extend(stored.doubts);
-        self.settle();
+        self.book.tallies = stored.tallies;
+        self.book.doubts.extend(stored.doubts);
+        self.book.settle();
+        self.renewed = Instant::now();
         let tables = &self.tables;
         let current = |segment: &Segment| {
             let table = tables.get(&segment.target.shape.table);
@@ -362,40 +312,17 @@ impl Running {
         gone
     }
 
-    fn settle(&mut self) {
-        self.rejected.clear();
-        self.checkpoints.clear();
-        self.uncovered = false;
-        self.committed.clone_from(&self.tallies);
-        self.waiting_since = None;
-        self.renewed = Instant::now();
-    }
-
     /// Forgets what was taken since the last commit. Gives the segments that held it.
     pub(super) fn discard(&mut self) -> Vec<Segment> {
-        self.tallies.clone_from(&self.committed);
-        self.settle();
-        self.notes.push(
-            "rows that no checkpoint covers were not appended: the next run reads them again".to_owned(),
-        );
+        self.book.discard();
         std::mem::take(&mut self.segments)
-    }
-
-    /// What a person should know.
-    pub(super) fn note(&mut self, note: &str) {
-        self.notes.push(note.to_owned());
     }
 
     /// What the run comes to. After a failure only what was committed counts.
     pub(super) fn report(&mut self, outcome: Outcome, failure: Option<&DestinationError>) -> Closing {
         let staged = self.tables.values().filter(|table| table.staged);
-        let finished = Finished {
-            tallies: std::mem::take(&mut self.committed),
-            unfinished: staged.map(|table| table.target.shape.table.clone()).collect(),
-            doubts: std::mem::take(&mut self.doubts),
-            notes: std::mem::take(&mut self.notes),
-        };
-        finished.close(outcome, failure)
+        let unfinished: Vec<String> = staged.map(|table| table.target.shape.table.clone()).collect();
+        self.book.close(&unfinished, outcome, failure)
     }
 }
 

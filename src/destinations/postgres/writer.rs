@@ -92,14 +92,14 @@ impl Writer {
 
     fn until_something_is_due(&self) -> Option<Duration> {
         let run = self.run.as_ref().filter(|_| self.failed.get().is_none())?;
-        let commit = run.waiting_since.map(|since| COMMIT_AFTER.saturating_sub(since.elapsed()));
+        let commit = run.book.waiting_since.map(|since| COMMIT_AFTER.saturating_sub(since.elapsed()));
         let renewal = RENEW_AFTER.saturating_sub(run.renewed.elapsed());
         Some(commit.map_or(renewal, |commit| commit.min(renewal)))
     }
 
     /// Commits what has waited long enough, and renews the lease of a run that has nothing to commit.
     async fn keep_up(&mut self) -> Result<(), DestinationError> {
-        let waited = self.run.as_ref().and_then(|run| run.waiting_since);
+        let waited = self.run.as_ref().and_then(|run| run.book.waiting_since);
         if waited.is_some_and(|since| since.elapsed() >= COMMIT_AFTER) {
             self.commit_early().await?;
         }
@@ -180,15 +180,15 @@ impl Writer {
         let Some(run) = &mut self.run else {
             return Err(DestinationError::OutOfOrder("no run is under way: begin one first"));
         };
-        run.waiting_since.get_or_insert_with(Instant::now);
+        run.book.waiting_since.get_or_insert_with(Instant::now);
         match op {
             Op::Rows(rows) => self.gather(rows).await,
             Op::Rejected(rows) => {
-                run.reject(rows);
+                run.book.reject(rows);
                 self.make_room().await
             }
             Op::Checkpoint(checkpoint) => {
-                run.checkpoint(checkpoint);
+                run.book.checkpoint(checkpoint);
                 if run.is_due(bounds) { self.commit(None).await } else { Ok(()) }
             }
             Op::Shape(shape) if run.fits(&shape) => Ok(()),
@@ -287,7 +287,7 @@ impl Writer {
             if sent {
                 return Err(DestinationError::Pooled { place: self.place.clone() }.into());
             }
-            run.note("a pooler in transaction mode was noticed: rows go without COPY; add pooler=transaction to DATABASE_URL");
+            run.book.note("a pooler in transaction mode was noticed: rows go without COPY; add pooler=transaction to DATABASE_URL");
             return Box::pin(self.try_to_commit(finish)).await;
         }
         let stored = run.store(&db, &self.names, finish).await?;
@@ -300,8 +300,8 @@ impl Writer {
     /// Commits without waiting for a checkpoint: the same rows may come once more, which only appended ones mind.
     async fn commit_early(&mut self) -> Result<(), DestinationError> {
         match &mut self.run {
-            Some(run) if run.uncovered => {
-                run.waiting_since = None;
+            Some(run) if run.book.uncovered => {
+                run.book.waiting_since = None;
                 Ok(())
             }
             _ => self.commit(None).await,
@@ -356,7 +356,7 @@ impl Writer {
     }
 
     async fn discard_uncovered(&mut self) {
-        if let Some(run) = self.run.as_mut().filter(|run| run.uncovered) {
+        if let Some(run) = self.run.as_mut().filter(|run| run.book.uncovered) {
             let gone = run.discard();
             self.session.forget(gone).await;
         }

@@ -6,9 +6,9 @@ use jiff::{Timestamp, civil, tz::TimeZone};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::destinations::account::{
-    INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, WHOLE_RUN, counts, end_of, number, word,
+    INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, WHOLE_RUN, counts, end_of, number,
 };
-use crate::destinations::{Account, Entry, RejectedRow, Run};
+use crate::destinations::{Ending, Entry, RejectedRow, Run};
 use crate::domain::cell::Cell;
 use crate::domain::op::{Checkpoint, End, Rejected, State, Tally};
 
@@ -64,7 +64,7 @@ pub(super) fn open_run(db: &Connection, started: Timestamp) -> Result<i64, rusql
     db.execute(
         "UPDATE _runs SET outcome = ?, ended_at = NULL, reason = coalesce(reason, ?)
          WHERE outcome = ?",
-        params![word(End::Failed), INTERRUPTED, RUNNING],
+        params![End::Failed.as_str(), INTERRUPTED, RUNNING],
     )?;
     let last: Option<i64> =
         db.query_row("SELECT max(run) FROM _runs", [], |row| row.get(0)).optional()?.flatten();
@@ -116,7 +116,7 @@ pub(super) fn close(
     run: i64,
     table: &str,
     ended: Timestamp,
-    account: &Account,
+    account: &Ending,
 ) -> Result<(), rusqlite::Error> {
     db.prepare_cached(
         "UPDATE _runs SET ended_at = ?, outcome = ?, reason = ?, place = ?, requests = ?, retries = ?, waited_ms = ?
@@ -124,7 +124,7 @@ pub(super) fn close(
     )?
     .execute(params![
         text_of(ended),
-        word(account.end),
+        account.end.as_str(),
         account.reason,
         account.place,
         number(account.requests),

@@ -37,7 +37,7 @@ impl Writer {
     /// Answers until nobody asks any more.
     pub(super) fn run(&mut self, clock: &tokio::runtime::Runtime, mut inbox: mpsc::Receiver<Ask>) {
         loop {
-            let ask = match self.run.as_ref().and_then(|run| run.waiting_since) {
+            let ask = match self.run.as_ref().and_then(|run| run.book.waiting_since) {
                 None => inbox.blocking_recv(),
                 Some(since) => {
                     let left = COMMIT_AFTER.saturating_sub(since.elapsed());
@@ -134,7 +134,7 @@ impl Writer {
         let Some(run) = &mut self.run else {
             return Err(DestinationError::OutOfOrder("no run is under way: begin one first"));
         };
-        run.waiting_since.get_or_insert_with(Instant::now);
+        run.book.waiting_since.get_or_insert_with(Instant::now);
         let taken = match op {
             Op::Rows(rows) => {
                 run.gather(rows);
@@ -145,7 +145,7 @@ impl Writer {
                 return if run.is_full() { self.spill() } else { Ok(()) };
             }
             Op::Checkpoint(checkpoint) => {
-                run.checkpoint(checkpoint);
+                run.book.checkpoint(checkpoint);
                 return if run.is_due() { self.commit() } else { Ok(()) };
             }
             Op::Shape(shape) => {
@@ -193,8 +193,8 @@ impl Writer {
     /// Commits without waiting for a checkpoint: the same rows may come once more, which only appended ones mind.
     fn commit_early(&mut self) -> Result<(), DestinationError> {
         match &mut self.run {
-            Some(run) if run.uncovered => {
-                run.waiting_since = None;
+            Some(run) if run.book.uncovered => {
+                run.book.waiting_since = None;
                 Ok(())
             }
             _ => self.commit(),
@@ -233,7 +233,7 @@ impl Writer {
     }
 
     fn discard_uncovered(&mut self) {
-        if self.run.as_ref().is_some_and(|run| run.uncovered) {
+        if self.run.as_ref().is_some_and(|run| run.book.uncovered) {
             self.roll_back();
             if let Some(run) = &mut self.run {
                 run.discard();
@@ -289,7 +289,7 @@ impl Writer {
         if let Err(failure) = result {
             self.roll_back();
             if let Some(run) = &mut self.run {
-                run.waiting_since = None;
+                run.book.waiting_since = None;
             }
             self.failed.set(Some(failure));
         }

@@ -31,6 +31,9 @@ use service::Service;
 
 /// A request holds the caller's state, which has a cursor for each child; gRPC's own 4 MB would end a large sync.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
+/// How often a client is asked whether it is still there, and how long it may take to answer. One that is gone without
+/// a word would keep its stream, and the reading of the source, for as long as the system's own limits allow.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// What a stop waits for streams to end.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -46,9 +49,12 @@ pub async fn serve(
     let service = SourceConnectorServer::new(Service::new(source, stop.clone()))
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .accept_compressed(CompressionEncoding::Gzip);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let serving =
-        Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, stop.cancelled());
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE));
+    let serving = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming, stop.cancelled());
     tokio::pin!(serving);
     // Streams are cancelled with `stop`; each ends as soon as the request under way has been let go.
     tokio::select! {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use data_sources_monitor::database::Database;
 use data_sources_monitor::destinations::{
-    Account, Begin, Destination, DestinationError, Outcome, Report, Threaded, postgres, sqlite,
+    Begin, Destination, DestinationError, Ending, Outcome, Report, Threaded, postgres, sqlite,
 };
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
 use data_sources_monitor::domain::op::{
@@ -222,15 +222,15 @@ pub(crate) fn begin(minute: i64) -> Begin {
     Begin { started: at(minute), full_refresh: Vec::new(), sweeping: BTreeSet::from(["thing".to_owned()]) }
 }
 
-pub(crate) fn account(end: End) -> Account {
-    Account { end, reason: None, place: None, requests: 3, retries: 1, waited_ms: 250 }
+pub(crate) fn ending(end: End) -> Ending {
+    Ending { end, reason: None, place: None, requests: 3, retries: 1, waited_ms: 250 }
 }
 
 pub(crate) fn outcome(minute: i64, end: End) -> Outcome {
     Outcome {
         ended: at(minute) + jiff::SignedDuration::from_secs(5),
-        run: account(end),
-        tables: BTreeMap::from([("thing".to_owned(), account(end))]),
+        run: ending(end),
+        tables: BTreeMap::from([("thing".to_owned(), ending(end))]),
     }
 }
 

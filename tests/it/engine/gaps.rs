@@ -147,6 +147,6 @@ async fn pages_that_break_off_end_nothing() {
     acme.next_on("", Reply::usual());
     acme.next_on("", Reply::status(410));
     let outcome = bench.run(now()).await;
-    assert_eq!((outcome.end, outcome.tables["things"].end), (End::Failed, End::Failed));
+    assert_eq!((outcome.run.end, outcome.tables["things"].end), (End::Failed, End::Failed));
     assert!(!bench.finished.contains_key("things"));
 }

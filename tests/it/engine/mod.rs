@@ -123,7 +123,7 @@ impl Bench {
     /// Runs once, and it must be complete.
     pub(super) async fn complete(&mut self, now: Timestamp) -> Outcome {
         let outcome = self.run(now).await;
-        assert_eq!(outcome.end, End::Complete, "{outcome:#?}");
+        assert_eq!(outcome.run.end, End::Complete, "{outcome:#?}");
         outcome
     }
 

@@ -182,8 +182,8 @@ async fn tokens_are_renewed_once() {
     assert!(people.requests_on(TOKEN).len() <= 3);
     people.always_on(LISTS, Reply::status(401));
     let outcome = bench.run(clock.now()).await;
-    assert_eq!(outcome.end, End::Failed);
-    assert!(outcome.reason.unwrap().contains("PEOPLE_AI_API_KEY and PEOPLE_AI_API_SECRET"));
+    assert_eq!(outcome.run.end, End::Failed);
+    assert!(outcome.run.reason.unwrap().contains("PEOPLE_AI_API_KEY and PEOPLE_AI_API_SECRET"));
 }
 
 /// Five retries, no more; then the run fails and the cursor stays where it was.
@@ -194,12 +194,12 @@ async fn five_retries_then_failure() {
         people.next_on(LISTS, failure(500, "Internal error", "/v0/public/activities", clock.now()));
     }
     let outcome = bench.complete(clock.now()).await;
-    assert_eq!(outcome.retries, 5);
+    assert_eq!(outcome.run.retries, 5);
     people.always_on("/participants", failure(503, "Unavailable", "/v0/public/activities", clock.now()));
     let state = bench.state.clone();
     let outcome = bench.run(clock.now()).await;
-    assert_eq!(outcome.end, End::Failed);
-    let reason = outcome.reason.unwrap();
+    assert_eq!(outcome.run.end, End::Failed);
+    let reason = outcome.run.reason.unwrap();
     assert!(reason.starts_with("the source answered 503: \"Unavailable\" (its id "), "{reason}");
     assert!(reason.ends_with(") (tried 6 times)"), "{reason}");
     assert_eq!(state.tables["participants"], bench.state.tables["participants"]);
@@ -238,12 +238,12 @@ async fn permanent_errors_fail() {
     let (people, clock, mut bench) = start(30, small_pages);
     people.always_on(LISTS, failure(422, "Bad range", "/v0/public/activities", clock.now()));
     let outcome = bench.run(clock.now()).await;
-    assert_eq!((outcome.end, outcome.retries), (End::Failed, 0));
+    assert_eq!((outcome.run.end, outcome.run.retries), (End::Failed, 0));
     people.as_usual();
     people.always_on(LISTS, Reply::json(&json!({"meta": {"total": 0}})));
     let outcome = bench.run(clock.now()).await;
-    assert_eq!(outcome.end, End::Failed);
-    assert!(outcome.reason.clone().unwrap().contains("meta"), "{outcome:?}");
+    assert_eq!(outcome.run.end, End::Failed);
+    assert!(outcome.run.reason.clone().unwrap().contains("meta"), "{outcome:?}");
     people.as_usual();
     bench.complete(clock.now()).await;
     assert_all_there(&people, &bench);
@@ -257,7 +257,7 @@ async fn bursts_of_429_are_waited_out() {
         people.next_on(LISTS, Reply::too_many(None));
     }
     let outcome = bench.complete(clock.now()).await;
-    assert_eq!(outcome.retries, 6);
+    assert_eq!(outcome.run.retries, 6);
     assert_all_there(&people, &bench);
 }
 

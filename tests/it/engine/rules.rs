@@ -38,8 +38,8 @@ pub(super) fn ids(range: std::ops::Range<u64>) -> Vec<Value> {
 }
 
 pub(super) fn failure(outcome: &Outcome) -> String {
-    assert_eq!(outcome.end, End::Failed, "{outcome:#?}");
-    outcome.reason.clone().unwrap()
+    assert_eq!(outcome.run.end, End::Failed, "{outcome:#?}");
+    outcome.run.reason.clone().unwrap()
 }
 
 /// Five rows in pages of two, found by a token in the body, a token in a header, a link in the body, the `Link` header
@@ -177,7 +177,7 @@ async fn what_a_source_says_stays_on_one_line() {
         let toml =
             things_with("page = { kind = \"link\", next = \"next\" }", "[http]\nnotices = [\"said\"]\n");
         let outcome = bench(&toml, &acme).run(now()).await;
-        let said: Vec<String> = outcome.reason.into_iter().chain(outcome.notes).collect();
+        let said: Vec<String> = outcome.run.reason.into_iter().chain(outcome.notes).collect();
         assert_eq!(said.len(), 1, "{body}: {said:?}");
         assert!(!said[0].contains(char::is_control), "{said:?}");
     }
@@ -193,11 +193,11 @@ async fn retry_after_wins() {
     let date = soon.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     acme.next(Reply::status(503).header("retry-after", &date));
     let outcome = bench.complete(now()).await;
-    assert!((1_000..4_000).contains(&outcome.waited_ms), "{outcome:?}");
+    assert!((1_000..4_000).contains(&outcome.run.waited_ms), "{outcome:?}");
     acme.next(Reply::too_many(Some(3600)));
     let outcome = bench.run(now()).await;
-    assert_eq!(outcome.end, End::Deferred);
-    assert!(outcome.reason.unwrap().contains("3600 s"));
+    assert_eq!(outcome.run.end, End::Deferred);
+    assert!(outcome.run.reason.unwrap().contains("3600 s"));
 }
 
 /// Each way of proving who asks: what the service gets, by header, by query, by HTTP basic, and by a token that was asked
@@ -338,7 +338,7 @@ async fn a_stop_is_heeded() {
         cancel.cancel();
     };
     let (outcome, ()) = tokio::join!(bench.run(now()), stop);
-    assert_eq!(outcome.end, End::Deferred);
+    assert_eq!(outcome.run.end, End::Deferred);
 }
 
 /// Rows that move in every reading leave the run partial, without the claim that the table was read to its end.
@@ -355,8 +355,8 @@ async fn restless_rows_leave_the_run_partial() {
     );
     let mut bench = bench(&toml, &acme);
     let outcome = bench.run(now()).await;
-    assert_eq!(outcome.end, End::Partial, "{outcome:?}");
-    assert!(outcome.reason.unwrap().contains("rows moved"));
+    assert_eq!(outcome.run.end, End::Partial, "{outcome:?}");
+    assert!(outcome.run.reason.unwrap().contains("rows moved"));
     assert!(!bench.finished.contains_key("things"), "nothing is swept");
 }
 

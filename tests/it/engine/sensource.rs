@@ -110,8 +110,8 @@ async fn errors_in_200_leave_no_hole() {
         vea.next_on("/data/traffic", Reply::usual());
         vea.next_on("/data/traffic", reply);
         let outcome = bench.run(clock.now()).await;
-        assert_eq!(outcome.end, End::Failed);
-        assert!(outcome.reason.clone().unwrap().contains(said), "{outcome:?}");
+        assert_eq!(outcome.run.end, End::Failed);
+        assert!(outcome.run.reason.clone().unwrap().contains(said), "{outcome:?}");
         assert_eq!(bench.state.tables["traffic"][""]["last_sync_date"], "2026-03-01");
         assert!(!bench.finished.contains_key("traffic") && bench.finished.contains_key("occupancy"));
         bench.complete(clock.now()).await;
@@ -142,8 +142,8 @@ async fn tokens_are_renewed() {
     assert_all_there(&vea, &bench);
     vea.always_on("/data/traffic", Reply::status(401));
     let outcome = bench.run(clock.now()).await;
-    assert_eq!(outcome.end, End::Failed);
-    assert!(outcome.reason.unwrap().contains("SENSOURCE_CLIENT_SECRET"));
+    assert_eq!(outcome.run.end, End::Failed);
+    assert!(outcome.run.reason.unwrap().contains("SENSOURCE_CLIENT_SECRET"));
 }
 
 /// A token is minted once however many requests find out at once that theirs is dead.
@@ -266,12 +266,12 @@ async fn narrow_windows_are_tried_again() {
     }
     vea.next_on("/data/occupancy", Reply::too_many(None));
     let outcome = bench.complete(clock.now()).await;
-    assert_eq!(outcome.retries, 3, "{outcome:?}");
+    assert_eq!(outcome.run.retries, 3, "{outcome:?}");
     assert_all_there(&vea, &bench);
     vea.always_on("/data/traffic", Reply::status(500));
     let outcome = bench.run(clock.now()).await;
-    assert_eq!(outcome.end, End::Failed);
-    assert_eq!(outcome.reason.as_deref(), Some("the source answered 500 (tried 3 times)"));
+    assert_eq!(outcome.run.end, End::Failed);
+    assert_eq!(outcome.run.reason.as_deref(), Some("the source answered 500 (tried 3 times)"));
 }
 
 /// A zone that is gone from the list goes on counting; metrics may be written with blanks between them.

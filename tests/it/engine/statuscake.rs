@@ -145,7 +145,7 @@ async fn rate_limits_are_waited_out() {
     cake.next_on("/history", throttled(1));
     cake.next_on("/uptime ", Reply::too_many(None));
     let outcome = bench.complete(clock.now()).await;
-    assert!(outcome.waited_ms >= 1000 && outcome.retries >= 2, "{outcome:?}");
+    assert!(outcome.run.waited_ms >= 1000 && outcome.run.retries >= 2, "{outcome:?}");
     assert_all_there(&cake, &bench);
 }
 
@@ -176,8 +176,8 @@ async fn a_long_wait_defers_the_run() {
     };
     bench.account = account();
     let outcome = bench.run(clock.now()).await;
-    assert_eq!(outcome.end, End::Deferred);
-    assert!(outcome.reason.unwrap().contains("rate limit"));
+    assert_eq!(outcome.run.end, End::Deferred);
+    assert!(outcome.run.reason.unwrap().contains("rate limit"));
     assert_eq!(bench.state.tables["uptime_test_history"].len(), 5, "what was read is remembered");
     let before = cake.requests_on("/history").len();
     // The same account would wait for the minute to be over.
@@ -194,8 +194,8 @@ async fn a_wrong_key_is_told() {
     let config = [("api_key", "secret-but-wrong"), ("base_url", &cake.base_url())];
     let mut bench = Bench::new(built_in("statuscake", |_| {}), &config);
     let outcome = bench.run(clock.now()).await;
-    assert_eq!(outcome.end, End::Failed);
-    let reason = outcome.reason.clone().unwrap();
+    assert_eq!(outcome.run.end, End::Failed);
+    let reason = outcome.run.reason.clone().unwrap();
     assert!(reason.contains("STATUSCAKE_API_KEY"), "{reason}");
     assert!(!format!("{outcome:?}").contains("secret-but-wrong"));
     assert_eq!(cake.requests().len(), 1, "no retry");
@@ -211,8 +211,8 @@ async fn wrong_links_are_refused() {
         let (cake, clock, mut bench) = start(SMALL);
         cake.change(|account| account.rules.next = next);
         let outcome = bench.run(clock.now()).await;
-        assert_eq!(outcome.end, End::Failed);
-        assert!(outcome.reason.clone().unwrap().contains(what), "{outcome:?}");
+        assert_eq!(outcome.run.end, End::Failed);
+        assert!(outcome.run.reason.clone().unwrap().contains(what), "{outcome:?}");
     }
     assert_eq!(elsewhere.requests().len(), 0);
 }
@@ -224,8 +224,8 @@ async fn redirects_stay_at_home() {
     let (cake, clock, mut bench) = start(SMALL);
     cake.next_on("/uptime ", Reply::redirect(301, &elsewhere.base_url()));
     let outcome = bench.run(clock.now()).await;
-    assert_eq!((outcome.end, elsewhere.requests().len()), (End::Failed, 0));
-    assert!(outcome.reason.unwrap().contains("set base_url"));
+    assert_eq!((outcome.run.end, elsewhere.requests().len()), (End::Failed, 0));
+    assert!(outcome.run.reason.unwrap().contains("set base_url"));
     cake.next_on("/uptime ", Reply::redirect(302, "/v1/uptime?page=1&limit=100"));
     bench.complete(clock.now()).await;
     assert_all_there(&cake, &bench);
@@ -258,10 +258,10 @@ async fn transient_troubles_are_tried_again() {
     cake.next_on("/periods", Reply::usual().half());
     cake.next_on("/alerts", Reply::dropped());
     let outcome = bench.complete(clock.now()).await;
-    assert_eq!(outcome.retries, 4);
+    assert_eq!(outcome.run.retries, 4);
     assert_all_there(&cake, &bench);
     cake.always_on("/alerts", Reply::status(502));
     let outcome = bench.run(clock.now()).await;
-    assert_eq!(outcome.end, End::Failed);
-    insta::assert_snapshot!(outcome.reason.unwrap(), @"the source answered 502 (tried 4 times)");
+    assert_eq!(outcome.run.end, End::Failed);
+    insta::assert_snapshot!(outcome.run.reason.unwrap(), @"the source answered 502 (tried 4 times)");
 }

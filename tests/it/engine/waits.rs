@@ -26,11 +26,11 @@ async fn a_long_wait_outlives_its_run() {
     let acme = serve(|_| page());
     let mut bench = bench(&things(""), &acme);
     acme.next(Reply::too_many(Some(3600)));
-    assert_eq!(bench.run(now()).await.end, End::Deferred);
+    assert_eq!(bench.run(now()).await.run.end, End::Deferred);
     let began = Instant::now();
     let outcome = bench.run(now()).await;
-    assert_eq!((outcome.end, outcome.requests), (End::Deferred, 0), "{outcome:?}");
-    assert!(outcome.reason.unwrap().contains("rate limit asks to wait"));
+    assert_eq!((outcome.run.end, outcome.run.requests), (End::Deferred, 0), "{outcome:?}");
+    assert!(outcome.run.reason.unwrap().contains("rate limit asks to wait"));
     assert!(began.elapsed() < Duration::from_secs(10));
 }
 
@@ -49,7 +49,7 @@ async fn rubbish_in_limit_headers() {
         acme.next(Reply::usual().header("x-left", "-9223372036854775809").header("x-reset", reset));
         let mut bench = bench(&things_with("", QUOTA), &acme);
         let outcome = tokio::time::timeout(Duration::from_secs(20), bench.run(now())).await;
-        assert_eq!(outcome.unwrap().end, end, "{retry_after:?} {reset:?}");
+        assert_eq!(outcome.unwrap().run.end, end, "{retry_after:?} {reset:?}");
     };
     let cases = [
         ("soon", "later", End::Complete),
@@ -136,7 +136,7 @@ async fn stops_are_heeded_wherever_a_run_waits() {
         };
         let both = async { tokio::join!(bench.run(now()), stop).0 };
         let outcome: Outcome = tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
-        assert_eq!(outcome.end, End::Deferred, "{what}: {outcome:?}");
+        assert_eq!(outcome.run.end, End::Deferred, "{what}: {outcome:?}");
         assert!(bench.state.tables.is_empty() && !bench.finished.contains_key("things"));
     }
 }
@@ -157,8 +157,8 @@ async fn a_wait_that_was_cut_short_is_not_told_whole() {
         cancel.cancel();
     };
     let outcome = tokio::join!(bench.run(now()), stop).0;
-    assert_eq!((outcome.end, outcome.retries), (End::Deferred, 0), "{outcome:?}");
-    assert!(outcome.waited_ms < 600_000, "{outcome:?}");
+    assert_eq!((outcome.run.end, outcome.run.retries), (End::Deferred, 0), "{outcome:?}");
+    assert!(outcome.run.waited_ms < 600_000, "{outcome:?}");
 }
 
 /// How the token's endpoint can refuse: for a moment, for long, for good. Only what a person has to mend says so.
@@ -182,8 +182,8 @@ async fn tokens_that_do_not_come() {
         }
         let mut bench = with_tokens(&acme, "0s", "[http]\nretry = { tries = 3, base = \"1ms\" }\n");
         let outcome = bench.run(now()).await;
-        assert_eq!((outcome.end, outcome.mend), (end, mend), "{words}: {outcome:?}");
-        assert!(outcome.reason.clone().unwrap_or_default().contains(words), "{words}: {outcome:?}");
+        assert_eq!((outcome.run.end, outcome.mend), (end, mend), "{words}: {outcome:?}");
+        assert!(outcome.run.reason.clone().unwrap_or_default().contains(words), "{words}: {outcome:?}");
         assert!(!format!("{outcome:?}").contains("s3cret"));
     }
 }

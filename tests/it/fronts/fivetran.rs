@@ -458,6 +458,19 @@ async fn slow_clients_hold_up_and_gone_clients_stop() {
     tokio::time::timeout(Duration::from_secs(30), served.heard.over.cancelled()).await.unwrap();
 }
 
+/// A client that is gone without a word, as behind a cable that was pulled, does not keep the connector for ever.
+#[tokio::test]
+async fn silent_clients_are_given_up() {
+    let of = shape("contacts", &[("s", ColumnType::Text)]);
+    let page = rows(&of, 0..100, &[Cell::Text("x".repeat(1000).into())]);
+    let served = served(Scripted::new(vec![Op::Shape(Arc::clone(&of)), page]).rounds(100_000)).await;
+    let mut call = served.client.call("Update", &update("{}")).await;
+    call.next().await.unwrap();
+    served.client.freeze();
+    tokio::time::pause();
+    tokio::time::timeout(Duration::from_secs(600), served.heard.over.cancelled()).await.unwrap();
+}
+
 /// A stop ends the streams with a status that says to come again.
 #[tokio::test]
 async fn a_stop_ends_streams() {

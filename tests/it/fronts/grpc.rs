@@ -5,10 +5,12 @@ use h2::RecvStream;
 use h2::client::SendRequest;
 use http::Request;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 /// A connection.
 pub(crate) struct Client {
     send: SendRequest<Bytes>,
+    frozen: CancellationToken,
 }
 
 /// An answer while it comes.
@@ -26,9 +28,21 @@ impl Client {
         let stream = TcpStream::connect(address).await.unwrap();
         // As every gRPC library does: its small frames that make room would wait for the server's next bytes otherwise.
         stream.set_nodelay(true).unwrap();
-        let (send, connection) = h2::client::handshake(stream).await.unwrap();
-        tokio::spawn(connection);
-        Client { send }
+        let (send, mut connection) = h2::client::handshake(stream).await.unwrap();
+        let frozen = CancellationToken::new();
+        let freezing = frozen.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = &mut connection => {}
+                () = freezing.cancelled() => std::future::pending().await,
+            }
+        });
+        Client { send, frozen }
+    }
+
+    /// Neither reads nor answers from now on, and doesn't let go of the connection either.
+    pub(crate) fn freeze(&self) {
+        self.frozen.cancel();
     }
 
     pub(crate) async fn call(&self, method: &str, message: &[u8]) -> Call {

@@ -106,7 +106,7 @@ impl Fronts {
         let cancel = CancellationToken::new();
         let done =
             execute(&account, &sqlite, Wanted::default(), Clock::system(), progress, cancel).await.unwrap();
-        assert!(matches!(done.end, End::Complete | End::Partial), "{done:?}");
+        assert!(matches!(done.run.end, End::Complete | End::Partial), "{done:?}");
         let shapes = sqlite.shapes().await.unwrap();
         sqlite.close().await.unwrap();
         (stored(&path, &shapes), shapes)

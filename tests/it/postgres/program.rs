@@ -6,7 +6,10 @@ use crate::binary::{Running, output};
 use crate::cluster;
 use crate::contract::{rows, server_rows};
 use crate::fakes::Clock;
+use crate::fakes::people_ai::{self, PeopleAi};
+use crate::fakes::sensource::{self, SenSource};
 use crate::fakes::statuscake::{self, Sizes, StatusCake};
+use crate::syncing::readme_query;
 
 const TABLES: [&str; 4] = ["uptime_test", "uptime_test_history", "uptime_test_period", "uptime_test_alert"];
 
@@ -92,4 +95,42 @@ async fn the_same_tables_as_in_files() {
     let (code, _, said) = run(folder.path(), &["runs"], &wrong);
     assert_eq!(code, 78);
     insta::assert_snapshot!(said.trim_end(), @"DATABASE_URL must begin with postgres:// (postgres://user@host:5432/database)");
+}
+
+/// The queries that README shows for each connector find rows in the database as they do in a file.
+#[tokio::test]
+async fn queries_of_the_readme() {
+    let Some(cluster) = cluster::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::system();
+    let today = clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let opened = today.checked_sub(jiff::ToSpan::days(5)).unwrap();
+    let cake = StatusCake::start(7, Sizes { tests: 3, history: 5, periods: 3, alerts: 2 }, &clock);
+    let vea = SenSource::start(5, 2, opened, &clock);
+    let people = PeopleAi::start(3, 20, 60, &clock);
+    let name = cluster.database().await;
+    let vars = [
+        ("DATABASE_URL", cluster.url("postgres", &name)),
+        ("STATUSCAKE_API_KEY", statuscake::API_KEY.to_owned()),
+        ("STATUSCAKE_BASE_URL", cake.base_url()),
+        ("SENSOURCE_CLIENT_ID", sensource::CLIENT_ID.to_owned()),
+        ("SENSOURCE_CLIENT_SECRET", sensource::CLIENT_SECRET.to_owned()),
+        ("SENSOURCE_START_DATE", opened.to_string()),
+        ("SENSOURCE_BASE_URL", vea.base_url()),
+        ("SENSOURCE_TOKEN_URL", vea.token_url()),
+        ("PEOPLE_AI_API_KEY", people_ai::API_KEY.to_owned()),
+        ("PEOPLE_AI_API_SECRET", people_ai::API_SECRET.to_owned()),
+        ("PEOPLE_AI_BASE_URL", people.base_url()),
+        ("PEOPLE_AI_TOKEN_URL", people.token_url()),
+    ];
+    let (code, out, err) = run(folder.path(), &["sync", "--all"], &vars);
+    assert_eq!(code, 0, "{out}{err}");
+    let session = cluster.session(&name).await;
+    for (schema, heading) in
+        [("statuscake", "### StatusCake"), ("sensource", "### SenSource"), ("people_ai", "### People.ai")]
+    {
+        session.batch_execute(&format!("SET search_path TO {schema}")).await.unwrap();
+        let found = session.query(readme_query(heading), &[]).await;
+        assert!(!found.unwrap_or_else(|e| panic!("{heading}: {e:?}")).is_empty(), "{heading}");
+    }
 }
