@@ -11,9 +11,9 @@ use super::runs::ledger;
 use super::{CommandError, compose, connectors};
 use crate::domain::assess::{Assessment, MonitorState};
 use crate::domain::freshness;
+use crate::domain::ledger::last_whole;
 use crate::domain::monitor::{Monitor, Source};
 use crate::domain::observation::{Observation, Reading, Unknown};
-use crate::domain::op::End;
 use crate::domain::severity::Severity;
 use crate::poll::{Memo, look};
 use crate::runtime::clock::Clock;
@@ -21,9 +21,6 @@ use crate::settings::Settings;
 
 /// Looks at once: a person waits, and pages are many hosts.
 const CONCURRENT: usize = 64;
-
-/// How far back a complete run is looked for.
-const LEDGER_DEPTH: usize = 200;
 
 /// What one page said.
 pub(super) struct Row {
@@ -59,11 +56,10 @@ async fn look_at(client: &reqwest::Client, settings: &Settings, monitor: Monitor
         Source::Sync(rule) => {
             // What cannot be read is told as late data.
             let runs = match connectors::place(settings) {
-                Ok(place) => ledger(&place, &rule.connector, LEDGER_DEPTH).await.unwrap_or_default(),
+                Ok(place) => ledger(&place, &rule.connector, usize::MAX).await.unwrap_or_default(),
                 Err(_) => Vec::new(),
             };
-            let complete = runs.iter().find(|run| run.entry.end == Some(End::Complete));
-            freshness::read(rule, complete.map(|run| run.started), Clock::system().now())
+            freshness::read(rule, last_whole(&runs), Clock::system().now())
         }
     };
     Row { monitor, outcome, took: began.elapsed() }

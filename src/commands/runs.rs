@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 
 use super::{CommandError, compose, connectors};
 use crate::database::Database;
@@ -18,7 +19,7 @@ pub struct RunsArgs {
     /// The connector; without one: all that ever ran
     pub name: Option<String>,
     /// How many runs of each
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub limit: usize,
 }
 
@@ -34,19 +35,28 @@ pub(super) async fn runs(args: RunsArgs) -> Result<ExitCode, CommandError> {
         Some(database) => holders(database).await.map_err(anyhow::Error::from)?,
         None => BTreeMap::new(),
     };
-    let mut any = false;
+    let (mut any, mut unreadable) = (false, false);
     for name in &names {
         let mut holder = holders.get(name).map(String::as_str);
-        for run in ledger(&place, name, args.limit).await? {
+        let runs = match ledger(&place, name, args.limit).await {
+            Ok(runs) => runs,
+            // The others may well be readable.
+            Err(error) => {
+                eprintln!("{name}: {error:#}");
+                unreadable = true;
+                continue;
+            }
+        };
+        for run in runs {
             any = true;
             // Only the newest can be the one that goes on.
             print_run(name, &run, holder.take());
         }
     }
-    if !any {
+    if !any && !unreadable {
         say!("no run yet");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if unreadable { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Which daemon runs which connector now.

@@ -71,7 +71,15 @@ pub(super) async fn sync(args: SyncArgs) -> Result<ExitCode, CommandError> {
         if cancel.is_cancelled() {
             break;
         }
-        let end = one(&settings, account, &args, &cancel, &mut stopping).await?;
+        let end = match one(&settings, account, &args, &cancel, &mut stopping).await {
+            Ok(end) => end,
+            // What is wrong with the tables of one is no reason not to read the others.
+            Err(error) if accounts.len() > 1 && !cancel.is_cancelled() => {
+                eprintln!("{}: failed: {error}", account.definition().name);
+                End::Failed
+            }
+            Err(error) => return Err(error),
+        };
         worst = worse(worst, end);
     }
     Ok(exit_code(worst))
@@ -103,7 +111,7 @@ async fn one(
                     if cancel.is_cancelled() {
                         return Err(anyhow::anyhow!("stopped without waiting for a safe point").into());
                     }
-                    eprintln!("{name}: stopping at the next safe point (again to stop at once)");
+                    view.say(&format!("{name}: stopping at the next safe point (again to stop at once)"));
                     cancel.cancel();
                 }
             }

@@ -17,6 +17,9 @@ const TICK: Duration = Duration::from_millis(120);
 /// Without a terminal, a line about a table this often is plenty.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// What was read in less says nothing about rows per second.
+const TELLING: Duration = Duration::from_secs(1);
+
 /// A running view.
 pub(super) struct View {
     name: String,
@@ -51,6 +54,13 @@ impl View {
         self.show();
     }
 
+    /// Says something in between, above the bars where there are any.
+    pub(super) fn say(&self, line: &str) {
+        if self.bars.as_ref().is_none_or(|bars| bars.println(line).is_err()) {
+            eprintln!("{line}");
+        }
+    }
+
     /// Shows how things ended.
     pub(super) fn end(&mut self) {
         self.show();
@@ -75,13 +85,16 @@ impl View {
                 told: now,
             });
             let done = progress.done.load(Ordering::Relaxed);
+            let broken = progress.broken.load(Ordering::Relaxed);
             let text = words(progress, now - seen.began);
             match &seen.bar {
+                Some(bar) if done && broken => bar.finish_with_message(format!("{text}, broke off")),
                 Some(bar) if done => bar.finish_with_message(text),
                 Some(bar) => {
                     bar.set_message(text);
                     bar.tick();
                 }
+                None if done && broken => eprintln!("{}: {table}: broke off, {text}", self.name),
                 None if done => eprintln!("{}: {table}: read, {text}", self.name),
                 None if !new && now - seen.told >= LINE_EVERY => {
                     seen.told = now;
@@ -107,10 +120,11 @@ fn bar(table: &str) -> ProgressBar {
 fn words(progress: &TableProgress, took: Duration) -> String {
     let rows = progress.rows.load(Ordering::Relaxed);
     let (requests, retries, _) = progress.counts();
-    let rate = rows as f64 / took.as_secs_f64().max(0.001);
+    let rate = rows as f64 / took.as_secs_f64();
+    let rate = if took >= TELLING { format!(" {rate:.0} rows/s,") } else { String::new() };
     let again = if retries > 0 { format!(" ({retries} made again)") } else { String::new() };
     let limited = if progress.limited.load(Ordering::Relaxed) { ", waiting for the rate limit" } else { "" };
-    format!("{rows} rows, {rate:.0} rows/s, {requests} requests{again}{limited}")
+    format!("{rows} rows,{rate} {requests} requests{again}{limited}")
 }
 
 /// A table of tallies. A dry run knows only what was seen.
@@ -139,4 +153,19 @@ pub(super) fn tallies(tallies: &BTreeMap<String, Tally>, dry_run: bool) -> Strin
         out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows a second are told of what went on for long enough to say.
+    #[test]
+    fn only_what_is_known_is_told() {
+        let progress = TableProgress::default();
+        progress.rows.store(30, Ordering::Relaxed);
+        progress.requests.store(1, Ordering::Relaxed);
+        assert_eq!(words(&progress, Duration::from_millis(3)), "30 rows, 1 requests");
+        assert_eq!(words(&progress, Duration::from_secs(2)), "30 rows, 15 rows/s, 1 requests");
+    }
 }

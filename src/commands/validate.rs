@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::{CommandError, compose, connectors};
 use crate::definitions::monitor::{self, Origin};
+use crate::domain::monitor::{Monitor, Source};
 use crate::settings::{ProcessVars, Settings, VARIABLES, Vars, lookup};
 
 pub(super) fn validate() -> Result<ExitCode, CommandError> {
@@ -35,12 +36,14 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
         }
         Err(problems) => mistakes.extend(problems.iter().map(ToString::to_string)),
     }
+    let mut watching = Vec::new();
     match monitor::load(&folder) {
         Ok((monitors, origin)) => {
             let from =
                 if origin == Origin::BuiltIn { "built in".to_owned() } else { folder.display().to_string() };
             let names: Vec<&str> = monitors.iter().map(|m| m.name.as_str()).collect();
             say!("monitors ({from}): {}", names.join(", "));
+            watching = monitors;
         }
         Err(found) => mistakes.extend(found.iter().map(ToString::to_string)),
     }
@@ -53,8 +56,8 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
         match connectors::accounts_on(settings, vars.as_ref()) {
             Ok((on, off)) => {
                 let on: Vec<&str> = on.iter().map(|account| account.definition().name.as_str()).collect();
-
                 say!("connectors: on: {}; off (not configured): {}", names(&on), names(&off));
+                mistakes.extend(watching.iter().filter_map(|monitor| unwatchable(monitor, &on, &off)));
             }
             Err(CommandError::Configuration(found)) => mistakes.extend(found),
             Err(error) => mistakes.push(error.to_string()),
@@ -65,6 +68,22 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
         return Ok(ExitCode::SUCCESS);
     }
     Err(CommandError::Configuration(mistakes))
+}
+
+/// What is wrong with watching the data of a connector: a mistyped name would be unknown for ever.
+fn unwatchable(monitor: &Monitor, on: &[&str], off: &[String]) -> Option<String> {
+    let Source::Sync(rule) = &monitor.source else { return None };
+    let (name, connector) = (&monitor.name, &rule.connector);
+    if on.contains(&connector.as_str()) {
+        return None;
+    }
+    if off.contains(connector) {
+        say!("warning: monitor {name}: its connector {connector} is off, so nothing is known of its data");
+        return None;
+    }
+    let mut all: Vec<&str> = on.iter().copied().chain(off.iter().map(String::as_str)).collect();
+    all.sort_unstable();
+    Some(format!("monitor {name}: there is no connector {connector:?}; there are {}", all.join(", ")))
 }
 
 fn names(list: &[impl AsRef<str>]) -> String {

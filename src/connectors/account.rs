@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
@@ -17,6 +18,7 @@ use crate::domain::connector::{Auth, Definition};
 use crate::domain::rate::Limiter;
 use crate::domain::schedule::parse_duration;
 use crate::domain::template::Template;
+use crate::domain::text::plain;
 use crate::http::{ClientOptions, Network, Redirects};
 
 /// An account; clones are the same one.
@@ -45,6 +47,14 @@ pub enum AccountError {
         /// What is wrong.
         reason: String,
     },
+    /// A value that no request can carry.
+    #[error("{keys}: holds a character that cannot be sent in the header {header}; a line break perhaps?")]
+    Header {
+        /// The configuration keys it is made of.
+        keys: String,
+        /// The header.
+        header: String,
+    },
     /// No client can be built.
     #[error("{0}")]
     Client(String),
@@ -54,7 +64,7 @@ impl Account {
     /// Puts an account together. Nothing is asked of the source yet.
     ///
     /// # Errors
-    /// When a URL cannot be used or no https client can be built.
+    /// When a URL or a header cannot be used or no https client can be built.
     pub fn new(
         definition: Arc<Definition>,
         config: ConfigValues,
@@ -68,6 +78,7 @@ impl Account {
             }
             _ => None,
         };
+        headers(&definition, &config)?;
         let options = ClientOptions { network, redirects: Redirects::Refuse, keep_alive: true };
         let client = options.build().map_err(|e| AccountError::Client(e.to_string()))?;
         Ok(Account(Arc::new(Shared {
@@ -129,13 +140,15 @@ impl Shared {
         limiter.held_until().saturating_sub(self.began.elapsed())
     }
 
-    /// A text without anything secret, for logs, errors and the ledger. A source may repeat what it was sent.
+    /// A text for people, without anything secret and on one line: a source may repeat what it was sent, and send what
+    /// a terminal would obey.
     pub(super) fn redact(&self, text: &str) -> String {
         let text = self.config.redact(text);
-        match &self.tokens {
+        let text = match &self.tokens {
             Some(tokens) => tokens.redact(&text),
             None => text,
-        }
+        };
+        plain(&text).into_owned()
     }
 
     /// The text of a template that needs nothing but the configuration.
@@ -149,6 +162,22 @@ impl Shared {
         let names: Vec<String> = keys.map(|key| config::variable(&self.definition.name, key)).collect();
         if names.is_empty() { "the definition's [auth]".to_owned() } else { names.join(" and ") }
     }
+}
+
+/// A value pasted with a line break would otherwise look like a broken connection, request after request.
+fn headers(definition: &Definition, config: &ConfigValues) -> Result<(), AccountError> {
+    let signed = match &definition.auth {
+        Auth::Header { name, value } => Some((name, value)),
+        _ => None,
+    };
+    for (name, value) in definition.http.headers.iter().chain(signed) {
+        let text = config.fill(value, &BTreeMap::new()).unwrap_or_default();
+        if HeaderValue::try_from(text).is_err() {
+            let keys: Vec<&str> = value.config_keys().collect();
+            return Err(AccountError::Header { keys: keys.join(", "), header: name.to_string() });
+        }
+    }
+    Ok(())
 }
 
 fn url(

@@ -22,6 +22,8 @@ use crate::http::{Failure, MAX_REDIRECTS, read_body, retry_after, same_origin};
 const MOMENT: f64 = 1e9;
 /// What an error message quotes of an answer.
 const QUOTED_CHARS: usize = 200;
+/// Where services say what is wrong, and by what they find the request again.
+const SAID: [&str; 3] = ["message", "error", "id"];
 /// Walking through a larger body is not done on the threads that wait for the network.
 const WALK_INLINE: usize = 64 << 10;
 
@@ -99,8 +101,8 @@ impl Fetcher<'_> {
                 Attempt::Transient(reason) => self.after_failure(&mut tries, reason, wanted)?,
                 Attempt::Limited(asked) => self.after_refusal(&mut tries, asked, wanted)?,
             };
-            self.progress.retries.fetch_add(1, Ordering::Relaxed);
             self.wait_until(Instant::now() + wait).await?;
+            self.progress.retries.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -310,14 +312,15 @@ impl Fetcher<'_> {
     }
 
     async fn wait_until(&self, moment: Instant) -> Result<(), Stop> {
-        let wait = moment.saturating_duration_since(Instant::now());
-        if wait.is_zero() {
+        let began = Instant::now();
+        if moment <= began {
             return Ok(());
         }
         self.progress.limited.store(true, Ordering::Relaxed);
         let waited = self.run.sleep_until(moment).await;
         self.progress.limited.store(false, Ordering::Relaxed);
-        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        // A stop may have ended it early.
+        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.progress.waited_ms.fetch_add(millis, Ordering::Relaxed);
         waited
     }
@@ -379,7 +382,7 @@ fn is_nothing(value: &Value) -> bool {
 async fn walk(body: Vec<u8>, paths: Vec<String>) -> (Result<Facts, PageError>, Vec<u8>) {
     let small = body.len() < WALK_INLINE;
     let walk = move || {
-        let paths: Vec<&str> = paths.iter().map(String::as_str).chain(["message", "error"]).collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).chain(SAID).collect();
         (RowReader::facts(&body, &paths), body)
     };
     if small {
@@ -394,6 +397,7 @@ async fn walk(body: Vec<u8>, paths: Vec<String>) -> (Result<Facts, PageError>, V
 
 /// What the source said about an error, for the message. Secrets are hidden before it is cut: a part of one is one, too.
 fn said(facts: &Result<Facts, PageError>, body: &[u8], hide: impl Fn(&str) -> String) -> String {
+    let mut id = None;
     let text = match facts {
         Ok(facts) => {
             let of = |key: &str| match facts.value(key) {
@@ -401,11 +405,18 @@ fn said(facts: &Result<Facts, PageError>, body: &[u8], hide: impl Fn(&str) -> St
                 Some(Value::Null) | None => None,
                 Some(other) => Some(other.to_string()),
             };
+            id = of("id");
             of("message").or_else(|| of("error")).unwrap_or_default()
         }
         Err(_) => String::from_utf8_lossy(&body[..body.len().min(4 * QUOTED_CHARS)]).into_owned(),
     };
-    let text: String =
-        hide(&text).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(QUOTED_CHARS).collect();
-    if text.is_empty() { String::new() } else { format!(": {text:?}") }
+    let quoted = |text: &str| -> String {
+        hide(text).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(QUOTED_CHARS).collect()
+    };
+    let text = quoted(&text);
+    match id.map(|id| quoted(&id)) {
+        _ if text.is_empty() => String::new(),
+        Some(id) if !id.is_empty() => format!(": {text:?} (its id {id:?})"),
+        _ => format!(": {text:?}"),
+    }
 }

@@ -36,9 +36,9 @@ pub(super) struct Lens {
 
 impl Lens {
     pub(super) fn new(table: &Table, wanted: Vec<String>, expected: Option<String>, now: Timestamp) -> Lens {
-        // Only offsets are checked for rows that move, so only they pay for the keys.
-        let offset = matches!(table.page.kind, PageKind::Offset { .. });
-        let key = table.key.iter().filter(|_| offset).map(|key| key.column.clone()).collect();
+        // Only these are checked for rows that move, so only they pay for the keys.
+        let checked = matches!(table.page.kind, PageKind::Offset { .. } | PageKind::Number { .. });
+        let key = table.key.iter().filter(|_| checked).map(|key| key.column.clone()).collect();
         let keyset = match &table.page.kind {
             PageKind::Keyset { column, .. } => Some(column.clone()),
             _ => None,

@@ -146,6 +146,7 @@ async fn read_tables(
                 read_table(run, plan, table, (silent, &columns), &table_progress, state, rows.as_ref()).await
             }
         };
+        table_progress.broken.store(end.is_err(), Ordering::Relaxed);
         table_progress.done.store(true, Ordering::Relaxed);
         let end = end.map(|end| {
             parents.insert(table.name.clone(), end.parents);

@@ -232,9 +232,7 @@ impl TableRun<'_> {
         for note in read.notes {
             self.run.note(note);
         }
-        if read.empty_keys > 0 {
-            self.run.note(format!("{}: rows with a part of their key absent at the source", self.table.name));
-        }
+        self.run.count_empty_keys(&self.table.name, read.empty_keys);
         self.progress.rows.fetch_add(if self.silent { 0 } else { lens.passed }, Ordering::Relaxed);
         seen.records = read.records;
         seen.expected_at = lens.expected_at;

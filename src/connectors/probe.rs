@@ -231,7 +231,8 @@ fn shown(of: &TableRun<'_>, wanted: &Wanted) -> String {
     let mut out = format!("{method} {}", account.redact(wanted.url.as_str()));
     if !wanted.body.is_empty() {
         let body = Value::Object(wanted.body.clone().into_iter().collect());
-        out.push_str(&account.redact(&format!(" {body}")));
+        out.push(' ');
+        out.push_str(&account.redact(&body.to_string()));
     }
     out + &auth::shown(&account.definition.auth)
 }

@@ -16,6 +16,7 @@ use super::account::Account;
 use super::decoder::Decoder;
 use crate::domain::connector::Definition;
 use crate::domain::op::Op;
+use crate::domain::text::plain;
 
 /// What a run has done so far, for whoever shows it while it goes on.
 #[derive(Debug, Default)]
@@ -38,8 +39,10 @@ pub struct TableProgress {
     pub limited: AtomicBool,
     /// Whether it is being read.
     pub started: AtomicBool,
-    /// Whether it was read to its end.
+    /// Whether its reading is over.
     pub done: AtomicBool,
+    /// Whether that was before its end.
+    pub broken: AtomicBool,
 }
 
 impl Progress {
@@ -112,6 +115,7 @@ pub(super) struct Run {
     started: Instant,
     spent: Mutex<Duration>,
     notes: Mutex<Vec<String>>,
+    empty_keys: Mutex<BTreeMap<String, u64>>,
     /// For requests that belong to no table, such as those for tokens.
     pub(super) other: TableProgress,
     pub(super) decoder: Decoder,
@@ -140,6 +144,7 @@ impl Run {
             started: Instant::now(),
             spent: Mutex::default(),
             notes: Mutex::default(),
+            empty_keys: Mutex::default(),
             other: TableProgress::default(),
             decoder: Decoder::default(),
             random: RandomState::new(),
@@ -217,16 +222,31 @@ impl Run {
         Ok(())
     }
 
-    /// Notes what a person should know, once.
+    /// Notes what a person should know, once and on one line.
     pub(super) fn note(&self, note: String) {
+        let note = plain(&note).into_owned();
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         if notes.len() < MAX_NOTES && !notes.contains(&note) {
             notes.push(note);
         }
     }
 
+    /// Counts rows of a table that were stored without a part of their key.
+    pub(super) fn count_empty_keys(&self, table: &str, rows: u64) {
+        if rows > 0 {
+            let mut counted = self.empty_keys.lock().unwrap_or_else(PoisonError::into_inner);
+            *counted.entry(table.to_owned()).or_default() += rows;
+        }
+    }
+
     pub(super) fn notes(&self) -> Vec<String> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let counted = self.empty_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = |(table, rows): (&String, &u64)| {
+            format!("{table}: {rows} rows with a part of their key absent at the source")
+        };
+        notes.extend(counted.iter().map(told));
+        notes
     }
 
     pub(super) fn count_request(&self, table: Option<&TableProgress>) {

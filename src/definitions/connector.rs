@@ -26,8 +26,8 @@ const FORMAT: u32 = 1;
 const MIN_EVERY: Duration = Duration::from_secs(1);
 /// What a definition that says nothing is run by.
 const DEFAULT_EVERY: Duration = Duration::from_secs(15 * 60);
-/// Names that mean something else already: our own database is `monitor.db`.
-const RESERVED: [&str; 1] = ["monitor"];
+/// Names that mean something else already: our own database is `monitor.db`, and our own schema, where it is PostgreSQL.
+const RESERVED: [&str; 2] = ["monitor", "data_sources_monitor"];
 
 /// The connectors that ship.
 pub const BUILT_IN: [(&str, &str); 3] = [

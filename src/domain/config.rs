@@ -146,11 +146,24 @@ impl ConfigValues {
                 }
             }
         }
+        errors.extend(out.no_days(definition));
         match (wanted, errors.is_empty()) {
             (false, _) => Standing::Off,
             (true, true) => Standing::On(out),
             (true, false) => Standing::Broken(errors),
         }
+    }
+
+    /// What should be the first day of a table and is none, though each value by itself is what it has to be.
+    fn no_days(&self, definition: &Definition) -> Option<ConfigError> {
+        let windows = definition.tables.iter().filter_map(|table| table.window.as_ref());
+        windows.into_iter().find_map(|window| {
+            let reason = self.first_day(&window.start, Date::constant(2026, 1, 1)).err()?;
+            let none = BTreeMap::new();
+            let chosen = window.start.iter().find(|template| self.fill(template, &none).is_some())?;
+            let key = chosen.config_keys().next().unwrap_or("start").to_owned();
+            Some(ConfigError::Bad { key, reason })
+        })
     }
 
     /// The variables that have to be set for a connector to be on.

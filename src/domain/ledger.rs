@@ -28,7 +28,7 @@ pub struct Run {
 pub struct Entry {
     /// `None` while it is running.
     pub end: Option<End>,
-    /// Why, if not complete.
+    /// Why, if not complete; or what was left out.
     pub reason: Option<String>,
     /// Where.
     pub place: Option<String>,
@@ -42,12 +42,19 @@ pub struct Entry {
     pub tally: Tally,
 }
 
+/// When the last run began that read all tables to their end, of runs newest first. A complete one that has a reason left
+/// some out.
+pub fn last_whole(runs: &[Run]) -> Option<Timestamp> {
+    let whole = |run: &&Run| run.entry.end == Some(End::Complete) && run.entry.reason.is_none();
+    runs.iter().find(whole).map(|run| run.started)
+}
+
 /// How a run or one of its tables went, as far as whoever read the source can say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {
     /// How it ended.
     pub end: End,
-    /// Why, if not complete.
+    /// Why, if not complete; or what was left out.
     pub reason: Option<String>,
     /// Where: a table, a partition, an address without secrets.
     pub place: Option<String>,

@@ -182,7 +182,7 @@ impl fmt::Display for Unknown {
             Unknown::NoIndicator => f.write_str("no status in the answer: not a Statuspage"),
             Unknown::UnknownIndicator(what) => write!(f, "unknown indicator `{what}`"),
             Unknown::NoComponent(pattern) => write!(f, "no component matches `{pattern}`"),
-            Unknown::NoRun => f.write_str("no run has ended yet"),
+            Unknown::NoRun => f.write_str("no run was complete yet"),
             Unknown::Internal(what) => write!(f, "the poll itself failed: {what}"),
         }
     }

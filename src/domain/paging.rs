@@ -147,6 +147,9 @@ pub struct Pager {
     total: Option<u64>,
     seen: HashSet<u64>,
     sent: Option<String>,
+    /// Numbered pages that held the last row of the page before, and where; and those of the reading before this one.
+    seams: Vec<(u64, u64)>,
+    seams_before: Vec<(u64, u64)>,
 }
 
 impl Pager {
@@ -168,6 +171,8 @@ impl Pager {
             total: None,
             seen: HashSet::new(),
             sent: None,
+            seams: Vec::new(),
+            seams_before: Vec::new(),
         }
     }
 
@@ -176,14 +181,15 @@ impl Pager {
         self.ask()
     }
 
-    /// The key that the coming page should begin with, if rows have not moved.
+    /// The key of the last row of the page before: where offsets overlap, the coming page begins with it if rows have not
+    /// moved; a numbered page does not hold it.
     pub fn expected(&self) -> Option<&str> {
         self.expected.as_deref()
     }
 
     /// Whether every page so far followed on from the one before, so that nothing before its end is missing.
     pub fn undisturbed(&self) -> bool {
-        self.rereads == 0 && !self.moved && !self.stepped_back
+        self.rereads == 0 && !self.moved && !self.stepped_back && self.seams.is_empty()
     }
 
     /// A guess at the request after the one under way, if `size` rows come: to be thrown away when wrong. Only where a
@@ -221,14 +227,26 @@ impl Pager {
     }
 
     fn next_number(&mut self, first: u64, seen: &Seen) -> Step {
-        self.sum += seen.records;
         self.note_total(seen.total);
+        match self.expected.as_ref().and(seen.expected_at) {
+            // The same page again: behind its last one the service has nothing else, or it does not heed the number,
+            // and then a full page may not be all.
+            Some(at) if at + 1 == seen.records => {
+                self.moved |= self.is_full(seen.records);
+                return self.end(first);
+            }
+            // Rows were put in before this page: what they pushed on is here, they themselves are behind us.
+            Some(at) => self.seams.push((self.at, at)),
+            None => {}
+        }
+        self.sum += seen.records;
         // A stated count of zero pages beside rows is a service that does not count.
         let last = seen.pages.filter(|pages| *pages > 0).is_some_and(|pages| self.at - first + 1 >= pages)
             || seen.pages.is_none() && self.total.is_some_and(|total| self.sum >= total);
         if seen.records == 0 || last || self.is_short(seen.records) {
             return self.end(first);
         }
+        self.expected = seen.last_key.clone().filter(|_| self.keyed);
         self.at += 1;
         Step::Next(self.ask())
     }
@@ -312,7 +330,9 @@ impl Pager {
     /// The end of one whole reading: enough, or once more because rows moved or are missing.
     fn end(&mut self, first: u64) -> Step {
         let missing = self.total.is_some_and(|total| self.sum < total);
-        if !self.moved && !missing {
+        // Twice at the same places, it is not that rows moved: several have one key.
+        let pushed = self.seams != self.seams_before && !self.seams.is_empty();
+        if !self.moved && !pushed && !missing {
             return Step::Done;
         }
         if self.rereads >= MAX_REREADS || !self.keyed {
@@ -321,6 +341,7 @@ impl Pager {
         self.rereads += 1;
         (self.at, self.overlap, self.sum) = (first, 0, 0);
         (self.moved, self.expected, self.total) = (false, None, None);
+        self.seams_before = std::mem::take(&mut self.seams);
         Step::Next(self.ask())
     }
 
@@ -346,8 +367,11 @@ impl Pager {
     /// ten thousand, say) states too small a one, so a full page is never the last: the next begins with a row that is
     /// there for sure.
     fn reached(&self, end: u64, records: u64) -> bool {
-        let full = self.page.size.as_ref().is_some_and(|(_, size)| *size > 1 && records >= *size);
-        !(full && self.keyed) && self.total.is_some_and(|total| end >= total)
+        !(self.is_full(records) && self.keyed) && self.total.is_some_and(|total| end >= total)
+    }
+
+    fn is_full(&self, records: u64) -> bool {
+        self.page.size.as_ref().is_some_and(|(_, size)| *size > 1 && records >= *size)
     }
 
     fn is_short(&self, records: u64) -> bool {

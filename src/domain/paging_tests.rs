@@ -146,6 +146,79 @@ fn page_numbers_end_where_they_should() {
     assert_eq!(silent.next(&seen(0, None)), Ok(Step::Done));
 }
 
+/// Reads numbered pages of ten of a list; `change` is told after each page. Returns what was seen, the end, and the
+/// number of requests.
+fn read_numbered(
+    list: &mut Vec<u32>,
+    page_of: impl Fn(&[u32], u64) -> Vec<u32>,
+    mut change: impl FnMut(usize, &mut Vec<u32>),
+) -> (Vec<u32>, Step, usize) {
+    let kind = PageKind::Number { at: "page".into(), first: 1 };
+    let size = Some(("limit".into(), 10));
+    let mut pager = Pager::new(Page { kind, size, total: None, pages: None, short_ends: false }, true);
+    let (mut got, mut ask) = (Vec::new(), pager.first());
+    for request in 0..1_000 {
+        let page = page_of(list, at(&ask, "page"));
+        got.extend_from_slice(&page);
+        let expected = pager.expected().map(str::to_owned);
+        let seen = Seen {
+            records: page.len() as u64,
+            expected_at: expected
+                .and_then(|key| page.iter().position(|row| row.to_string() == key))
+                .map(|at| at as u64),
+            last_key: page.last().map(ToString::to_string),
+            ..Seen::default()
+        };
+        match pager.next(&seen).unwrap() {
+            Step::Next(next) => ask = next,
+            end => return (got, end, request + 1),
+        }
+        change(request, list);
+    }
+    panic!("paging never ends");
+}
+
+fn numbered(list: &[u32], page: u64) -> Vec<u32> {
+    list.iter().skip((page as usize - 1) * 10).take(10).copied().collect()
+}
+
+/// Rows put before the page under way push the last row of the page before onto it: all is read again, since what pushed
+/// is behind us. Rows that share a key for good are none of that.
+#[test]
+fn numbered_pages_notice_what_pushes() {
+    let mut list: Vec<u32> = (0..45).collect();
+    let (got, end, _) = read_numbered(&mut list, numbered, |request, list| {
+        if request == 1 {
+            list.rotate_right(1);
+        }
+    });
+    assert_eq!(end, Step::Done);
+    assert!(list.iter().all(|row| got.contains(row)), "{got:?}");
+    let mut restless: Vec<u32> = (0..45).collect();
+    let mut fresh = 100;
+    let (_, end, requests) = read_numbered(&mut restless, numbered, |_, list| {
+        fresh += 1;
+        list.insert(0, fresh);
+    });
+    assert_eq!((end, requests < 100), (Step::Unsettled, true));
+    let mut twins: Vec<u32> = (0..45).map(|row| if row == 10 { 9 } else { row }).collect();
+    let (_, end, requests) = read_numbered(&mut twins, numbered, |_, _| {});
+    assert_eq!((end, requests), (Step::Done, 12));
+}
+
+/// A service that gives its last page for every number behind it is read to its end; one that gives the same full page
+/// for every number may have more, and neither is asked for ever.
+#[test]
+fn numbered_pages_that_repeat_end() {
+    let mut list: Vec<u32> = (0..45).collect();
+    let clamped = |list: &[u32], page: u64| numbered(list, page.min(5));
+    let (got, end, requests) = read_numbered(&mut list, clamped, |_, _| {});
+    assert_eq!((end, requests), (Step::Done, 6));
+    assert!(list.iter().all(|row| got.contains(row)));
+    let (_, end, requests) = read_numbered(&mut list, |list, _| numbered(list, 1), |_, _| {});
+    assert_eq!((end, requests), (Step::Unsettled, 8));
+}
+
 /// A total that changes between pages means that rows moved: everything is read again, three times at most.
 #[test]
 fn a_changing_total_is_read_again() {

@@ -229,11 +229,6 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Whether others could have had it.
-    pub(super) fn is_shared(&self) -> bool {
-        self.held.is_some()
-    }
-
     /// Keeps the right for as long as this is awaited; cancels once it is lost. Never returns.
     pub(super) async fn keep(&mut self, cancel: &CancellationToken) {
         if let Some(held) = &mut self.held {

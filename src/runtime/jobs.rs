@@ -23,9 +23,10 @@ use super::clock::Clock;
 use super::sync::{self, Done, Wanted};
 use crate::connectors::{Account, Progress};
 use crate::destinations::{DestinationError, Place, Run};
+use crate::domain::ledger;
 use crate::domain::op::End;
 
-/// How far back the ledger is searched for the last complete run.
+/// How far back the ledger is searched for the last complete run at first.
 const LEDGER_DEPTH: usize = 200;
 
 /// A connector that is on.
@@ -60,6 +61,7 @@ impl Job {
         let name = self.name();
         let every = self.account.every();
         let mut turns = claims.turns(name, every).await;
+        let mut told_busy = false;
         while !stop.is_cancelled() {
             view(board, name, |view| view.every = every);
             if let Some(wait) = turns.next_in() {
@@ -89,13 +91,17 @@ impl Job {
             let done = done.unwrap_or_else(|_| Err(Broken::from("the job panicked".to_owned())));
             let (took, stopping) = (began.elapsed(), stop.is_cancelled());
             let end = match &done {
-                Err(Broken { busy: true, reason }) if turn.is_shared() => {
-                    tracing::info!(target: "SyncRunner", "{name}: {reason}");
+                Err(Broken { busy: true, reason }) => {
+                    // Asked every few seconds until the other one is through.
+                    if !told_busy {
+                        tracing::info!(target: "SyncRunner", "{name}: {reason}");
+                    }
                     Ended::Busy
                 }
                 Ok(done) if stopping && done.run.end == End::Deferred => Ended::Cut,
                 done => Ended::Through { failed: failed(done), took },
             };
+            told_busy = end == Ended::Busy;
             if end != Ended::Busy {
                 tell(board, name, clock, took, done.map_err(|broken| broken.reason));
             }
@@ -146,10 +152,15 @@ pub(super) async fn remember(place: &Place, board: &BoardHandle, name: &str, las
     // Whatever is wrong with the place is told by the first run.
     let Ok(found) = place.find(name).await else { return false };
     let Some(destination) = found else { return true };
-    let runs = destination.runs(LEDGER_DEPTH).await;
+    let mut runs = destination.runs(LEDGER_DEPTH).await;
+    let mut complete = runs.as_deref().ok().and_then(ledger::last_whole);
+    if complete.is_none() && runs.as_ref().is_ok_and(|runs| runs.len() >= LEDGER_DEPTH) {
+        // It has gone wrong for long, which is just when the age of the data matters.
+        runs = destination.runs(usize::MAX).await;
+        complete = runs.as_deref().ok().and_then(ledger::last_whole);
+    }
     let _ = destination.close().await;
     let Ok(runs) = runs else { return false };
-    let complete = runs.iter().find(|run| run.entry.end == Some(End::Complete)).map(|run| run.started);
     let last = runs.iter().find_map(|run| last_run.then(|| ended(run)).flatten());
     view(board, name, |view| {
         view.last_success = complete.max(view.last_success);
@@ -220,4 +231,46 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
             waited: Duration::from_millis(waited),
         });
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+
+    use crate::destinations::{Begin, Outcome};
+    use crate::domain::ledger::Ending;
+
+    const NAME: &str = "statuscake";
+
+    async fn fill(place: &Place, ends: impl Iterator<Item = (i64, End, Option<&str>)>) {
+        let destination = place.open(NAME).await.unwrap();
+        for (second, end, reason) in ends {
+            let started = Timestamp::from_second(second).unwrap();
+            let begin = Begin { started, full_refresh: Vec::new(), sweeping: Default::default() };
+            destination.begin(begin).await.unwrap();
+            let reason = reason.map(str::to_owned);
+            let run = Ending { end, reason, place: None, requests: 1, retries: 0, waited_ms: 0 };
+            let ended = started;
+            destination.end(Outcome { ended, run, tables: BTreeMap::new() }).await.unwrap();
+        }
+        destination.close().await.unwrap();
+    }
+
+    /// The age of the data after a restart: counted from the last run of all tables that was complete, however many
+    /// others ended since, and whatever was complete of some tables only.
+    #[tokio::test]
+    async fn remembers_when_data_came_in_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::Sqlite(folder.path().to_owned());
+        let whole = [(1_000, End::Complete, None)];
+        let since = (0..205).map(|n| (2_000 + n, End::Partial, Some("rows are missing")));
+        let some = [(9_000, End::Complete, Some("only uptime_test was asked for"))];
+        fill(&place, whole.into_iter().chain(since).chain(some)).await;
+        let board = BoardHandle::new(Timestamp::UNIX_EPOCH, false);
+        assert!(remember(&place, &board, NAME, true).await);
+        let view = board.read(|board| board.syncs[NAME].clone());
+        assert_eq!(view.last_success, Timestamp::from_second(1_000).ok());
+        assert_eq!(view.last_run.unwrap().ended_at, Timestamp::from_second(9_000).unwrap());
+    }
 }

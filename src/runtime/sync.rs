@@ -65,6 +65,7 @@ pub async fn execute(
     cancel: CancellationToken,
 ) -> Result<Done, DestinationError> {
     let started = clock.now();
+    let only = only(account, &wanted);
     // A newer program's state is refused before anything changes; what counts is read once nobody else can change it.
     destination.state().await?;
     let number = destination.begin(begin(account, &wanted, started)).await?;
@@ -88,7 +89,10 @@ pub async fn execute(
         Err(error) => (failed(&error.to_string()), Err(error)),
     };
     let ended = clock.now();
-    let connectors::Outcome { run, tables, mut notes, .. } = outcome;
+    let connectors::Outcome { mut run, tables, mut notes, .. } = outcome;
+    if run.end == End::Complete {
+        run.reason = run.reason.or(only);
+    }
     let report = destination.end(to::Outcome { ended, run: run.clone(), tables }).await;
     written?;
     let report = report?;
@@ -101,6 +105,15 @@ pub async fn execute(
         tallies: report.tallies,
         notes,
     })
+}
+
+/// What is said of a run that leaves tables out: that it was complete says nothing of the others.
+fn only(account: &Account, wanted: &Wanted) -> Option<String> {
+    let all = connectors::selected(account, None).unwrap_or_default();
+    let names = wanted.tables.as_ref()?;
+    let left_out = all.iter().any(|table| !names.contains(&table.name));
+    let be = if names.len() == 1 { "was" } else { "were" };
+    left_out.then(|| format!("only {} {be} asked for", names.join(", ")))
 }
 
 fn begin(account: &Account, wanted: &Wanted, started: Timestamp) -> Begin {

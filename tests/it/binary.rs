@@ -183,6 +183,22 @@ fn validate_tells_everything() {
     {
         assert!(said.contains(words), "{words} not in {said}");
     }
+    fs::remove_file(folder.path().join(".env")).unwrap();
+    for (connector, code, words) in [
+        (
+            "statuscake",
+            0,
+            "warning: monitor A: its connector statuscake is off, so nothing is known of its data",
+        ),
+        ("statuscak", 78, "monitor A: there is no connector \"statuscak\"; there are people_ai"),
+    ] {
+        let text = format!(
+            "name = \"A\"\nkind = \"sync\"\nconnector = \"{connector}\"\nstale_after = \"2h\"\nseverity = \"minor\"\n"
+        );
+        fs::write(folder.path().join("monitors/a.toml"), text).unwrap();
+        let (got, out, err) = output(folder.path(), &["validate"], &[]);
+        assert!(got == code && (out.clone() + &err).contains(words), "{connector}: {out}{err}");
+    }
     let (code, said, _) = output(tempfile::tempdir().unwrap().path(), &["validate"], &[]);
     assert!(code == 0 && said.contains("Epic Games, GitHub, MongoDB, Snowflake"), "{said}");
 }

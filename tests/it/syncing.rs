@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use data_sources_monitor::destinations::{Begin, Destination as _, sqlite};
 use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
@@ -74,6 +75,8 @@ fn by_hand_twice() {
     let (code, out, _) = run(folder.path(), &["runs", "statuscake"], &[]);
     assert_eq!(code, 0);
     assert!(out.starts_with("statuscake #2") && out.contains("statuscake #1"), "{out}");
+    let (code, out, err) = run(folder.path(), &["runs", "--limit", "0"], &[]);
+    assert_eq!((code, out.contains("no run yet")), (2, false), "{out}{err}");
     assert!(!(out + &err).contains(statuscake::API_KEY));
 }
 
@@ -194,8 +197,17 @@ fn exit_codes_tell_the_end() {
         let (code, out, err) = run(path, &[command, "statuscake"], &wrong);
         assert_eq!(code, 1, "{out}{err}");
         assert!((out.clone() + &err).contains("check STATUSCAKE_API_KEY"), "{out}{err}");
+        assert!(!err.contains("uptime_test: read, "), "it was not: {err}");
         assert!(!(out + &err).contains("not-the-key"));
     }
+    let asked = cake.requests().len();
+    wrong[0].1 = "pasted-with\na-break".into();
+    for command in ["test", "sync"] {
+        let (code, _, err) = run(path, &[command, "statuscake"], &wrong);
+        assert_eq!((code, err.contains("api_key")), (78, true), "{err}");
+        assert!(!err.contains("pasted-with") && !err.contains("a-break"), "{err}");
+    }
+    assert_eq!(cake.requests().len(), asked, "it could not be sent at all");
     assert_eq!(run(path, &["test", "statuscake"], &vars(&cake)).0, 0);
     cake.next_on("/periods", throttled(5000));
     let (code, out, _) = run(path, &["sync", "statuscake"], &vars(&cake));
@@ -207,6 +219,68 @@ fn exit_codes_tell_the_end() {
     let (code, out, _) = run(path, &["sync", "statuscake"], &vars(&cake));
     assert_eq!(code, 4, "{out}");
     assert_eq!(run(path, &["sync", "statuscake", "--table", "nonsense"], &vars(&cake)).0, 78);
+}
+
+/// A file that cannot be opened is named, and keeps neither the other connectors from being read nor their ledgers from
+/// being shown.
+#[test]
+fn one_damaged_file_stops_no_other_connector() {
+    let (cake, folder) = (start(), folder());
+    fs::create_dir(folder.path().join("data")).unwrap();
+    fs::write(folder.path().join("data/people_ai.db"), "no database, and longer than a header ".repeat(9))
+        .unwrap();
+    let mut all = vars(&cake);
+    all.extend([
+        ("PEOPLE_AI_API_KEY", people_ai::API_KEY.to_owned()),
+        ("PEOPLE_AI_API_SECRET", people_ai::API_SECRET.to_owned()),
+    ]);
+    let (code, out, err) = run(folder.path(), &["sync", "--all"], &all);
+    assert_eq!((code, err.contains("data/people_ai.db is damaged")), (1, true), "{out}{err}");
+    assert_eq!(count(folder.path(), "statuscake", "uptime_test"), 3, "{out}{err}");
+    let (code, out, err) = run(folder.path(), &["runs"], &all);
+    assert_eq!((code, err.contains("data/people_ai.db is damaged")), (1, true), "{out}{err}");
+    assert!(out.contains("statuscake #1"), "{out}{err}");
+}
+
+/// A run of some tables says so in the ledger: it does not stand for data that came in whole.
+#[test]
+fn runs_of_some_tables_are_told_apart() {
+    let (cake, folder) = (start(), folder());
+    let only = ["sync", "statuscake", "--table", "uptime_test"];
+    let (code, out, err) = run(folder.path(), &only, &vars(&cake));
+    assert_eq!((code, out.contains("only uptime_test was asked for")), (0, true), "{out}{err}");
+    let (_, out, _) = run(folder.path(), &["runs", "statuscake"], &[]);
+    assert!(out.lines().next().unwrap().ends_with("): only uptime_test was asked for"), "{out}");
+    let monitor = "name = \"Cake\"\nkind = \"sync\"\nconnector = \"statuscake\"\nstale_after = \"2h\"\nseverity = \"minor\"\n";
+    fs::create_dir(folder.path().join("monitors")).unwrap();
+    fs::write(folder.path().join("monitors/cake.toml"), monitor).unwrap();
+    let (code, out, err) = run(folder.path(), &["check"], &[]);
+    assert_eq!((code, out.contains("no run was complete yet")), (3, true), "{out}{err}");
+    let every = ["uptime_test", "uptime_test_history", "uptime_test_period", "uptime_test_alert"];
+    let all: Vec<&str> = every.iter().flat_map(|table| ["--table", table]).collect();
+    let (code, out, err) = run(folder.path(), &[&["sync", "statuscake"], &*all].concat(), &vars(&cake));
+    assert_eq!((code, out.contains("asked for")), (0, false), "{out}{err}");
+    let (code, out, err) = run(folder.path(), &["check"], &[]);
+    assert_eq!((code, out.contains("data is fresh")), (0, true), "{out}{err}");
+}
+
+/// The daemon finds somebody else's sync under way: that is no failure, and its turn comes afterwards.
+#[tokio::test]
+async fn a_sync_by_hand_is_no_failure_of_the_job() {
+    let (cake, folder) = (start(), folder());
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let by_hand = sqlite::open(&folder.path().join("data/statuscake.db"), "statuscake").unwrap();
+    let begin =
+        Begin { started: Clock::system().now(), full_refresh: Vec::new(), sweeping: Default::default() };
+    by_hand.begin(begin).await.unwrap();
+    let all = vars(&cake);
+    let mut all: Vec<(&str, &str)> = all.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    all.push(("STATUSCAKE_EVERY", "1s"));
+    let mut daemon = Running::start(folder.path(), &all);
+    let line = daemon.until("in use by another sync");
+    assert!(line.contains(" - INFO - ") && !line.contains("failed"), "{line}");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended(), 0);
 }
 
 /// A dry run counts, stores nothing, and makes no file.

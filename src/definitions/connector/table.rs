@@ -39,6 +39,9 @@ pub(super) fn read(mut keys: Keys<'_, '_>, at: usize) -> Option<Placed> {
                 ),
             );
         }
+        Some((name, at)) if name.starts_with("sqlite_") => {
+            keys.wrong(*at, format!("the table {name:?} needs another name: sqlite_… are SQLite's own"));
+        }
         Some(_) => {}
     }
     let path = match keys.text("path") {

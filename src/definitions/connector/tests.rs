@@ -136,6 +136,11 @@ fn refuses_names() {
         mistakes(&reserved),
         ["acme.toml:4:8: the name `monitor` is reserved for the program's own database"]
     );
+    let shared = MINIMAL.replace("acme\"", "data_sources_monitor\"");
+    assert!(mistakes(&shared)[0].contains("is reserved"), "{:?}", mistakes(&shared));
+    let table = MINIMAL.replace("\"things\"", "\"sqlite_things\"");
+    let said = mistakes(&table);
+    assert!(said[0].contains("the table \"sqlite_things\" needs another name"), "{said:?}");
     let twice = [("a.toml".to_owned(), MINIMAL.to_owned()), ("b.toml".to_owned(), MINIMAL.to_owned())];
     assert_eq!(
         read_all(&twice).unwrap_err()[0].to_string(),

@@ -45,6 +45,8 @@ pub(super) struct Bench {
     pub(super) only: Option<Vec<String>>,
     pub(super) full_refresh: bool,
     pub(super) cancel: CancellationToken,
+    /// Shows what the next run does.
+    pub(super) progress: Option<Arc<Progress>>,
 }
 
 /// A built-in connector whose waits are short and whose rate is unlimited; a test may change more.
@@ -89,6 +91,7 @@ impl Bench {
             only: None,
             full_refresh: false,
             cancel: CancellationToken::new(),
+            progress: None,
         }
     }
 
@@ -106,7 +109,7 @@ impl Bench {
         };
         (self.finished, self.rows, self.checkpoints) = (BTreeMap::new(), 0, 0);
         let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let progress = Progress::new(self.account.definition());
+        let progress = self.progress.take().unwrap_or_else(|| Progress::new(self.account.definition()));
         let reading = run(plan, ops, progress, self.cancel.clone());
         let storing = async {
             while let Some(op) = incoming.recv().await {

@@ -162,6 +162,27 @@ async fn bodies_that_are_no_page() {
     }
 }
 
+/// What a source says reaches people's terminals and the ledger on one line and without control characters.
+#[tokio::test]
+async fn what_a_source_says_stays_on_one_line() {
+    let nasty = "a\u{1b}[31m\r\nb";
+    for body in [
+        json!({ "data": [{ "id": 1 }], "said": nasty }),
+        json!({ "data": [{ "id": 1, nasty: 1, nasty.replace('\r', "\t"): 2 }] }),
+        json!({ nasty: [] }),
+        json!({ "data": [{ "id": 1 }], "next": format!("http://{nasty}/") }),
+    ] {
+        let reply = Reply::json(&body);
+        let acme = serve(move |_| reply.clone());
+        let toml =
+            things_with("page = { kind = \"link\", next = \"next\" }", "[http]\nnotices = [\"said\"]\n");
+        let outcome = bench(&toml, &acme).run(now()).await;
+        let said: Vec<String> = outcome.run.reason.into_iter().chain(outcome.notes).collect();
+        assert_eq!(said.len(), 1, "{body}: {said:?}");
+        assert!(!said[0].contains(char::is_control), "{said:?}");
+    }
+}
+
 /// `Retry-After` is waited for, as seconds and as a date, and a wait beyond the budget ends the run as deferred.
 #[tokio::test]
 async fn retry_after_wins() {

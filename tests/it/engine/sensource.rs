@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use data_sources_monitor::domain::config::{ConfigValues, Standing};
 use data_sources_monitor::domain::connector::{Auth, Definition};
 use data_sources_monitor::domain::op::End;
 use jiff::{SignedDuration, civil::date};
+use secrecy::SecretString;
 use serde_json::json;
 
 use super::{Bench, built_in};
@@ -229,6 +231,13 @@ async fn start_year_and_lists() {
     let first = vea.requests_on("/data/traffic")[0].clone();
     assert_eq!(first.param("startDate"), Some("2026-01-01"));
     assert!(bench.tables.contains_key("space") && !bench.tables.contains_key("sensor"));
+    // What makes no day is told before anything is asked for.
+    let given = [("client_id", "a"), ("client_secret", "b"), ("start_year", "99999")];
+    let given = given.map(|(key, value)| (key.to_owned(), SecretString::from(value))).into();
+    match ConfigValues::resolve(&built_in("sensource", |_| {}), &given) {
+        Standing::Broken(errors) => assert_eq!(errors.len(), 1, "{errors:?}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// New fields, nested ones and absent names of a list never fail it.

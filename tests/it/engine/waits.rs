@@ -1,9 +1,10 @@
 //! Waiting, and not waiting: limits that span runs, headers full of rubbish, bodies that never end, tokens that are slow to
 //! come, and stops in the midst of each.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use data_sources_monitor::connectors::Outcome;
+use data_sources_monitor::connectors::{Outcome, Progress};
 use data_sources_monitor::domain::connector::Definition;
 use data_sources_monitor::domain::op::End;
 use futures_util::future::join_all;
@@ -138,6 +139,26 @@ async fn stops_are_heeded_wherever_a_run_waits() {
         assert_eq!(outcome.run.end, End::Deferred, "{what}: {outcome:?}");
         assert!(bench.state.tables.is_empty() && !bench.finished.contains_key("things"));
     }
+}
+
+/// What was cut short is not told as done: neither the wait for a limit nor the request that would have followed it.
+#[tokio::test]
+async fn a_wait_that_was_cut_short_is_not_told_whole() {
+    let acme = minting();
+    acme.always_on("/things", Reply::too_many(Some(600)));
+    let mut bench = with_tokens_and(&acme, "1h", "", |_| {});
+    let progress = Progress::new(bench.account.definition());
+    bench.progress = Some(progress.clone());
+    let cancel = bench.cancel.clone();
+    let stop = async {
+        while !progress.tables()["things"].limited.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    let outcome = tokio::join!(bench.run(now()), stop).0;
+    assert_eq!((outcome.run.end, outcome.run.retries), (End::Deferred, 0), "{outcome:?}");
+    assert!(outcome.run.waited_ms < 600_000, "{outcome:?}");
 }
 
 /// How the token's endpoint can refuse: for a moment, for long, for good. Only what a person has to mend says so.

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
 use data_sources_monitor::domain::op::{Checkpoint, End, Op, Rejected, Sweep, TableShape, Write};
@@ -17,11 +16,11 @@ use super::proto::{Fields, Value, field, map, small};
 use super::{Heard, Scripted, checkpoint, ended, finish, rows, shape, telling};
 
 /// A service on a free port; it stops when this is dropped.
-struct Served {
-    address: SocketAddr,
-    client: Client,
-    heard: Arc<Heard>,
-    stop: CancellationToken,
+pub(super) struct Served {
+    pub(super) address: SocketAddr,
+    pub(super) client: Client,
+    pub(super) heard: Arc<Heard>,
+    pub(super) stop: CancellationToken,
 }
 
 impl Drop for Served {
@@ -30,7 +29,7 @@ impl Drop for Served {
     }
 }
 
-async fn served(source: Scripted) -> Served {
+pub(super) async fn served(source: Scripted) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (heard, stop) = (Arc::clone(&source.heard), CancellationToken::new());
@@ -40,7 +39,7 @@ async fn served(source: Scripted) -> Served {
 
 const CONFIG: [(&str, &str); 1] = [("api_key", "right")];
 
-fn update(state: &str) -> Vec<u8> {
+pub(super) fn update(state: &str) -> Vec<u8> {
     [map(1, &CONFIG), field(3, state.as_bytes())].concat()
 }
 
@@ -431,57 +430,6 @@ async fn the_selection_is_honoured() {
     let heard = Arc::clone(&source.heard);
     let (messages, status) = updates(source, &[map(1, &CONFIG), nothing].concat()).await;
     assert!(status.0 == 0 && messages.is_empty() && heard.wanted.lock().unwrap().is_empty());
-}
-
-/// A client that does not read holds the connector up; when it goes away, the connector is stopped.
-#[tokio::test]
-async fn slow_clients_hold_up_and_gone_clients_stop() {
-    let of = shape("contacts", &[("s", ColumnType::Text)]);
-    let page = rows(&of, 0..100, &[Cell::Text("x".repeat(1000).into())]);
-    let served = served(Scripted::new(vec![Op::Shape(Arc::clone(&of)), page]).rounds(100_000)).await;
-    let mut call = served.client.call("Update", &update("{}")).await;
-    call.next().await.unwrap();
-    // It fills what is bounded, and then stands still for want of room, while other calls come and go on the same thread.
-    let other = Client::connect(served.address).await;
-    let mut sent = 0;
-    loop {
-        for _ in 0..20 {
-            other.one("ConfigurationForm", b"").await;
-        }
-        let before = std::mem::replace(&mut sent, served.heard.sent.load(Ordering::Relaxed));
-        assert!(sent < 100, "{sent} ops were taken although nobody reads");
-        if sent > 0 && sent == before {
-            break;
-        }
-    }
-    call.cancel();
-    tokio::time::timeout(Duration::from_secs(30), served.heard.over.cancelled()).await.unwrap();
-}
-
-/// A client that is gone without a word, as behind a cable that was pulled, does not keep the connector for ever.
-#[tokio::test]
-async fn silent_clients_are_given_up() {
-    let of = shape("contacts", &[("s", ColumnType::Text)]);
-    let page = rows(&of, 0..100, &[Cell::Text("x".repeat(1000).into())]);
-    let served = served(Scripted::new(vec![Op::Shape(Arc::clone(&of)), page]).rounds(100_000)).await;
-    let mut call = served.client.call("Update", &update("{}")).await;
-    call.next().await.unwrap();
-    served.client.freeze();
-    tokio::time::pause();
-    tokio::time::timeout(Duration::from_secs(600), served.heard.over.cancelled()).await.unwrap();
-}
-
-/// A stop ends the streams with a status that says to come again.
-#[tokio::test]
-async fn a_stop_ends_streams() {
-    let of = shape("contacts", &[]);
-    let source = Scripted::new(vec![Op::Shape(Arc::clone(&of)), rows(&of, 0..100, &[])]).rounds(usize::MAX);
-    let served = served(source).await;
-    let mut call = served.client.call("Update", &update("{}")).await;
-    call.next().await.unwrap();
-    served.stop.cancel();
-    while call.next().await.is_some() {}
-    assert_eq!(call.status().await, (14, "stopped".to_owned()));
 }
 
 /// A state that no checkpoint can hold ends the sync with what the user can do, before the client chokes on it.

@@ -3,6 +3,7 @@
 
 mod fivetran;
 mod grpc;
+mod hanging;
 mod program;
 mod proto;
 mod python;

@@ -1,0 +1,63 @@
+//! Streams of the gRPC service that do not run to their end: nobody reads, nobody is there, or the service stops.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use data_sources_monitor::domain::cell::{Cell, ColumnType};
+use data_sources_monitor::domain::op::Op;
+
+use super::fivetran::{served, update};
+use super::grpc::Client;
+use super::{Scripted, rows, shape};
+
+/// A client that does not read holds the connector up; when it goes away, the connector is stopped.
+#[tokio::test]
+async fn slow_clients_hold_up_and_gone_clients_stop() {
+    let of = shape("contacts", &[("s", ColumnType::Text)]);
+    let page = rows(&of, 0..100, &[Cell::Text("x".repeat(1000).into())]);
+    let served = served(Scripted::new(vec![Op::Shape(Arc::clone(&of)), page]).rounds(100_000)).await;
+    let mut call = served.client.call("Update", &update("{}")).await;
+    call.next().await.unwrap();
+    // It fills what is bounded, and then stands still for want of room, while other calls come and go on the same thread.
+    let other = Client::connect(served.address).await;
+    let mut sent = 0;
+    loop {
+        for _ in 0..20 {
+            other.one("ConfigurationForm", b"").await;
+        }
+        let before = std::mem::replace(&mut sent, served.heard.sent.load(Ordering::Relaxed));
+        assert!(sent < 100, "{sent} ops were taken although nobody reads");
+        if sent > 0 && sent == before {
+            break;
+        }
+    }
+    call.cancel();
+    tokio::time::timeout(Duration::from_secs(30), served.heard.over.cancelled()).await.unwrap();
+}
+
+/// A client that is gone without a word, as behind a cable that was pulled, does not keep the connector for ever.
+#[tokio::test]
+async fn silent_clients_are_given_up() {
+    let of = shape("contacts", &[("s", ColumnType::Text)]);
+    let page = rows(&of, 0..100, &[Cell::Text("x".repeat(1000).into())]);
+    let served = served(Scripted::new(vec![Op::Shape(Arc::clone(&of)), page]).rounds(100_000)).await;
+    let mut call = served.client.call("Update", &update("{}")).await;
+    call.next().await.unwrap();
+    served.client.freeze();
+    tokio::time::pause();
+    tokio::time::timeout(Duration::from_secs(600), served.heard.over.cancelled()).await.unwrap();
+}
+
+/// A stop ends the streams with a status that says to come again.
+#[tokio::test]
+async fn a_stop_ends_streams() {
+    let of = shape("contacts", &[]);
+    let source = Scripted::new(vec![Op::Shape(Arc::clone(&of)), rows(&of, 0..100, &[])]).rounds(usize::MAX);
+    let served = served(source).await;
+    let mut call = served.client.call("Update", &update("{}")).await;
+    call.next().await.unwrap();
+    served.stop.cancel();
+    while call.next().await.is_some() {}
+    assert_eq!(call.status().await, (14, "stopped".to_owned()));
+}
