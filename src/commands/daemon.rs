@@ -62,7 +62,7 @@ pub(super) type Opened = ((Store, Closer, Kept), Option<Contest>);
 pub(super) async fn open_store(settings: &Settings) -> Result<Opened, CommandError> {
     let refused = |e: OpenError| match e {
         OpenError::InUse { .. } => CommandError::Failed(e.into()),
-        OpenError::Database(e) if e.is_transient() => CommandError::Failed(e.into()),
+        OpenError::Database(e) if passes(&e) => CommandError::Failed(e.into()),
         OpenError::Unusable { .. } | OpenError::Database(_) | OpenError::TooNew { .. } => {
             CommandError::configuration([e])
         }
@@ -82,7 +82,6 @@ pub(super) async fn open_store(settings: &Settings) -> Result<Opened, CommandErr
 /// Connects to our memory on a server; one that is away, or a replica for the moment, is waited for.
 async fn connect(database: &Database, lease: &Lease) -> Result<(Store, Closer), OpenError> {
     let (begun, mut told) = (Instant::now(), false);
-    let passes = |e: &DatabaseError| e.is_transient() || matches!(e, DatabaseError::ReadOnly { .. });
     loop {
         match Store::connect(database.clone(), lease.clone()).await {
             Err(OpenError::Database(e)) if passes(&e) && begun.elapsed() < START_PATIENCE => {
@@ -96,6 +95,11 @@ async fn connect(database: &Database, lease: &Lease) -> Result<(Store, Closer), 
             done => return done,
         }
     }
+}
+
+/// Whether it may be over by itself: a server that is read-only may be in the middle of a failover, or short of disk.
+fn passes(error: &DatabaseError) -> bool {
+    error.is_transient() || matches!(error, DatabaseError::ReadOnly { .. })
 }
 
 /// Where our own memory is on a server. A daemon in preview must not keep those that write the banner from it.

@@ -247,6 +247,8 @@ mod tests {
             ("ijj", 2, 1, "njj"),
             ("cjc", 1, 2, "ccc"),
             ("cji", 1, 2, "cci"),
+            ("iijnjn", 2, 2, "niiiii"),
+            ("iijnjj", 2, 2, "niiiij"),
         ] {
             assert_eq!(play(script, raise, clear), want, "{script} {raise}/{clear}");
         }
@@ -268,6 +270,8 @@ mod tests {
         state.fold(&partial(1, Severity::Minor), Thresholds::default());
         assert_eq!((state.severity, state.unknown.is_some()), (Severity::Major, true));
         state.fold(&seen(2, Some(Severity::Minor)), Thresholds::default());
+        assert_eq!((state.severity, state.unknown.is_some()), (Severity::Minor, false));
+        state.fold(&partial(3, Severity::Minor), Thresholds::default());
         assert_eq!((state.severity, state.unknown.is_some()), (Severity::Minor, false));
     }
 
