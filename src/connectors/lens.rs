@@ -1,5 +1,7 @@
 //! Looks at rows as they pass by: their keys, their places in the order, what children need of them.
 
+use std::hash::{DefaultHasher, Hash};
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::cell::Cell;
@@ -30,6 +32,8 @@ pub(super) struct Lens {
     pub(super) oldest: Option<Position>,
     pub(super) newest: Option<Position>,
     pub(super) parents: Vec<Vec<Cell>>,
+    /// What tells the page's rows from others; only of numbered rows without a key, which nothing else tells.
+    pub(super) print: Option<DefaultHasher>,
     pub(super) passed: u64,
     pub(super) rejected: u64,
 }
@@ -38,14 +42,15 @@ impl Lens {
     pub(super) fn new(table: &Table, wanted: Vec<String>, expected: Option<String>, now: Timestamp) -> Lens {
         // Only these are checked for rows that move, so only they pay for the keys.
         let checked = matches!(table.page.kind, PageKind::Offset { .. } | PageKind::Number { .. });
-        let key = table.key.iter().filter(|_| checked).map(|key| key.column.clone()).collect();
+        let key: Vec<String> = table.key.iter().filter(|_| checked).map(|key| key.column.clone()).collect();
         let keyset = match &table.page.kind {
             PageKind::Keyset { column, .. } => Some(column.clone()),
             _ => None,
         };
+        let print = (checked && key.is_empty()).then(DefaultHasher::new);
         let cursor = table.cursor.as_ref().map(|cursor| cursor.column.clone());
         let until = now.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
-        Lens { key, cursor, keyset, wanted, until, expected, ..Lens::default() }
+        Lens { key, print, cursor, keyset, wanted, until, expected, ..Lens::default() }
     }
 
     /// Looks at an op. The row that overlaps with the page before is taken out of it.
@@ -75,7 +80,10 @@ impl Lens {
         }
         if !key.is_empty() {
             self.find_expected(rows, &key);
-            self.last_key = rows.rows.last().map(|row| key_of(row, &key));
+            self.last_key = rows.rows.last().map(|row| key_of(row, key.iter().copied()));
+        }
+        if let Some(print) = &mut self.print {
+            rows.rows.iter().for_each(|row| key_of(row, 0..row.len()).hash(print));
         }
         self.passed += rows.rows.len() as u64;
     }
@@ -96,7 +104,7 @@ impl Lens {
 
     fn find_expected(&mut self, rows: &mut Rows, key: &[usize]) {
         let Some(expected) = self.expected.as_ref().filter(|_| self.expected_at.is_none()) else { return };
-        let found = rows.rows.iter().position(|row| key_of(row, key) == *expected);
+        let found = rows.rows.iter().position(|row| key_of(row, key.iter().copied()) == *expected);
         self.expected_at = found.map(|at| self.passed + at as u64);
         if self.expected_at == Some(0) {
             rows.rows.remove(0);
@@ -110,9 +118,9 @@ fn cell(row: &[Cell], at: Option<usize>) -> Cell {
     at.and_then(|at| row.get(at)).cloned().unwrap_or(Cell::Null)
 }
 
-fn key_of(row: &[Cell], key: &[usize]) -> String {
+fn key_of(row: &[Cell], key: impl Iterator<Item = usize>) -> String {
     let mut out = String::new();
-    for text in key.iter().map(|at| row.get(*at).and_then(Cell::to_text)) {
+    for text in key.map(|at| row.get(at).and_then(Cell::to_text)) {
         // A unit separator: what no key holds keeps ("a", "bc") apart from ("ab", "c").
         out.push_str(text.as_deref().unwrap_or("\u{0}"));
         out.push('\u{1f}');

@@ -4,6 +4,7 @@
 //! a bounded channel, so nothing runs ahead of the destination by more than a few pages. Start at [`Partition::read`].
 
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -239,6 +240,7 @@ impl TableRun<'_> {
         // Beside a rejected row nothing is certain about where a page ends.
         seen.last_key = lens.last_key.clone().filter(|_| lens.rejected == 0);
         seen.last_value = lens.last_value.clone();
+        seen.print = lens.print.as_ref().filter(|_| lens.passed > 0).map(Hasher::finish);
         reading.rejected += lens.rejected;
         reading.parents.append(&mut lens.parents);
         if let (Some(before), Some(oldest)) = (&reading.newest, &lens.oldest) {

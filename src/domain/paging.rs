@@ -12,6 +12,8 @@ pub const MAX_REREADS: u32 = 3;
 
 /// Full pages in a row that bring nothing new: a list that grows at its head faster than we read is not caught up with.
 const MAX_STALLS: u32 = 10;
+/// Pages with the very same rows, one after the other, that are no chance any more.
+const MAX_SAME: u32 = 5;
 
 /// How a table is cut into pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +105,8 @@ pub struct Seen {
     pub next: Option<String>,
     /// The last row's value of the keyset column.
     pub last_value: Option<String>,
+    /// What tells the page's rows from others, where they have no key.
+    pub print: Option<u64>,
 }
 
 /// What follows from a page.
@@ -122,6 +126,11 @@ pub enum PagingError {
     /// The service would lead us in a circle.
     #[error("the service names a next page that was read before: its paging goes in a circle")]
     Circle,
+    /// The service gives the same rows whatever page it is asked for.
+    #[error(
+        "page after page holds the very same rows: the service does not heed {0}, which asks for the next one"
+    )]
+    Unheeded(String),
     /// A keyset page does not get past one value.
     #[error("a whole page has one value of {0}: raise the page's size or page by a unique column")]
     Stuck(String),
@@ -150,6 +159,8 @@ pub struct Pager {
     /// Numbered pages that held the last row of the page before, and where; and those of the reading before this one.
     seams: Vec<(u64, u64)>,
     seams_before: Vec<(u64, u64)>,
+    print: Option<u64>,
+    same: u32,
 }
 
 impl Pager {
@@ -173,6 +184,8 @@ impl Pager {
             sent: None,
             seams: Vec::new(),
             seams_before: Vec::new(),
+            print: None,
+            same: 0,
         }
     }
 
@@ -217,7 +230,12 @@ impl Pager {
     /// # Errors
     /// When the service's paging goes in a circle or cannot get on.
     pub fn next(&mut self, seen: &Seen) -> Result<Step, PagingError> {
+        self.same = if seen.print.is_some() && seen.print == self.print { self.same + 1 } else { 0 };
+        self.print = seen.print;
         match self.page.kind.clone() {
+            PageKind::Number { at, .. } | PageKind::Offset { at } if self.same >= MAX_SAME => {
+                Err(PagingError::Unheeded(at))
+            }
             PageKind::None => Ok(Step::Done),
             PageKind::Number { first, .. } => Ok(self.next_number(first, seen)),
             PageKind::Offset { .. } => Ok(self.next_offset(seen)),

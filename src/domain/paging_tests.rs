@@ -219,6 +219,22 @@ fn numbered_pages_that_repeat_end() {
     assert_eq!((end, requests), (Step::Unsettled, 8));
 }
 
+/// Rows without a key cannot be recognised, but the same page again and again can: a parameter that the service does not
+/// know would otherwise bring the first page for ever. A few alike are no mistake.
+#[test]
+fn pages_that_are_all_the_same_end() {
+    let kinds = [PageKind::Number { at: "pg".into(), first: 1 }, PageKind::Offset { at: "pg".into() }];
+    for kind in kinds {
+        let page = Page { kind, size: None, total: None, pages: None, short_ends: false };
+        let seen = |print| Seen { records: 10, print: Some(print), ..Seen::default() };
+        let mut pager = Pager::new(page, false);
+        for print in [1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1] {
+            assert!(matches!(pager.next(&seen(print)), Ok(Step::Next(_))));
+        }
+        assert_eq!(pager.next(&seen(1)), Err(PagingError::Unheeded("pg".into())));
+    }
+}
+
 /// A total that changes between pages means that rows moved: everything is read again, three times at most.
 #[test]
 fn a_changing_total_is_read_again() {

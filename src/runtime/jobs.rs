@@ -8,7 +8,7 @@ mod roster;
 
 pub use roster::{Load, Loaded, Roster};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl Job {
         let name = self.name();
         let every = self.account.every();
         let mut turns = claims.turns(name, every).await;
-        let mut told_busy = false;
+        let mut told = Told::default();
         while !stop.is_cancelled() {
             view(board, name, |view| view.every = every);
             if let Some(wait) = turns.next_in() {
@@ -93,7 +93,7 @@ impl Job {
             let end = match &done {
                 Err(Broken { busy: true, reason }) => {
                     // Asked every few seconds until the other one is through.
-                    if !told_busy {
+                    if !told.busy {
                         tracing::info!(target: "SyncRunner", "{name}: {reason}");
                     }
                     Ended::Busy
@@ -101,9 +101,9 @@ impl Job {
                 Ok(done) if stopping && done.run.end == End::Deferred => Ended::Cut,
                 done => Ended::Through { failed: failed(done), took },
             };
-            told_busy = end == Ended::Busy;
+            told.busy = end == Ended::Busy;
             if end != Ended::Busy {
-                tell(board, name, clock, took, done.map_err(|broken| broken.reason));
+                tell(board, name, clock, took, done.map_err(|broken| broken.reason), &mut told);
             }
             turns.end(turn, end, stopping).await;
             view(board, name, |view| (view.running, view.holder) = (false, None));
@@ -120,6 +120,24 @@ impl Job {
         let done = done?;
         closed?;
         Ok(done)
+    }
+}
+
+/// What the log says already, so that a run every few minutes does not say it every few minutes.
+#[derive(Default)]
+struct Told {
+    /// That somebody else writes to the same tables.
+    busy: bool,
+    /// The notes of the run before, without their numbers.
+    notes: BTreeSet<String>,
+}
+
+impl Told {
+    /// Those notes that the run before did not have, whatever they count.
+    fn news<'n>(&mut self, notes: &'n [String]) -> Vec<&'n String> {
+        let bare = |note: &String| note.replace(|c: char| c.is_ascii_digit(), "");
+        let before = std::mem::replace(&mut self.notes, notes.iter().map(bare).collect());
+        notes.iter().filter(|note| !before.contains(&bare(note))).collect()
     }
 }
 
@@ -190,7 +208,14 @@ fn view(board: &BoardHandle, name: &str, change: impl FnOnce(&mut SyncView)) {
 }
 
 /// Writes the end of a run on the board and into the log.
-fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Result<Done, String>) {
+fn tell(
+    board: &BoardHandle,
+    name: &str,
+    clock: Clock,
+    took: Duration,
+    done: Result<Done, String>,
+    told: &mut Told,
+) {
     let (end, reason, place, rows, started) = match &done {
         Ok(done) => {
             let rows: BTreeMap<String, u64> =
@@ -212,7 +237,7 @@ fn tell(board: &BoardHandle, name: &str, clock: Clock, took: Duration, done: Res
         End::Partial => tracing::warn!(target: "SyncRunner", "{line}"),
         End::Failed => tracing::error!(target: "SyncRunner", "{line}"),
     }
-    for note in done.iter().flat_map(|done| &done.notes) {
+    for note in done.iter().flat_map(|done| told.news(&done.notes)) {
         tracing::warn!(target: "SyncRunner", "{name}: {note}");
     }
     view(board, name, |view| {
@@ -255,6 +280,22 @@ mod tests {
             destination.end(Outcome { ended, run, tables: BTreeMap::new() }).await.unwrap();
         }
         destination.close().await.unwrap();
+    }
+
+    /// A note that comes with every run is told once, whatever it counts, and once more when it comes back.
+    #[test]
+    fn lasting_notes_are_told_once() {
+        let notes = |of: &[&str]| of.iter().map(|note| (*note).to_owned()).collect::<Vec<_>>();
+        let mut told = Told::default();
+        for (run, news) in [
+            (&["log: 3 rows without", "day: 1 more"][..], &["log: 3 rows without", "day: 1 more"][..]),
+            (&["log: 15 rows without"], &[]),
+            (&["log: 15 rows without", "day: 2 more"], &["day: 2 more"]),
+            (&[], &[]),
+            (&["log: 3 rows without"], &["log: 3 rows without"]),
+        ] {
+            assert_eq!(told.news(&notes(run)), news.iter().collect::<Vec<_>>(), "{run:?}");
+        }
     }
 
     /// The age of the data after a restart: counted from the last run of all tables that was complete, however many

@@ -360,6 +360,17 @@ async fn restless_rows_leave_the_run_partial() {
     assert!(!bench.finished.contains_key("things"), "nothing is swept");
 }
 
+/// Where a service does not heed the page's parameter and rows have no key, the run fails soon and names the parameter.
+#[tokio::test]
+async fn a_parameter_that_is_not_heeded_is_named() {
+    let acme = serve(|_| Reply::json(&json!({ "data": ids(0..10) })));
+    let toml = things("write = \"append\"\npage = { kind = \"page\", at_param = \"pgae\" }")
+        .replace("key = [\"id\"]\n", "");
+    let reason = failure(&bench(&toml, &acme).run(now()).await);
+    assert!(reason.contains("the service does not heed pgae"), "{reason}");
+    assert_eq!(acme.requests().len(), 6);
+}
+
 /// A full refresh begins anew whatever is remembered.
 #[tokio::test]
 async fn a_full_refresh_begins_anew() {
