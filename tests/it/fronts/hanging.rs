@@ -7,18 +7,24 @@ use std::time::Duration;
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
 use data_sources_monitor::domain::op::Op;
 
-use super::fivetran::{served, update};
-use super::grpc::Client;
+use super::fivetran::{Served, served, update};
+use super::grpc::{Call, Client};
 use super::{Scripted, rows, shape};
 
-/// A client that does not read holds the connector up; when it goes away, the connector is stopped.
-#[tokio::test]
-async fn slow_clients_hold_up_and_gone_clients_stop() {
+/// A stream of more rows than fit anywhere, of which one message is read.
+async fn much() -> (Served, Call) {
     let of = shape("contacts", &[("s", ColumnType::Text)]);
     let page = rows(&of, 0..100, &[Cell::Text("x".repeat(1000).into())]);
     let served = served(Scripted::new(vec![Op::Shape(Arc::clone(&of)), page]).rounds(100_000)).await;
     let mut call = served.client.call("Update", &update("{}")).await;
     call.next().await.unwrap();
+    (served, call)
+}
+
+/// A client that does not read holds the connector up; when it goes away, the connector is stopped.
+#[tokio::test]
+async fn slow_clients_hold_up_and_gone_clients_stop() {
+    let (served, mut call) = much().await;
     // It fills what is bounded, and then stands still for want of room, while other calls come and go on the same thread.
     let other = Client::connect(served.address).await;
     let mut sent = 0;
@@ -39,11 +45,7 @@ async fn slow_clients_hold_up_and_gone_clients_stop() {
 /// A client that is gone without a word, as behind a cable that was pulled, does not keep the connector for ever.
 #[tokio::test]
 async fn silent_clients_are_given_up() {
-    let of = shape("contacts", &[("s", ColumnType::Text)]);
-    let page = rows(&of, 0..100, &[Cell::Text("x".repeat(1000).into())]);
-    let served = served(Scripted::new(vec![Op::Shape(Arc::clone(&of)), page]).rounds(100_000)).await;
-    let mut call = served.client.call("Update", &update("{}")).await;
-    call.next().await.unwrap();
+    let (served, _call) = much().await;
     served.client.freeze();
     tokio::time::pause();
     tokio::time::timeout(Duration::from_secs(600), served.heard.over.cancelled()).await.unwrap();
