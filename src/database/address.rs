@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::DatabaseError;
 
@@ -80,6 +80,11 @@ pub(super) fn read(
     let database = config.get_dbname().filter(|name| !name.is_empty()).unwrap_or(&user).to_owned();
     if config.get_application_name().is_none() {
         config.application_name(APPLICATION);
+    }
+    // Of several servers only the primary is of use, whichever that is at the moment.
+    let several = config.get_hosts().len().max(config.get_hostaddrs().len()) > 1;
+    if several && config.get_target_session_attrs() == TargetSessionAttrs::Any {
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
     let sockets = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
     let encrypted =

@@ -24,7 +24,7 @@ async fn much() -> (Served, Call) {
 /// A client that does not read holds the connector up; when it goes away, the connector is stopped.
 #[tokio::test]
 async fn slow_clients_hold_up_and_gone_clients_stop() {
-    let (served, mut call) = much().await;
+    let (served, call) = much().await;
     // It fills what is bounded, and then stands still for want of room, while other calls come and go on the same thread.
     let other = Client::connect(served.address).await;
     let mut sent = 0;

@@ -76,6 +76,25 @@ async fn read_only_servers_are_refused() {
     assert!(matches!(error, DatabaseError::ReadOnly { .. }), "{error}");
 }
 
+/// Of several servers in one address the one that takes writes is used, wherever it stands in the list.
+#[tokio::test]
+async fn the_primary_of_several_is_found() {
+    let (Some(primary), Some(replica)) = (cluster::shared(), cluster::own()) else { return };
+    let name = primary.database().await;
+    let make =
+        format!("CREATE DATABASE {name}; ALTER DATABASE {name} SET default_transaction_read_only = on");
+    for statement in make.split("; ") {
+        replica.session("postgres").await.batch_execute(statement).await.unwrap();
+    }
+    let both = replica.url("postgres", &name).replacen(
+        &format!("/{name}"),
+        &format!(",127.0.0.1:{}/{name}", primary.port),
+        1,
+    );
+    let connected = database(&both).connect().await.unwrap();
+    assert_eq!(number(&connected, "SELECT current_setting('port')").await, primary.port.to_string());
+}
+
 /// A session that somebody ends is told as lost, and with the reason; a lock that somebody holds is not waited for
 /// longer than was said.
 #[tokio::test]
