@@ -272,7 +272,7 @@ mod tests {
         m.toml:2:7: `url` is not an address that begins with https:// (relative URL without a base)
         m.toml:3:1: unknown key `intervall`; known here: name, enabled, interval, raise_after, clear_after, kind, timeout, severity, components, ignore_components, incidents, url
         m.toml:4:15: `raise_after` must be a whole number of at least 1
-        m.toml:5:12: `severity` must be a table of severities: { maintenance = "none", minor = "maintenance" }
+        m.toml:5:22: `severity`: "bad" is not a severity: none, maintenance, minor, major or critical
         m.toml:6:14: `components` must be a list of texts in quotes
         m.toml:7:11: `timeout` must be a duration in quotes of at least 100ms (examples: "90s", "2h")
         "#);

@@ -37,7 +37,7 @@ fn spellings(text: &str) -> Vec<String> {
         text.escape_debug().to_string(),
         text.escape_unicode().to_string(),
         json.replace('/', "\\/"),
-        format!("{json:?}"),
+        json.escape_debug().to_string(),
         percent(&json, false, true),
         json,
         utf16,
