@@ -12,11 +12,13 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use super::auth::{self, Token};
+use super::auth;
 use super::decode::{Facts, PageError, RowReader};
 use super::run::{LIMIT, Run, Stop, TableProgress};
 use crate::domain::connector::{Method, Rule, Then};
+use crate::http::oauth::AccessToken;
 use crate::http::{Failure, MAX_REDIRECTS, read_body, retry_after, same_origin};
+use crate::secrets;
 
 /// A reset larger than this is a moment (Unix time), not a number of seconds.
 const MOMENT: f64 = 1e9;
@@ -73,7 +75,7 @@ enum Attempt {
     Answer(Answer),
     Transient(String),
     Limited(Option<Duration>),
-    Refused(Option<Token>),
+    Refused(Option<AccessToken>),
     Final(Stop),
 }
 
@@ -91,7 +93,9 @@ impl Fetcher<'_> {
     pub(super) async fn get(&self, wanted: &Wanted) -> Result<Answer, Stop> {
         let mut tries = Tries::default();
         loop {
-            let wait = match self.attempt(wanted).await? {
+            let attempt = self.attempt(wanted).await?;
+            let limited = matches!(attempt, Attempt::Limited(_));
+            let wait = match attempt {
                 Attempt::Answer(answer) => return Ok(answer),
                 Attempt::Final(stop) => return Err(stop),
                 Attempt::Refused(token) => {
@@ -101,7 +105,7 @@ impl Fetcher<'_> {
                 Attempt::Transient(reason) => self.after_failure(&mut tries, reason, wanted)?,
                 Attempt::Limited(asked) => self.after_refusal(&mut tries, asked, wanted)?,
             };
-            self.wait_until(Instant::now() + wait).await?;
+            self.wait_until(Instant::now() + wait, limited).await?;
             self.progress.retries.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -110,7 +114,7 @@ impl Fetcher<'_> {
         let account = self.run.account.shared();
         // Closed only when the account is dropped, which outlives us.
         let _slot = self.run.or_cancelled(account.slots.acquire()).await?.map_err(|_| Stop::Closed)?;
-        self.wait_until(account.book()).await?;
+        self.wait_until(account.book(), true).await?;
         let token = match &account.tokens {
             Some(tokens) => Some(tokens.current(self.run).await?),
             None => None,
@@ -137,7 +141,7 @@ impl Fetcher<'_> {
     async fn exchange(
         &self,
         wanted: &Wanted,
-        token: Option<&Token>,
+        token: Option<&AccessToken>,
     ) -> Result<(StatusCode, HeaderMap, Vec<u8>, Url), Failure> {
         let account = self.run.account.shared();
         let mut url = wanted.url.clone();
@@ -171,7 +175,12 @@ impl Fetcher<'_> {
             Method::Post => account.client.post(url).json(&wanted.body),
         };
         for (name, value) in &account.definition.http.headers {
-            request = request.header(name, account.fill(value).unwrap_or_default());
+            let value = account.fill(value).unwrap_or_default();
+            // What no header can carry was refused with the account.
+            request = match secrets::header(&value) {
+                Ok(value) => request.header(name, value),
+                Err(_) => request,
+            };
         }
         request
     }
@@ -296,7 +305,12 @@ impl Fetcher<'_> {
     }
 
     /// A 401: first perhaps the same token again, then another one, then it is final.
-    async fn renew(&self, tries: &mut Tries, refused: Option<Token>, wanted: &Wanted) -> Result<(), Stop> {
+    async fn renew(
+        &self,
+        tries: &mut Tries,
+        refused: Option<AccessToken>,
+        wanted: &Wanted,
+    ) -> Result<(), Stop> {
         let account = self.run.account.shared();
         let (Some(tokens), Some(refused)) = (&account.tokens, refused) else { return Ok(()) };
         if let (Some(wait), false) = (tokens.retry_same_after(), tries.same_token) {
@@ -308,15 +322,16 @@ impl Fetcher<'_> {
             return Err(Stop::fatal(account.redact(&reason), Some(self.place(&wanted.url))));
         }
         tries.renewed = true;
-        tokens.renew(self.run, refused.serial).await.map(drop)
+        tokens.renew(self.run, refused.serial()).await.map(drop)
     }
 
-    async fn wait_until(&self, moment: Instant) -> Result<(), Stop> {
+    /// Waits, and counts it; `limited` if it is for a rate limit and not for another attempt.
+    async fn wait_until(&self, moment: Instant, limited: bool) -> Result<(), Stop> {
         let began = Instant::now();
         if moment <= began {
             return Ok(());
         }
-        self.progress.limited.store(true, Ordering::Relaxed);
+        self.progress.limited.store(limited, Ordering::Relaxed);
         let waited = self.run.sleep_until(moment).await;
         self.progress.limited.store(false, Ordering::Relaxed);
         // A stop may have ended it early.

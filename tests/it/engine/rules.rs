@@ -262,7 +262,7 @@ async fn credentials_stay_hidden() {
     let mut bench = Bench::new(custom(&toml, |_| {}), &config);
     let outcome = bench.run(now()).await;
     let shown = format!("{outcome:?} {:?}", connectors::test(&bench.account, now()).await);
-    assert!(!shown.contains("s3cret") && shown.contains("[secret]"), "{shown}");
+    assert!(!shown.contains("s3cret") && shown.contains("[redacted]"), "{shown}");
 }
 
 pub(super) const FAMILY: &str = "[[table]]\nname = \"groups\"\npath = \"/groups\"\nrecords = [\"data\"]\nkey = [\"id\"]
