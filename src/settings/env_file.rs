@@ -25,10 +25,10 @@ impl EnvFile {
             match entry(line.trim()) {
                 Ok(None) => {}
                 Ok(Some((name, value))) => {
-                    if let Some((_, first)) = file.entries.get(name) {
+                    if let Some((_, first)) = file.entries.get(&name) {
                         file.problems.push(wrong(format!("{name} is set in line {first} already; keep one")));
                     }
-                    file.entries.insert(name.to_owned(), (value, at + 1));
+                    file.entries.insert(name, (value, at + 1));
                 }
                 Err(message) => file.problems.push(wrong(message)),
             }
@@ -37,55 +37,33 @@ impl EnvFile {
     }
 }
 
-fn entry(line: &str) -> Result<Option<(&str, String)>, String> {
-    if line.is_empty() || line.starts_with('#') {
-        return Ok(None);
+/// One line, read by the library alone: it is never given more, so that no line hides another.
+fn entry(line: &str) -> Result<Option<(String, String)>, String> {
+    let name = || line.trim_start_matches("export ").split('=').next().unwrap_or_default().trim().to_owned();
+    if substitutes(line) {
+        return Err(format!("{}: `$` is not substituted; {QUOTE_IT}", name()));
     }
-    let line = line.strip_prefix("export ").map_or(line, str::trim_start);
-    let (name, rest) = line.split_once('=').ok_or_else(|| format!("cannot be understood; {QUOTE_IT}"))?;
-    let name = name.trim_end();
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(fits) {
-        return Err("does not begin with a name; write NAME=value".to_owned());
+    match dotenvy::from_read_iter(line.as_bytes()).next() {
+        None => Ok(None),
+        Some(Ok(entry)) => Ok(Some(entry)),
+        // The library's words show the value.
+        Some(Err(_)) if line.contains('=') => {
+            Err(format!("{} cannot be parsed (an open quote, an unknown escape?); {QUOTE_IT}", name()))
+        }
+        Some(Err(_)) => Err(format!("is not NAME=value; {QUOTE_IT}")),
     }
-    value(name, rest.trim_start()).map(|value| Some((name, value)))
 }
 
-fn value(name: &str, text: &str) -> Result<String, String> {
-    let mut out = String::new();
-    let mut quote = None;
-    let mut chars = text.chars();
-    // A comment may follow at once where there is no value.
-    if text.starts_with('#') {
-        return Ok(out);
-    }
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (Some('\''), c) => out.push(c),
-            (_, '$') => {
-                return Err(format!("{name}: `$` is not substituted; {QUOTE_IT}"));
-            }
-            (_, '\\') => match chars.next() {
-                Some('n') => out.push('\n'),
-                Some(c @ ('\\' | '\'' | '"' | '$' | ' ')) => out.push(c),
-                _ => return Err(format!("{name}: `\\` begins an escape that is not known; {QUOTE_IT}")),
-            },
-            (None, '\'' | '"') => quote = Some(c),
-            (None, c) if c.is_whitespace() => {
-                let rest = chars.as_str().trim_start();
-                if rest.is_empty() || rest.starts_with('#') {
-                    break;
-                }
-                return Err(format!("{name} cannot be understood; {QUOTE_IT}"));
-            }
-            (_, c) => out.push(c),
-        }
-    }
-    match quote {
-        None => Ok(out),
-        Some(quote) => Err(format!("{name}: the quote {quote} is not closed in this line")),
-    }
+/// Whether the library would replace a `$` by some other variable's value, mostly by nothing.
+fn substitutes(line: &str) -> bool {
+    let (mut single, mut escaped) = (false, false);
+    !line.starts_with('#')
+        && line.chars().any(|c| {
+            let found = c == '$' && !single && !escaped;
+            single ^= c == '\'' && !escaped;
+            escaped = c == '\\' && !single && !escaped;
+            found
+        })
 }
 
 #[cfg(test)]
@@ -109,10 +87,10 @@ mod tests {
             ("A=\"abc${def}\"", Err("single quotes")),
             ("A=b c", Err("single quotes")),
             ("A=b\\c", Err("escape")),
-            ("A='b", Err("not closed")),
-            ("A", Err("cannot be understood")),
-            ("1A=b", Err("name")),
-            ("A B=c", Err("name")),
+            ("A='b", Err("open quote")),
+            ("A", Err("NAME=value")),
+            ("1A=b", Err("cannot be parsed")),
+            ("A B=c", Err("cannot be parsed")),
         ] {
             let file = EnvFile::parse(".env", line);
             let problem = file.problems.first().map(ToString::to_string).unwrap_or_default();
@@ -129,7 +107,7 @@ mod tests {
         let text = "\u{feff}A=1\r\n\r\nB=hush hush\r\nC=hush$hush\r\nA=2\r\n# D=hush hush\r\nE=3\r\n";
         let file = EnvFile::parse(".env", text);
         insta::assert_snapshot!(file.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), @"
-        .env:3: B cannot be understood; put a value with spaces, `$` or `#` in single quotes: NAME='value'
+        .env:3: B cannot be parsed (an open quote, an unknown escape?); put a value with spaces, `$` or `#` in single quotes: NAME='value'
         .env:4: C: `$` is not substituted; put a value with spaces, `$` or `#` in single quotes: NAME='value'
         .env:5: A is set in line 1 already; keep one
         ");

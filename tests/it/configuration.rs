@@ -114,7 +114,7 @@ fn a_line_of_the_env_file_hides_no_other() {
     for words in [
         ".env:2: QLIK_API_KEY: `$` is not substituted; put a value with spaces, `$` or `#` in single quotes",
         ".env:3: POLL_INTERVALL is not a setting of this program or of a connector; did you mean POLL_INTERVAL?",
-        ".env:4: LISTEN cannot be understood",
+        ".env:4: LISTEN cannot be parsed",
         ".env:6: EDITOR is not a setting",
         "DATABASE_URL",
         "LOG_FORMAT: `xml`",
