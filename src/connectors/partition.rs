@@ -167,7 +167,7 @@ impl TableRun<'_> {
         let (mut pager, mut order) = (self.pager(), self.row_order(scope));
         let mut reading = Reading::default();
         let mut wanted = self.wanted_by(scope, &pager.first(), None)?;
-        let (mut base, mut came_before, mut retracted) = (None, None, false);
+        let (mut base, mut came_before, mut checkpointed) = (None, None, false);
         let mut ready: Option<Result<Answer, Stop>> = None;
         loop {
             let answer = match ready.take() {
@@ -192,7 +192,7 @@ impl TableRun<'_> {
                     let step = if known { Ok(Step::Done) } else { pager.next(&content) };
                     let step = step.map_err(|e| Stop::failed(e.to_string(), Some(place)))?;
                     if let Some(order) = &order {
-                        self.watch(watch, order, &pager, &mut retracted).await?;
+                        self.watch(watch, order, &pager, &mut checkpointed).await?;
                     }
                     if matches!(&step, Step::Next(ask) if guess.as_ref() == Some(ask)) {
                         ready = fetched;
@@ -282,17 +282,18 @@ impl TableRun<'_> {
         watch: &impl Watch,
         order: &RowOrder,
         pager: &Pager,
-        retracted: &mut bool,
+        checkpointed: &mut bool,
     ) -> Result<(), Stop> {
         if order.is_broken() {
-            if !std::mem::replace(retracted, true) {
-                watch.retract().await?;
-            }
-            return Ok(());
+            // What was said before the first row out of order is not true either.
+            return if std::mem::take(checkpointed) { watch.retract().await } else { Ok(()) };
         }
         // Only the pager knows whether the page follows on from the one before.
         match order.checkpoint().filter(|_| pager.undisturbed()) {
-            Some(place) => watch.page_done(place).await,
+            Some(place) => {
+                *checkpointed = true;
+                watch.page_done(place).await
+            }
             None => Ok(()),
         }
     }
