@@ -206,6 +206,8 @@ pub enum Doubt {
     Unheeded(String),
     /// Ever more empty pages that name a next one.
     Empty,
+    /// A table without paging whose page is as full as was asked for.
+    Full(u64),
 }
 
 impl fmt::Display for Doubt {
@@ -227,6 +229,10 @@ impl fmt::Display for Doubt {
             Doubt::Unheeded(at) => write!(
                 f,
                 "a full page comes again whatever {at} is, so the service does not heed {at} or has no more rows"
+            ),
+            Doubt::Full(size) => write!(
+                f,
+                "the answer has the {size} rows that were asked for, so there may be more: write in `page` how the next page is found"
             ),
             Doubt::Empty => write!(f, "{MAX_EMPTY} empty pages in a row named a next one"),
         }
@@ -378,6 +384,10 @@ impl Pager {
     pub fn refused(&mut self, status: u16) -> Option<Step> {
         match self.page.kind {
             PageKind::Number { .. } | PageKind::Offset { .. } => self.refused_count(status),
+            // Behind the last value there is nothing.
+            PageKind::Keyset { .. } if self.pages > 0 && matches!(status, 404 | 416) => {
+                self.next(&PageContent::default()).ok()
+            }
             _ => None,
         }
     }
@@ -441,7 +451,10 @@ impl Pager {
             _ if sign.is_some() => sign.map_or(Step::Done, |sign| Step::Partial(Doubt::Sign(sign))),
             (Some(stated), _) => Step::Partial(Doubt::Rows { stated, read: rows }),
             (None, Some(stated)) => Step::Partial(Doubt::Pages { stated, read: self.pages }),
-            (None, None) => Step::Done,
+            (None, None) => match (&self.page.kind, self.size()) {
+                (PageKind::None, Some(size)) if content.records >= size => Step::Partial(Doubt::Full(size)),
+                _ => Step::Done,
+            },
         }
     }
 

@@ -57,9 +57,9 @@ pub(super) struct Counted {
     stated_pages: Option<u64>,
     /// The first key of the page that the coming one follows.
     page_first: Option<u64>,
-    /// Numbered pages that held the last row of the page before, and where; and those of the reading before this one.
-    seams: Vec<(u64, u64)>,
-    seams_before: Vec<(u64, u64)>,
+    /// Pages that held the last row of the page before: which, where, and its key; and those of the reading before this one.
+    seams: Vec<(u64, u64, Option<u64>)>,
+    seams_before: Vec<(u64, u64, Option<u64>)>,
     /// What the reading before this one came to.
     before: Option<(u64, Option<u64>, u64)>,
 }
@@ -127,7 +127,7 @@ impl Counted {
 impl Pager {
     pub(super) fn next_counted(&mut self, content: &PageContent) -> Result<Step, PagingError> {
         self.counted.index += 1;
-        self.counted.last_short = self.size().is_some_and(|size| content.records < size);
+        self.counted.last_short = !self.is_full(content.records);
         self.counted.stated_pages = content.pages.or(self.counted.stated_pages);
         let overlaps = matches!(self.page.kind, PageKind::Offset { .. }) && self.keyed;
         let step = if self.counted.probing {
@@ -147,13 +147,22 @@ impl Pager {
         if !matches!(status, 400 | 404 | 416 | 422) || counted.index == 0 {
             return None;
         }
+        counted.probing = false;
         if counted.overlap > 0 && !counted.overlap_proven && !counted.stepped_back {
             return Some(self.probe());
         }
-        // "Not found" behind the last page is what others call an empty page. Any other refusal is, too, where nothing
-        // says that there should be more.
         let counted = &self.counted;
-        let complete = counted.last_short || counted.total.is_some_and(|total| counted.records >= total);
+        let capped = counted.widest > 0 && self.size().is_some_and(|size| counted.widest < size);
+        if !counted.resized && capped && matches!(self.page.kind, PageKind::Offset { .. }) {
+            // Fewer rows than asked came, so the offset is no multiple of the size that was asked for.
+            (self.counted.resized, self.counted.probing) = (true, true);
+            self.habits.size = Some(self.counted.widest);
+            return Some(Step::Next(self.ask()));
+        }
+        // "Not found" behind the last page is what others call an empty page. Any other refusal may be a limit on how far
+        // one may read; it is an end only behind a short page where a total agrees.
+        let counted = &self.counted;
+        let complete = counted.last_short && counted.total.is_some_and(|total| counted.records >= total.max(1));
         (matches!(status, 404 | 416) || complete).then(|| {
             self.pages += 1;
             self.counted.index += 1;
@@ -186,7 +195,7 @@ impl Pager {
         match counted.expected.and(content.expected_at) {
             // Rows were put in before this page: what they pushed on is here, they themselves are behind us.
             Some(at) => {
-                counted.seams.push((counted.at, at));
+                counted.seams.push((counted.at, at, counted.expected));
                 counted.sum += content.records.saturating_sub(at + 1);
             }
             None => counted.sum += content.records,
@@ -335,6 +344,11 @@ impl Pager {
             return self.repeated(self.is_full(content.records));
         }
         self.habits.whole_pages = true;
+        // Where it gives fewer rows than asked, it may count whole pages by either size.
+        let given = content.records.max(self.counted.widest);
+        if self.size().is_none_or(|size| given < size) {
+            self.habits.size = Some(given);
+        }
         self.counted.expected = None;
         self.next_whole(content)
     }
@@ -405,7 +419,7 @@ impl Pager {
         }
         let digest = self.progress.digest();
         let counted = &mut self.counted;
-        // Twice at the same places, it is not that rows shifted: several have one key.
+        // The same rows twice at the same places, it is not that rows shifted: several have one key.
         let pushed = counted.seams != counted.seams_before && !counted.seams.is_empty();
         let read = if pushed { counted.sum } else { counted.records };
         let missing = counted.total.filter(|total| *total > read);

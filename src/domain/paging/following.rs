@@ -14,6 +14,8 @@ pub(super) struct Following {
     pub(super) link: Option<String>,
     /// What was sent before, as hashes.
     known: HashSet<u64>,
+    /// Rows on the widest page so far.
+    widest: u64,
 }
 
 impl Following {
@@ -66,7 +68,9 @@ impl Pager {
         // Rows with the same value may lie behind the page's end. Asked from the value before it on, the service gives
         // them all, whether its bound is inclusive or not.
         let before = content.value_before.clone().filter(|_| !unique);
-        let full = content.records > 1 && !short;
+        let widest = self.following.widest;
+        self.following.widest = widest.max(content.records);
+        let full = content.records > 1 && (!short || widest > 0 && content.records >= widest);
         let value = match before {
             // From here on, inclusively: nothing is passed over.
             Some(before) if self.following.sent.as_ref() == Some(&before) => last,
