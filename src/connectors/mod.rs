@@ -212,11 +212,7 @@ fn inherited_columns(definition: &Definition, table: &Table) -> Vec<String> {
 }
 
 /// What one child needs of its parent's rows, in the order in which it inherits.
-fn own_rows(
-    definition: &Definition,
-    table: &Table,
-    rows: &[Vec<ParentValue>],
-) -> Vec<Vec<ParentValue>> {
+fn own_rows(definition: &Definition, table: &Table, rows: &[Vec<ParentValue>]) -> Vec<Vec<ParentValue>> {
     let Some(parent) = &table.parent else { return Vec::new() };
     let all = definition.table(&parent.table).map(|of| inherited_columns(definition, of)).unwrap_or_default();
     let places: Vec<Option<usize>> =

@@ -137,7 +137,10 @@ impl TableRun<'_> {
         let cursor = self.table.cursor.as_ref()?;
         let bounds = (scope.known.clone(), scope.stop_before.clone());
         let spelling = self.spelling(&cursor.column, &cursor.format);
-        Some(RowOrder::new(cursor.order, cursor.format.clone(), spelling, bounds, self.run.now()))
+        Some(
+            RowOrder::new(cursor.order, cursor.format.clone(), spelling, bounds, self.run.now())
+                .once(self.table.key.is_empty()),
+        )
     }
 
     /// How the source writes a column.
@@ -183,7 +186,8 @@ impl TableRun<'_> {
                     let mut content = self.facts(&page);
                     self.allow_skew(&page, order.as_mut());
                     let guess = pager.guess(content.total, came_before);
-                    let ahead = guess.as_ref().map(|ask| self.wanted_by(scope, ask, Some(&url))).transpose()?;
+                    let ahead =
+                        guess.as_ref().map(|ask| self.wanted_by(scope, ask, Some(&url))).transpose()?;
                     let (decoded, fetched) =
                         self.decode_and_fetch(&fetcher, page, scope, &mut pager, ahead.as_ref()).await;
                     let raws = self.accept(decoded?, &place, &mut pager, &mut content, &mut reading)?;
@@ -399,6 +403,7 @@ impl TableRun<'_> {
         let Some(last) = raws.last().and_then(value) else { return };
         content.value_before =
             raws.iter().rev().filter_map(value).find(|before| *before != last).map(RawValue::new);
+        content.tied = raws.len() > 1 && raws.get(raws.len() - 2).and_then(value).as_ref() == Some(&last);
         content.last_value = Some(RawValue::new(last));
         let spelling = self.spelling(column, &Format::Plain);
         let places = raws.iter().filter_map(|row| Position::of(&value(row)?, &spelling));

@@ -21,8 +21,8 @@ use super::run::{Run, Stop, TableProgress};
 use super::{Account, RunPlan, auth, inherited_columns, is_ancestor, layout, own_rows, selected};
 use crate::domain::cell::Cell;
 use crate::domain::connector::{Definition, Method, Table};
-use crate::domain::op::{Op, State, TableShape};
 use crate::domain::link_header::NextLink;
+use crate::domain::op::{Op, State, TableShape};
 use crate::domain::paging::{Pager, Step};
 use crate::http::same_origin;
 
@@ -85,9 +85,11 @@ pub async fn test(account: &Account, now: Timestamp) -> Result<String, String> {
 pub async fn page(account: &Account, path: &str, now: Timestamp) -> Result<Page, String> {
     match ask(account, path, now).await? {
         (place, None) => Err(format!("{place} answered with nothing")),
-        (place, Some(page)) => {
-            Ok(Page { place, link_header: matches!(link_next(&page.headers), NextLink::Found(_)), body: page.body })
-        }
+        (place, Some(page)) => Ok(Page {
+            place,
+            link_header: matches!(link_next(&page.headers), NextLink::Found(_)),
+            body: page.body,
+        }),
     }
 }
 
@@ -253,7 +255,11 @@ fn words(stop: Stop, place: Option<String>) -> String {
 
 /// What is asked for first.
 impl TableRun<'_> {
-    fn first_scope(&self, state: &State, parents: Option<&[Vec<ParentValue>]>) -> Result<Option<Scope>, Stop> {
+    fn first_scope(
+        &self,
+        state: &State,
+        parents: Option<&[Vec<ParentValue>]>,
+    ) -> Result<Option<Scope>, Stop> {
         match (&self.table.parent, &self.table.window, &self.table.cursor) {
             (Some(parent), _, cursor) => {
                 let rows = parents.unwrap_or_default();

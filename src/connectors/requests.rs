@@ -68,7 +68,8 @@ impl TableRun<'_> {
                     false
                 }
                 Next::Header(name) => {
-                    content.next = page.headers.get(name).map(|value| text_value(&header_text(value.as_bytes())));
+                    content.next =
+                        page.headers.get(name).map(|value| text_value(&header_text(value.as_bytes())));
                     false
                 }
                 Next::LinkHeader => true,
@@ -78,14 +79,13 @@ impl TableRun<'_> {
         let ignored = declared.ignore.iter().any(|name| name.eq_ignore_ascii_case(LINK_HEADER));
         match link {
             NextLink::Found(target) if by_header => content.next = Some(text_value(&target)),
-            NextLink::Found(_) if !ignored => content.signs.next.push(Sign {
-                place: LINK_HEADER.to_owned(),
-                kind: SignKind::LinkHeader,
-            }),
-            NextLink::Unreadable if !ignored => content.signs.next.push(Sign {
-                place: LINK_HEADER.to_owned(),
-                kind: SignKind::UnreadableLink,
-            }),
+            NextLink::Found(_) if !ignored => {
+                content.signs.next.push(Sign { place: LINK_HEADER.to_owned(), kind: SignKind::LinkHeader })
+            }
+            NextLink::Unreadable if !ignored => content
+                .signs
+                .next
+                .push(Sign { place: LINK_HEADER.to_owned(), kind: SignKind::UnreadableLink }),
             NextLink::Found(_) | NextLink::Unreadable | NextLink::None => {}
         }
         if let (PageKind::Link { .. }, Some(next)) = (&declared.kind, &content.next) {
@@ -132,11 +132,8 @@ impl TableRun<'_> {
                 // Where the answer itself is a record, what it says are its fields.
                 || self.table.records.iter().any(|records| records != "." && within(path, records))
         };
-        let values = if self.table.records.iter().all(|path| path == ".") {
-            &[][..]
-        } else {
-            page.facts.outside()
-        };
+        let values =
+            if self.table.records.iter().all(|path| path == ".") { &[][..] } else { page.facts.outside() };
         Signs::read(values.iter().map(|(path, value)| (path.as_str(), value)), ignored)
     }
 
@@ -252,7 +249,6 @@ fn segment(value: &str) -> String {
     }
     out
 }
-
 
 /// A bound that we wrote, such as a day or a cursor: a number where it is one.
 pub(super) fn bound(text: &str) -> RawValue {

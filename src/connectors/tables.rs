@@ -189,10 +189,10 @@ impl TableRun<'_> {
     ) -> Result<Reading, Stop> {
         let before = known.clone();
         let known = self.begin_at(cursor, known, &mut scope);
-        let steps = Steps { run: self, partition, known: known.clone(), before };
+        let steps = Steps { run: self, partition, known: known.clone(), before, format: &cursor.format };
         let reading = self.read(&scope, &steps).await?;
         if !reading.gone && !reading.too_wide && reading.doubts.is_empty() {
-            let mut state = known.moved_to(reading.newest.as_ref());
+            let mut state = known.moved_to(reading.newest.as_ref(), &cursor.format);
             state.read_at = Some(self.run.started_at());
             self.remember(partition, &state).await?;
         }
@@ -219,7 +219,8 @@ impl TableRun<'_> {
         match (&cursor.param, from) {
             (Some(param), Some(from)) => {
                 // Exactly as the source wrote it, where the definition says so and nothing is taken off.
-                let raw = known.raw.clone().filter(|_| cursor.format == Format::Plain && cursor.lookback.is_zero());
+                let raw =
+                    known.raw.clone().filter(|_| cursor.format == Format::Plain && cursor.lookback.is_zero());
                 let value = raw.map_or_else(|| bound(&from.written(&cursor.format)), RawValue::new);
                 scope.params.push((param.clone(), value));
             }
@@ -316,7 +317,8 @@ impl TableRun<'_> {
     /// What the children of one parent row are asked for by; `None` when the row has nothing to ask by.
     pub(super) fn family(&self, parent: &Parent, row: &[ParentValue]) -> Option<Family> {
         let cells: Vec<Cell> = row.iter().map(|value| value.cell.clone()).collect();
-        let texts: Option<Vec<String>> = cells.iter().map(|cell| Some(cell.to_text()?.into_owned())).collect();
+        let texts: Option<Vec<String>> =
+            cells.iter().map(|cell| Some(cell.to_text()?.into_owned())).collect();
         let Some(texts) =
             texts.filter(|texts| texts.iter().all(|text| !matches!(text.as_str(), "" | "." | "..")))
         else {
@@ -450,11 +452,12 @@ struct Steps<'a> {
     known: CursorState,
     /// What was remembered before the reading.
     before: Option<CursorState>,
+    format: &'a Format,
 }
 
 impl Watch for Steps<'_> {
     async fn page_done(&self, place: &Place) -> Result<(), Stop> {
-        self.run.remember(self.partition, &self.known.moved_to(Some(place))).await
+        self.run.remember(self.partition, &self.known.moved_to(Some(place), self.format)).await
     }
 
     async fn retract(&self) -> Result<(), Stop> {
@@ -472,7 +475,9 @@ fn dedup(parents: &mut Vec<Vec<ParentValue>>) {
     let mut seen = BTreeSet::new();
     parents.retain(|row| {
         seen.insert(
-            row.iter().map(|value| value.cell.to_text().map(std::borrow::Cow::into_owned)).collect::<Vec<_>>(),
+            row.iter()
+                .map(|value| value.cell.to_text().map(std::borrow::Cow::into_owned))
+                .collect::<Vec<_>>(),
         )
     });
 }

@@ -77,9 +77,9 @@ pub struct Spelling {
 }
 
 impl CursorState {
-    /// The same after rows up to a place were stored.
+    /// The same after rows up to a place were stored. How the source wrote it is kept where requests repeat it.
     #[must_use]
-    pub fn moved_to(&self, place: Option<&Place>) -> CursorState {
+    pub fn moved_to(&self, place: Option<&Place>, format: &Format) -> CursorState {
         let mut moved = self.clone();
         if let Some((new, raw)) = place {
             let at = match self.at.clone() {
@@ -87,7 +87,7 @@ impl CursorState {
                 None => new.clone(),
             };
             if at == *new {
-                moved.raw = Some(raw.as_json_text().to_owned());
+                moved.raw = (*format == Format::Plain).then(|| raw.as_json_text().to_owned());
             }
             moved.at = Some(at);
         }
@@ -136,7 +136,8 @@ impl Position {
         {
             return Position::Time(at.timestamp());
         }
-        if let Some(at) = rfc2822::parse(text).ok().map(|zoned| zoned.timestamp()).or_else(|| microsoft(text)) {
+        if let Some(at) = rfc2822::parse(text).ok().map(|zoned| zoned.timestamp()).or_else(|| microsoft(text))
+        {
             return Position::Time(at);
         }
         if let Ok(number) = text.parse() {
@@ -244,7 +245,8 @@ fn epoch(text: &str, scale: f64) -> Option<Timestamp> {
 /// `/Date(1777713000000)/`, with or without an offset, which changes nothing.
 fn microsoft(text: &str) -> Option<Timestamp> {
     let inner = text.strip_prefix("/Date(")?.strip_suffix(")/")?;
-    let end = inner.char_indices().skip(1).find(|(_, c)| matches!(c, '+' | '-')).map_or(inner.len(), |(at, _)| at);
+    let end =
+        inner.char_indices().skip(1).find(|(_, c)| matches!(c, '+' | '-')).map_or(inner.len(), |(at, _)| at);
     Timestamp::from_millisecond(inner[..end].parse().ok()?).ok()
 }
 
@@ -275,7 +277,8 @@ fn compare_decimals(a: &str, b: &str) -> Ordering {
         (text.starts_with('-'), whole, fraction.trim_end_matches('0').to_owned())
     };
     let ((a_negative, a_whole, a_fraction), (b_negative, b_whole, b_fraction)) = (parts(a), parts(b));
-    let size = a_whole.len().cmp(&b_whole.len()).then(a_whole.cmp(&b_whole)).then(a_fraction.cmp(&b_fraction));
+    let size =
+        a_whole.len().cmp(&b_whole.len()).then(a_whole.cmp(&b_whole)).then(a_fraction.cmp(&b_fraction));
     let zero = |whole: &str, fraction: &str| whole.is_empty() && fraction.is_empty();
     match (a_negative && !zero(&a_whole, &a_fraction), b_negative && !zero(&b_whole, &b_fraction)) {
         (false, false) => size,
@@ -308,6 +311,8 @@ pub struct RowOrder {
     /// Whether a page had a row that is wanted, or what was stored is not known.
     reached: bool,
     pages: u32,
+    /// See [`RowOrder::once`].
+    once: bool,
 }
 
 impl RowOrder {
@@ -335,7 +340,15 @@ impl RowOrder {
             unordered: false,
             reached,
             pages: 0,
+            once: false,
         }
+    }
+
+    /// Rows without a key would be stored twice if they were read twice: a checkpoint then covers all that came, and rows
+    /// with one value are expected on one page.
+    #[must_use]
+    pub fn once(self, once: bool) -> RowOrder {
+        RowOrder { once, ..self }
     }
 
     /// The source's clock is ahead of ours by so much: its rows may be, too.
@@ -366,7 +379,13 @@ impl RowOrder {
         self.pages += u32::from(rows > 0);
         // Where even the first row is older than all that is wanted, the list may begin elsewhere: one page more tells.
         let begun = self.reached || self.pages > 1;
-        self.order == Order::Descending && self.known.is_some() && rows > 0 && known && behind && descending && begun
+        self.order == Order::Descending
+            && self.known.is_some()
+            && rows > 0
+            && known
+            && behind
+            && descending
+            && begun
     }
 
     fn row(&mut self, place: Place) {
@@ -374,7 +393,10 @@ impl RowOrder {
             match place.0.compare(last) {
                 Some(Ordering::Less) => self.ascending = false,
                 Some(_) => {}
-                None => self.unordered |= matches!(place.0, Position::Text(_)) && matches!(last, Position::Text(_)),
+                None => {
+                    self.unordered |=
+                        matches!(place.0, Position::Text(_)) && matches!(last, Position::Text(_))
+                }
             }
         }
         // One odd value among others is no place in their order.
@@ -395,7 +417,8 @@ impl RowOrder {
     /// Where the next run may begin if this one breaks off now: up to there all rows have come. Only where they came
     /// oldest first, row by row, and more than one value was seen.
     pub fn checkpoint(&self) -> Option<&Place> {
-        self.settled.as_ref().filter(|_| self.order == Order::Ascending && self.ascending && !self.unordered)
+        let place = if self.once { &self.newest } else { &self.settled };
+        place.as_ref().filter(|_| self.order == Order::Ascending && self.ascending && !self.unordered)
     }
 
     /// Whether rows that should have come oldest first did not.

@@ -6,12 +6,9 @@ use super::*;
 #[test]
 fn reads_places() {
     let nine: Timestamp = "2026-05-02T09:10:00Z".parse().unwrap();
-    for text in [
-        "2026-05-02T09:10:00Z",
-        "2026-05-02T11:10:00+02:00",
-        "2026-05-02T09:10:00",
-        "2026-05-02 09:10:00",
-    ] {
+    for text in
+        ["2026-05-02T09:10:00Z", "2026-05-02T11:10:00+02:00", "2026-05-02T09:10:00", "2026-05-02 09:10:00"]
+    {
         assert_eq!(Position::read(text), Position::Time(nine), "{text}");
     }
     assert_eq!(Position::read("2026-05-02").written(&Format::Date), "2026-05-02");
@@ -148,6 +145,14 @@ fn checkpoints_need_proof() {
     }
 }
 
+/// Rows without a key are never read again because of a checkpoint.
+#[test]
+fn checkpoints_of_rows_without_a_key_cover_them_all() {
+    let mut order = order(Order::Ascending, None, None).once(true);
+    page(&mut order, &[1]);
+    assert_eq!(order.checkpoint().map(|(place, _)| place.clone()), Some(Position::Int(1)));
+}
+
 /// One row from the future is never the place to go on from, and neither is a value of another kind.
 #[test]
 fn a_cursor_stays_behind_the_present() {
@@ -173,7 +178,10 @@ fn values_without_an_order_still_move_on() {
         assert!(order.is_unordered() && order.checkpoint().is_none());
         assert_eq!(order.end().unwrap().0, Position::Text(want.into()));
         let known = CursorState { at: Some(Position::Text("v9".into())), ..CursorState::default() };
-        let moved = known.moved_to(order.end());
-        assert_eq!((moved.at, moved.raw.as_deref()), (Some(Position::Text(want.into())), Some(&*format!("\"{want}\""))));
+        let moved = known.moved_to(order.end(), &Format::Plain);
+        assert_eq!(
+            (moved.at, moved.raw.as_deref()),
+            (Some(Position::Text(want.into())), Some(&*format!("\"{want}\"")))
+        );
     }
 }

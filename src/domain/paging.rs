@@ -164,6 +164,8 @@ pub struct PageContent {
     pub last_value: Option<RawValue>,
     /// The value before it that differs from it.
     pub value_before: Option<RawValue>,
+    /// Whether the page's last two rows have one value of the keyset column.
+    pub tied: bool,
     /// Whether the values of the keyset column are certainly not in order.
     pub disordered: bool,
 }
@@ -213,12 +215,10 @@ pub enum Doubt {
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Doubt::Shifts => {
-                f.write_str("rows moved between pages in every reading, so some may be missing")
-            }
-            Doubt::TotalChanges => {
-                f.write_str("the stated total changed from page to page in every reading, so rows may be missing")
-            }
+            Doubt::Shifts => f.write_str("rows moved between pages in every reading, so some may be missing"),
+            Doubt::TotalChanges => f.write_str(
+                "the stated total changed from page to page in every reading, so rows may be missing",
+            ),
             Doubt::Rows { stated, read } => {
                 write!(f, "the source states a total of {stated} rows, and {read} could be read")
             }
@@ -251,7 +251,9 @@ pub enum PagingError {
     )]
     Unheeded(String),
     /// Page after page without a new row.
-    #[error("{0} pages in a row brought no new row, and each names a next one: pagination loop, or a wrong `key`")]
+    #[error(
+        "{0} pages in a row brought no new row, and each names a next one: pagination loop, or a wrong `key`"
+    )]
     Stale(u32),
     /// A keyset page does not get past one value.
     #[error("a whole page has one value of {0}: raise the page's size or page by a unique column")]
@@ -259,8 +261,15 @@ pub enum PagingError {
     /// A keyset column without a value.
     #[error("the last row of a page has no {0} to go on from")]
     NoValue(String),
+    /// Rows that share a value, and cannot be read twice.
+    #[error(
+        "rows share one value of {0}, so the next page may pass some over: page by a unique column, or give the table a `key`"
+    )]
+    Tied(String),
     /// Keyset pages of rows in no order.
-    #[error("rows are not ordered by {0}, so the last row is no place to go on from: ask the service to sort by it")]
+    #[error(
+        "rows are not ordered by {0}, so the last row is no place to go on from: ask the service to sort by it"
+    )]
     Unordered(String),
 }
 
@@ -438,7 +447,12 @@ impl Pager {
         let signs = &content.signs;
         let sign = if content.records == 0 {
             // An empty page may repeat what a full one would say; a flag is said on purpose.
-            signs.flag.iter().filter(|(more, _)| *more).map(|(_, place)| place.clone()).next()
+            signs
+                .flag
+                .iter()
+                .filter(|(more, _)| *more)
+                .map(|(_, place)| place.clone())
+                .next()
                 .map(|place| Sign { place, kind: signs::SignKind::Flag })
         } else {
             // Numbers of rows and pages that the definition does not name mean nothing beside a filter or a token.

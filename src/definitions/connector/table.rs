@@ -201,7 +201,8 @@ fn page(keys: &mut Keys<'_, '_>, key: &[Key], parent: Option<&Parent>) -> Page {
             need("`at_param` and `field`", parameter.is_some() && column.is_some());
             let column = column.unwrap_or_default();
             // The parent's values are the same in all rows that are paged through.
-            let is_parents = |key: &&Key| parent.is_some_and(|parent| parent.columns.contains_key(&key.column));
+            let is_parents =
+                |key: &&Key| parent.is_some_and(|parent| parent.columns.contains_key(&key.column));
             let own: Vec<&Key> = key.iter().filter(|key| !is_parents(key)).collect();
             let unique = matches!(own[..], [one] if one.column == column && one.fallbacks.is_empty());
             PageKind::Keyset { at: at_param, column, unique }

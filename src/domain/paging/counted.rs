@@ -1,8 +1,8 @@
 //! Pages found by a number or an offset. Such pages shift when rows come or go before them, which is noticed where pages
 //! overlap (offsets), where the last row of one page is on the next, and where the stated total changes.
 
-use super::{Doubt, MAX_REREADS, PageContent, PageKind, Pager, PagingError, Step};
 use super::signs::{Sign, SignKind};
+use super::{Doubt, MAX_REREADS, PageContent, PageKind, Pager, PagingError, Step};
 
 /// Full pages in a row that bring nothing new: a list that grows at its head faster than we read is not caught up with.
 const MAX_STALLS: u32 = 10;
@@ -162,7 +162,8 @@ impl Pager {
         // "Not found" behind the last page is what others call an empty page. Any other refusal may be a limit on how far
         // one may read; it is an end only behind a short page where a total agrees.
         let counted = &self.counted;
-        let complete = counted.last_short && counted.total.is_some_and(|total| counted.records >= total.max(1));
+        let complete =
+            counted.last_short && counted.total.is_some_and(|total| counted.records >= total.max(1));
         (matches!(status, 404 | 416) || complete).then(|| {
             self.pages += 1;
             self.counted.index += 1;
@@ -189,7 +190,11 @@ impl Pager {
         if nothing_new {
             // Behind its last page the service gives that page again, or it does not heed the parameter, or as many rows
             // came before the page as it holds. The page after it tells.
-            return if counted.nothing_new < 2 && is_full { self.advance(content) } else { self.repeated(is_full) };
+            return if counted.nothing_new < 2 && is_full {
+                self.advance(content)
+            } else {
+                self.repeated(is_full)
+            };
         }
         counted.fruitful += u64::from(content.records > 0);
         match counted.expected.and(content.expected_at) {
@@ -241,7 +246,9 @@ impl Pager {
     fn repeated(&mut self, is_full: bool) -> Step {
         let counted = &self.counted;
         let stated = counted.total.is_some_and(|total| counted.records >= total);
-        if is_full && counted.fruitful < 2 && !stated
+        if is_full
+            && counted.fruitful < 2
+            && !stated
             && let PageKind::Number { at, .. } | PageKind::Offset { at } = &self.page.kind
         {
             return Step::Partial(Doubt::Unheeded(at.clone()));
@@ -253,7 +260,8 @@ impl Pager {
         let step = self.size().unwrap_or(STEP);
         let counted = &mut self.counted;
         counted.counts_page &= content.total == Some(content.records);
-        counted.total = if counted.counts_page && counted.index > 1 { None } else { content.total.or(counted.total) };
+        counted.total =
+            if counted.counts_page && counted.index > 1 { None } else { content.total.or(counted.total) };
         if content.records == 0 {
             // Nothing here although a row we know should be: the list has shrunk, and what slipped over the seam is
             // further back.
@@ -398,7 +406,8 @@ impl Pager {
             return true;
         }
         // A stated count of zero beside rows is a service that does not count.
-        let stated = counted.total.is_some_and(|total| total > 0) || content.pages.is_some_and(|pages| pages > 1);
+        let stated =
+            counted.total.is_some_and(|total| total > 0) || content.pages.is_some_and(|pages| pages > 1);
         !self.is_full(content.records) && (content.signs.more() == Some(false) || stated && counted.index > 1)
     }
 
@@ -427,7 +436,8 @@ impl Pager {
         let same = counted.before == Some(reading) && !counted.moved && !pushed;
         let whole = matches!(self.page.kind, PageKind::Number { .. }) || self.habits.whole_pages;
         // Rows that go away before a numbered page leave no trace but in a total.
-        let unsure = whole && counted.verified && self.keyed && counted.fruitful > 1 && counted.total.is_none();
+        let unsure =
+            whole && counted.verified && self.keyed && counted.fruitful > 1 && counted.total.is_none();
         let pages = counted.stated_pages.filter(|stated| whole && *stated > counted.index);
         if !counted.moved && !pushed && missing.is_none() && (!unsure || same) {
             let read = counted.index;

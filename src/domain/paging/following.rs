@@ -67,6 +67,11 @@ impl Pager {
         let last = content.last_value.clone().ok_or_else(|| PagingError::NoValue(column.clone()))?;
         // Rows with the same value may lie behind the page's end. Asked from the value before it on, the service gives
         // them all, whether its bound is inclusive or not.
+        // Rows without a key would be stored twice, so they are not asked for again.
+        if !self.keyed && content.tied {
+            return Err(PagingError::Tied(column));
+        }
+        let unique = unique || !self.keyed;
         let before = content.value_before.clone().filter(|_| !unique);
         let widest = self.following.widest;
         self.following.widest = widest.max(content.records);

@@ -77,7 +77,9 @@ impl Api {
     /// A page, or the status of a refusal.
     fn answer(&self, kind: &PageKind, ask: &Ask) -> Result<(Vec<u32>, PageContent), u16> {
         let (at_param, params) = match (kind, ask) {
-            (PageKind::Link { .. }, Ask::Link(link)) => ("at", vec![("at".to_owned(), RawValue::new(link.clone()))]),
+            (PageKind::Link { .. }, Ask::Link(link)) => {
+                ("at", vec![("at".to_owned(), RawValue::new(link.clone()))])
+            }
             (_, Ask::Params(params)) => {
                 let at = match kind {
                     PageKind::Number { at, .. } | PageKind::Offset { at } => at.as_str(),
@@ -111,7 +113,8 @@ impl Api {
             }),
             PageKind::Keyset { .. } => number(at_param).map_or(0, |bound| {
                 let value = |row: &u32| u64::from(row / self.ties);
-                let is_after = |row: &u32| if self.inclusive { value(row) >= bound } else { value(row) > bound };
+                let is_after =
+                    |row: &u32| if self.inclusive { value(row) >= bound } else { value(row) > bound };
                 self.rows.iter().position(is_after).unwrap_or(self.rows.len()) as u64
             }),
         };
@@ -180,8 +183,9 @@ pub(super) fn read(api: &mut Api, mut pager: Pager, mut change: impl FnMut(usize
                     }
                 }
                 content.novelty = progress.end_page(content.records);
-                content.expected_at =
-                    expected.and_then(|key| page.iter().position(|row| u64::from(*row) == key)).map(|at| at as u64);
+                content.expected_at = expected
+                    .and_then(|key| page.iter().position(|row| u64::from(*row) == key))
+                    .map(|at| at as u64);
                 content.last_key = page.last().map(|row| u64::from(*row));
                 pager.return_progress(progress);
                 got.extend(page);
@@ -231,7 +235,15 @@ fn apis() -> impl Strategy<Value = Api> {
     let hidden = proptest::option::weighted(0.2, 2u32..5);
     let habits = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 1u32..4);
     (0usize..90, align, total, behind, cap, hidden, habits).prop_map(
-        |(rows, align, total, behind, cap, hidden, (counts_by_asked, flag, names_itself, inclusive, ties))| Api {
+        |(
+            rows,
+            align,
+            total,
+            behind,
+            cap,
+            hidden,
+            (counts_by_asked, flag, names_itself, inclusive, ties),
+        )| Api {
             rows: (1..=rows as u32).map(|n| n * 10).collect(),
             cap,
             counts_by_asked,
@@ -270,7 +282,13 @@ fn apply(changes: &Changes, sorted: bool) -> impl FnMut(usize, &mut Api) {
     }
 }
 
-fn check(mut api: Api, kind: PageKind, size: u64, verified: bool, changes: &Changes) -> Result<(), TestCaseError> {
+fn check(
+    mut api: Api,
+    kind: PageKind,
+    size: u64,
+    verified: bool,
+    changes: &Changes,
+) -> Result<(), TestCaseError> {
     let is_number = matches!(kind, PageKind::Number { .. });
     let is_named = matches!(kind, PageKind::Token { .. } | PageKind::Link { .. });
     let is_offset = matches!(kind, PageKind::Offset { .. });

@@ -65,16 +65,8 @@ const TOTALS: [&str; 11] = [
     "count",
     "@odata.count",
 ];
-const PAGES: [&str; 8] = [
-    "page_count",
-    "pageCount",
-    "pages",
-    "total_pages",
-    "totalPages",
-    "num_pages",
-    "last_page",
-    "lastPage",
-];
+const PAGES: [&str; 8] =
+    ["page_count", "pageCount", "pages", "total_pages", "totalPages", "num_pages", "last_page", "lastPage"];
 
 /// Something in an answer that says that there is more.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -47,7 +47,8 @@ fn reads_a_still_list_once() {
 /// A total or a number of pages is a lower bound: a full page is never the last, whatever they say.
 #[test]
 fn a_full_page_beats_every_total() {
-    for total in [Total::Capped(10), Total::Zero, Total::OwnPage, Total::Honest, Total::Pages, Total::Silent] {
+    for total in [Total::Capped(10), Total::Zero, Total::OwnPage, Total::Honest, Total::Pages, Total::Silent]
+    {
         for (kind, cap) in [(number(), 99), (offset(), 99), (number(), 5), (offset(), 5)] {
             let outcome = read_still(Api { total, cap, ..Api::of(rows(25)) }, kind.clone(), 10);
             assert_eq!(outcome.end, Ok(Step::Done), "{total:?} {kind:?} {cap}");
@@ -61,9 +62,13 @@ fn a_full_page_beats_every_total() {
 /// Offsets that are rounded to whole pages, or refused within one, are noticed with one more request.
 #[test]
 fn whole_pages_are_noticed() {
-    for (align, cap) in
-        [(Align::Down, 99), (Align::DownByCap, 40), (Align::Down, 40), (Align::Refused, 99), (Align::Exact, 99)]
-    {
+    for (align, cap) in [
+        (Align::Down, 99),
+        (Align::DownByCap, 40),
+        (Align::Down, 40),
+        (Align::Refused, 99),
+        (Align::Exact, 99),
+    ] {
         for (count, size) in [(1000, 50), (3, 4), (0, 4), (100, 50)] {
             let api = Api { align, cap, ..Api::of(rows(count)) };
             let outcome = read_still(api, offset(), size);
@@ -166,7 +171,11 @@ fn a_second_reading_verifies_numbered_pages() {
         assert_eq!(outcome.got.contains(&20), verified, "{:?}", outcome.got);
     }
     let single = Pager::new(page_of(number(), Some(10)), true).verified(true);
-    assert_eq!(read(&mut Api::of(rows(7)), single, |_, _| {}).requests, 2, "one page needs no second reading");
+    assert_eq!(
+        read(&mut Api::of(rows(7)), single, |_, _| {}).requests,
+        2,
+        "one page needs no second reading"
+    );
 }
 
 /// A total that changes between pages means that rows shifted: everything is read again, three times at most.
@@ -180,7 +189,8 @@ fn a_changing_total_is_read_again() {
         requests += 1;
         let novelty = Novelty { new_rows: 31, ..Novelty::default() };
         let records = if requests % 2 == 0 { 30 } else { 31 };
-        let content = PageContent { records, total: Some(total), pages: Some(2), novelty, ..PageContent::default() };
+        let content =
+            PageContent { records, total: Some(total), pages: Some(2), novelty, ..PageContent::default() };
         match pager.next(&content) {
             Ok(Step::Next(_)) => {}
             other => break other,
@@ -266,9 +276,13 @@ fn pages_without_anything_new_end() {
 #[test]
 fn keysets_get_on_or_say_so() {
     let kind = |unique| PageKind::Keyset { at: "after".into(), column: "id".into(), unique };
-    for (ties, inclusive, unique, size, want) in
-        [(1, false, true, 2, true), (1, true, true, 2, true), (2, false, false, 3, true), (2, true, false, 4, true), (3, false, false, 3, false)]
-    {
+    for (ties, inclusive, unique, size, want) in [
+        (1, false, true, 2, true),
+        (1, true, true, 2, true),
+        (2, false, false, 3, true),
+        (2, true, false, 4, true),
+        (3, false, false, 3, false),
+    ] {
         let mut api = Api { ties, inclusive, ..Api::of(rows(20)) };
         let pager = Pager::new(page_of(kind(unique), Some(size)), true);
         let outcome = read(&mut api, pager, |_, _| {});
@@ -283,10 +297,33 @@ fn keysets_get_on_or_say_so() {
     assert_eq!(none.next(&content), Err(PagingError::NoValue("id".into())));
 }
 
+/// Rows without a key are not asked for twice; where some share a value, that is said.
+#[test]
+fn keysets_of_rows_without_a_key() {
+    let kind = PageKind::Keyset { at: "after".into(), column: "n".into(), unique: false };
+    let value = |n: u32| Some(RawValue::new(n.to_string()));
+    let content = |tied| PageContent {
+        records: 3,
+        last_value: value(3),
+        value_before: value(2),
+        tied,
+        novelty: Novelty { new_rows: 3, ..Novelty::default() },
+        ..PageContent::default()
+    };
+    let next = |tied| Pager::new(page_of(kind.clone(), None), false).next(&content(tied));
+    assert_eq!(next(false), Ok(Step::Next(Ask::Params(vec![("after".into(), RawValue::new("3"))]))));
+    assert_eq!(next(true), Err(PagingError::Tied("n".into())));
+}
+
 /// What goes back is what came: digits, and texts without their quotes.
 #[test]
 fn raw_values_are_written_as_they_came() {
-    for (raw, text) in [("\"a\\u00e4\"", "aä"), ("1.10", "1.10"), ("9007199254740993", "9007199254740993"), ("[1,\"x\"]", "[1,\"x\"]")] {
+    for (raw, text) in [
+        ("\"a\\u00e4\"", "aä"),
+        ("1.10", "1.10"),
+        ("9007199254740993", "9007199254740993"),
+        ("[1,\"x\"]", "[1,\"x\"]"),
+    ] {
         assert_eq!(RawValue::new(raw).text(), text);
     }
     assert_eq!(RawValue::new("{\"a\":1}").json(), serde_json::json!({ "a": 1 }));

@@ -71,7 +71,8 @@ async fn a_child_that_is_gone_behind_its_first_page() {
                 Some(_) => Reply::json(&json!({ "data": ids(2..4) })),
             }
         });
-        let page = "page = { kind = \"cursor\", at_param = \"after\", next = \"next\" }\ndeletes = \"snapshot\"";
+        let page =
+            "page = { kind = \"cursor\", at_param = \"after\", next = \"next\" }\ndeletes = \"snapshot\"";
         let mut bench = bench(&format!("{HEAD}[http]\nconcurrency = 1\n{FAMILY}\n{page}"), &acme);
         let outcome = bench.run(now()).await;
         if deleted {

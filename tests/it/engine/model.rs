@@ -64,7 +64,8 @@ impl Api {
         }
         let page: Vec<u64> = self.rows.iter().skip(from as usize).take(size as usize).copied().collect();
         let more = from + (page.len() as u64) < count;
-        let data: Vec<Value> = page.iter().map(|id| json!({ "id": id, "name": format!("row {id}") })).collect();
+        let data: Vec<Value> =
+            page.iter().map(|id| json!({ "id": id, "name": format!("row {id}") })).collect();
         let mut body = json!({ "data": data });
         match self.total {
             1 => body["total"] = json!(count),
@@ -105,14 +106,33 @@ impl Api {
 
 fn apis() -> impl Strategy<Value = Api> {
     let changes = proptest::collection::vec((0usize..8, 0usize..60, any::<bool>()), 0..5);
-    (0usize..7, 0u64..60, prop_oneof![2 => Just(1_000u64), 1 => 2u64..9], 0u8..3, 0u8..4, any::<bool>(), changes, any::<bool>())
+    (
+        0usize..7,
+        0u64..60,
+        prop_oneof![2 => Just(1_000u64), 1 => 2u64..9],
+        0u8..3,
+        0u8..4,
+        any::<bool>(),
+        changes,
+        any::<bool>(),
+    )
         .prop_map(|(kind, rows, cap, align, total, not_found, mut changes, comes)| {
             // Numbered pages show only changes of one kind, and only by a total or a second reading.
             if kind < 4 {
                 changes.iter_mut().for_each(|change| change.2 = comes);
             }
             let total = if kind == 0 && !changes.is_empty() { 1 } else { total };
-            Api { kind, rows: (1..=rows).map(|n| n * 10).collect(), cap, align, total, not_found, changes, asked: 0, run: 0 }
+            Api {
+                kind,
+                rows: (1..=rows).map(|n| n * 10).collect(),
+                cap,
+                align,
+                total,
+                not_found,
+                changes,
+                asked: 0,
+                run: 0,
+            }
         })
 }
 

