@@ -28,6 +28,9 @@ impl Following {
 
 impl Pager {
     pub(super) fn next_named(&mut self, content: &PageContent) -> Result<Step, PagingError> {
+        if content.novelty.new_rows > 0 {
+            self.following.widest = self.following.widest.max(content.records);
+        }
         let Some(next) = content.next.clone().filter(|next| !next.text().is_empty()) else {
             return Ok(self.end(content));
         };
@@ -39,9 +42,14 @@ impl Pager {
             self.following.sent.as_ref() == Some(&next)
         };
         if itself {
-            // The last page names itself: one that brought nothing new, or says so.
-            if content.novelty.new_rows == 0 || content.signs.more() == Some(false) {
-                return Ok(Step::Done);
+            // The last page names itself, if it says so, or brings nothing new when it is asked for again. A full page
+            // that does is no last page.
+            if content.signs.more() == Some(false) {
+                return Ok(self.end(content));
+            }
+            if content.novelty.new_rows == 0 {
+                let full = content.records >= self.size().unwrap_or(self.following.widest);
+                return if full { Err(PagingError::Loop) } else { Ok(self.end(content)) };
             }
         } else {
             self.following.remember(&next)?;

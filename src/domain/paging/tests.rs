@@ -234,9 +234,16 @@ fn loops_are_found() {
         assert!(matches!(pager.next(&content("a", 5)), Ok(Step::Next(_))));
         assert!(matches!(pager.next(&content("b", 5)), Ok(Step::Next(_))));
         assert_eq!(pager.clone().next(&content("a", 5)), Err(PagingError::Loop));
-        // Itself, with new rows: asked once more, it has none.
+        // Itself, with new rows: asked once more, it has none. Only a page that is not full is the last then, or one
+        // that says so.
         assert!(matches!(pager.next(&content("b", 5)), Ok(Step::Next(_))));
-        assert_eq!(pager.next(&content("b", 0)), Ok(Step::Done));
+        assert_eq!(pager.clone().next(&content("b", 0)), Err(PagingError::Loop));
+        assert_eq!(pager.next(&PageContent { records: 3, ..content("b", 0) }), Ok(Step::Done));
+        let mut said = content("b", 5);
+        said.signs.flag = Some((false, "has_more".into()));
+        let mut pager = Pager::new(page_of(kind, None), true);
+        assert!(matches!(pager.next(&content("b", 5)), Ok(Step::Next(_))));
+        assert_eq!(pager.next(&said), Ok(Step::Done));
     }
 }
 

@@ -208,7 +208,7 @@ async fn a_wrong_key_is_told() {
 #[tokio::test]
 async fn wrong_links_are_refused() {
     let elsewhere = StatusCake::start(8, SMALL, &Clock::at("2026-05-02T09:10:00Z"));
-    for (next, what) in [(NextLink::Itself, "circle"), (NextLink::On(elsewhere.url()), "refused")] {
+    for (next, what) in [(NextLink::Itself, "loop"), (NextLink::On(elsewhere.url()), "refused")] {
         let (cake, clock, mut bench) = start(SMALL);
         cake.change(|account| account.rules.next = next);
         let outcome = bench.run(clock.now()).await;
