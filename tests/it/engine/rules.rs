@@ -369,7 +369,7 @@ async fn a_parameter_that_is_not_heeded_is_named() {
         .replace("key = [\"id\"]\n", "");
     let reason = failure(&bench(&toml, &acme).run(now()).await);
     assert!(reason.contains("the service does not heed pgae"), "{reason}");
-    assert_eq!(acme.requests().len(), 7);
+    assert_eq!(acme.requests().len(), 8);
 }
 
 /// A full refresh begins anew whatever is remembered.
