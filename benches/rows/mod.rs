@@ -53,6 +53,7 @@ pub(crate) fn reader() -> RowReader {
         inherited: vec![],
         freeze: false,
         deleted_if: None,
+        raw: Vec::new(),
     };
     RowReader::new(layout, None).unwrap()
 }

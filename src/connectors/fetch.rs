@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, LINK, LOCATION};
+use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -241,7 +241,7 @@ impl Fetcher<'_> {
                 let advice = auth::advice(self.run.account.shared());
                 Attempt::Final(Stop::fatal(format!("{what}; {advice}"), Some(place)))
             }
-            _ => Attempt::Final(Stop::failed(what, Some(place))),
+            _ => Attempt::Final(Stop::failed(what, Some(place)).with_status(status.as_u16())),
         }
     }
 
@@ -348,40 +348,6 @@ impl Fetcher<'_> {
     pub(super) fn place(&self, url: &Url) -> String {
         self.run.account.shared().redact(url.as_str())
     }
-}
-
-/// The `rel="next"` of a `Link` header.
-pub(super) fn link_next(headers: &HeaderMap) -> Option<String> {
-    let values = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(split_links).find_map(|link| {
-        let (target, params) = link.trim().strip_prefix('<')?.split_once('>')?;
-        let next = params.split(';').any(|param| {
-            let (name, value) = param.split_once('=').unwrap_or((param, ""));
-            let rels = value.trim().trim_matches('"');
-            name.trim().eq_ignore_ascii_case("rel")
-                && rels.split_whitespace().any(|rel| rel.eq_ignore_ascii_case("next"))
-        });
-        next.then(|| target.to_owned())
-    })
-}
-
-/// Cuts a `Link` header at the commas between links, not at those inside of one.
-fn split_links(value: &str) -> Vec<&str> {
-    let mut links = Vec::new();
-    let (mut start, mut inside) = (0, false);
-    for (at, c) in value.char_indices() {
-        match c {
-            '<' => inside = true,
-            '>' => inside = false,
-            ',' if !inside => {
-                links.push(&value[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    links.push(&value[start..]);
-    links
 }
 
 /// Nothing that means anything: an empty error is no error.

@@ -1,7 +1,9 @@
 //! What the decoder needs to know of a table, out of its definition.
 
 use super::decode::{Arrays, Coerce, ColumnRule, KeyColumn, Layout, Nested};
+use super::inherited_columns;
 use crate::domain::connector::{self as defined, Definition, Kind, Table};
+use crate::domain::paging::PageKind;
 
 pub(super) fn of(definition: &Definition, table: &Table) -> Layout {
     let key = |key: &defined::Key| KeyColumn {
@@ -26,6 +28,7 @@ pub(super) fn of(definition: &Definition, table: &Table) -> Layout {
         inherited: table.parent.iter().flat_map(|parent| parent.columns.keys().cloned()).collect(),
         freeze: table.freeze,
         deleted_if: table.deleted_if.clone(),
+        raw: raw_columns(definition, table),
     }
 }
 
@@ -51,4 +54,19 @@ fn coerce(kind: Kind) -> Coerce {
         Kind::Text => Coerce::Text,
         Kind::Json => Coerce::Json,
     }
+}
+
+/// Columns whose values go back to the source, as it wrote them: those that paging and the cursor go by, and those that
+/// children are asked for by.
+pub(super) fn raw_columns(definition: &Definition, table: &Table) -> Vec<String> {
+    let keyset = match &table.page.kind {
+        PageKind::Keyset { column, .. } => Some(column.clone()),
+        _ => None,
+    };
+    let cursor = table.cursor.as_ref().map(|cursor| cursor.column.clone());
+    let mut columns: Vec<String> = keyset.into_iter().chain(cursor).collect();
+    columns.extend(inherited_columns(definition, table));
+    columns.sort();
+    columns.dedup();
+    columns
 }

@@ -16,6 +16,7 @@ mod layout;
 mod lens;
 mod partition;
 mod probe;
+mod requests;
 mod run;
 mod tables;
 
@@ -32,6 +33,7 @@ pub use probe::{Page, TableProbe, page, probe, test};
 pub use run::{Progress, TableProgress};
 
 use decode::RowReader;
+use lens::ParentValue;
 use partition::TableRun;
 use run::{LIMIT, Run, Stop};
 use tables::{Parents, TableEnd};
@@ -190,6 +192,7 @@ async fn read_table(
             max_share: if plan.full_refresh { 1.0 } else { max_share },
         }),
         since: plan.since,
+        habits: Default::default(),
     };
     Box::pin(table_run.table(state, parents)).await
 }
@@ -209,13 +212,15 @@ fn inherited_columns(definition: &Definition, table: &Table) -> Vec<String> {
 }
 
 /// What one child needs of its parent's rows, in the order in which it inherits.
-fn own_rows(definition: &Definition, table: &Table, rows: &[Vec<Cell>]) -> Vec<Vec<Cell>> {
+fn own_rows(definition: &Definition, table: &Table, rows: &[Vec<ParentValue>]) -> Vec<Vec<ParentValue>> {
     let Some(parent) = &table.parent else { return Vec::new() };
     let all = definition.table(&parent.table).map(|of| inherited_columns(definition, of)).unwrap_or_default();
     let places: Vec<Option<usize>> =
         parent.columns.values().map(|theirs| all.iter().position(|column| column == theirs)).collect();
-    let cell = |row: &[Cell], at: Option<usize>| at.and_then(|at| row.get(at)).cloned().unwrap_or(Cell::Null);
-    rows.iter().map(|row| places.iter().map(|at| cell(row, *at)).collect()).collect()
+    let value = |row: &[ParentValue], at: Option<usize>| {
+        at.and_then(|at| row.get(at)).cloned().unwrap_or(ParentValue { cell: Cell::Null, raw: None })
+    };
+    rows.iter().map(|row| places.iter().map(|at| value(row, *at)).collect()).collect()
 }
 
 fn outcome(run: &Run, stop: Option<Stop>, ends: Ends) -> Outcome {

@@ -13,13 +13,15 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::decode::RowReader;
-use super::fetch::{Answer, Fetched, Fetcher, Wanted, link_next};
-use super::lens::Lens;
+use super::fetch::{Answer, Fetched, Fetcher, Wanted};
+use super::lens::ParentValue;
 use super::partition::{Reading, Scope, TableRun};
+use super::requests::link_next;
 use super::run::{Run, Stop, TableProgress};
 use super::{Account, RunPlan, auth, inherited_columns, is_ancestor, layout, own_rows, selected};
 use crate::domain::cell::Cell;
 use crate::domain::connector::{Definition, Method, Table};
+use crate::domain::link_header::NextLink;
 use crate::domain::op::{Op, State, TableShape};
 use crate::domain::paging::{Pager, Step};
 use crate::http::same_origin;
@@ -83,9 +85,11 @@ pub async fn test(account: &Account, now: Timestamp) -> Result<String, String> {
 pub async fn page(account: &Account, path: &str, now: Timestamp) -> Result<Page, String> {
     match ask(account, path, now).await? {
         (place, None) => Err(format!("{place} answered with nothing")),
-        (place, Some(page)) => {
-            Ok(Page { place, link_header: link_next(&page.headers).is_some(), body: page.body })
-        }
+        (place, Some(page)) => Ok(Page {
+            place,
+            link_header: matches!(link_next(&page.headers), NextLink::Found(_)),
+            body: page.body,
+        }),
     }
 }
 
@@ -130,7 +134,7 @@ pub async fn probe(
     let run = Run::new(plan.account.clone(), ops, cancel, plan.now);
     let definition = Arc::clone(plan.account.definition());
     let wanted = selected(&plan.account, plan.tables.as_deref())?;
-    let mut parents: BTreeMap<String, Vec<Vec<Cell>>> = BTreeMap::new();
+    let mut parents: BTreeMap<String, Vec<Vec<ParentValue>>> = BTreeMap::new();
     let mut probes = Vec::new();
     for table in &definition.tables {
         let is_wanted = wanted.iter().any(|other| other.name == table.name);
@@ -155,7 +159,7 @@ pub async fn probe(
     Ok((probes, run.notes()))
 }
 
-type Known<'a> = (Option<&'a TableShape>, &'a State, Option<&'a [Vec<Cell>]>);
+type Known<'a> = (Option<&'a TableShape>, &'a State, Option<&'a [Vec<ParentValue>]>);
 
 /// Looks at one table. Returns what children need of the rows seen.
 async fn one(
@@ -165,7 +169,7 @@ async fn one(
     (known, state, parents): Known<'_>,
     inbox: &mut mpsc::Receiver<Op>,
     probe: &mut TableProbe,
-) -> Result<Vec<Vec<Cell>>, Stop> {
+) -> Result<Vec<Vec<ParentValue>>, Stop> {
     let reader = RowReader::new(layout::of(definition, table), known)
         .map_err(|e| Stop::failed(e.to_string(), None))?;
     let reader = Arc::new(Mutex::new(reader));
@@ -178,6 +182,7 @@ async fn one(
         wanted: inherited_columns(definition, table),
         sweep: None,
         since: None,
+        habits: Default::default(),
     };
     let Some(scope) = table_run.first_scope(state, parents)? else {
         return Err(Stop::failed("no row of its parent was seen, so there is nothing to ask for", None));
@@ -250,7 +255,11 @@ fn words(stop: Stop, place: Option<String>) -> String {
 
 /// What is asked for first.
 impl TableRun<'_> {
-    fn first_scope(&self, state: &State, parents: Option<&[Vec<Cell>]>) -> Result<Option<Scope>, Stop> {
+    fn first_scope(
+        &self,
+        state: &State,
+        parents: Option<&[Vec<ParentValue>]>,
+    ) -> Result<Option<Scope>, Stop> {
         match (&self.table.parent, &self.table.window, &self.table.cursor) {
             (Some(parent), _, cursor) => {
                 let rows = parents.unwrap_or_default();
@@ -285,14 +294,14 @@ impl TableRun<'_> {
             }
         };
         let (url, place) = (page.url.clone(), page.place.clone());
-        let mut seen = self.facts(&page);
-        let lens = Lens::new(self.table, self.wanted.clone(), None, self.run.started_at());
+        let mut content = self.facts(&page);
+        let lens = self.lens(pager);
         let decoded = self.decode(page.body, scope, lens).await?;
         let mut reading = Reading::default();
-        self.accept(decoded, &place, &mut seen, &mut reading)?;
-        let next = match pager.next(&seen).map_err(|e| Stop::failed(e.to_string(), Some(place)))? {
+        self.accept(decoded, &place, pager, &mut content, &mut reading)?;
+        let next = match pager.next(&content).map_err(|e| Stop::failed(e.to_string(), Some(place)))? {
             Step::Next(ask) => Some(self.wanted_by(scope, &ask, Some(&url))?),
-            Step::Done | Step::Unsettled => None,
+            Step::Done | Step::Partial(_) => None,
         };
         Ok(First { next, parents: reading.parents, problem: None })
     }
@@ -302,6 +311,6 @@ impl TableRun<'_> {
 #[derive(Default)]
 struct First {
     next: Option<Wanted>,
-    parents: Vec<Vec<Cell>>,
+    parents: Vec<Vec<ParentValue>>,
     problem: Option<String>,
 }

@@ -12,6 +12,7 @@ pub mod cursor;
 pub mod freshness;
 pub mod history;
 pub mod ledger;
+pub mod link_header;
 pub mod monitor;
 pub mod naming;
 pub mod nearest;

@@ -47,6 +47,8 @@ pub struct Layout {
     pub freeze: bool,
     /// The column that says of a row that it is deleted at the source.
     pub deleted_if: Option<String>,
+    /// Columns whose values are wanted as the source wrote them, too.
+    pub raw: Vec<String>,
 }
 
 /// One column of a key.
@@ -155,7 +157,12 @@ pub struct PageRead {
     pub empty_keys: u64,
     /// What a person should know, once per column: a declared kind that a value did not fit.
     pub notes: Vec<String>,
+    /// Of each row that was emitted, in order: the JSON text of the columns of [`Layout::raw`]. Empty where there are none.
+    pub raws: Vec<Raws>,
 }
+
+/// The JSON text of some columns of a row; `None` for what is absent or null.
+pub type Raws = Box<[Option<Box<str>>]>;
 
 /// Reads the pages of one table, and remembers its fields and columns from page to page.
 #[derive(Debug)]

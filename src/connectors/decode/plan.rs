@@ -28,6 +28,7 @@ pub(super) struct Plan {
     rules: HashMap<String, ColumnRule>,
     /// Source path → the paths whose columns it fills when they are absent.
     fills: HashMap<String, Vec<String>>,
+    raw: Vec<String>,
     frozen: bool,
     changed: bool,
     notes: Vec<String>,
@@ -70,6 +71,8 @@ struct Slot {
     declared: Option<Coerce>,
     /// Who fills it, for messages; `None` until somebody does.
     owner: Option<String>,
+    /// Its place among the columns whose JSON text is wanted.
+    raw: Option<usize>,
 }
 
 impl Plan {
@@ -81,6 +84,7 @@ impl Plan {
             by_column: HashMap::new(),
             rules: layout.columns.iter().map(|(path, rule)| (path.clone(), rule.clone())).collect(),
             fills: HashMap::new(),
+            raw: layout.raw.clone(),
             frozen: false,
             changed: true,
             notes: Vec::new(),
@@ -150,6 +154,11 @@ impl Plan {
     /// The column's place in a row, if there is such a column.
     pub(super) fn place(&self, column: &str) -> Option<usize> {
         self.by_column.get(column).copied()
+    }
+
+    /// The place of a column among those whose JSON text is wanted.
+    pub(super) fn raw(&self, slot: usize) -> Option<usize> {
+        self.slots.get(slot)?.raw
     }
 
     /// The column's type by now.
@@ -343,6 +352,7 @@ impl Plan {
             kind: ColumnType::Unknown,
             declared: None,
             owner: None,
+            raw: self.raw.iter().position(|name| name == column),
         });
         self.changed = true;
         Ok(slot)

@@ -21,6 +21,8 @@ pub(super) struct Object<'s> {
     pub(super) arrays: Arrays,
     pub(super) node: usize,
     pub(super) row: &'s mut Vec<Cell>,
+    /// The JSON text of the columns of which it is wanted.
+    pub(super) raws: &'s mut [Option<Box<str>>],
     pub(super) unfit: &'s mut Option<String>,
     pub(super) error: &'s mut Option<PageError>,
 }
@@ -96,6 +98,9 @@ impl Object<'_> {
         };
         match cell {
             Ok(cell) => {
+                if let Some(place) = self.plan.raw(slot).and_then(|at| self.raws.get_mut(at)) {
+                    *place = Some(raw.into());
+                }
                 if slot >= self.row.len() {
                     self.row.resize(slot + 1, Cell::Null);
                 }
@@ -111,6 +116,7 @@ impl Object<'_> {
         let object = Object {
             plan: &mut *self.plan,
             row: &mut *self.row,
+            raws: &mut *self.raws,
             unfit: &mut *self.unfit,
             error: &mut *self.error,
             nested: self.nested,

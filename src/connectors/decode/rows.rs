@@ -14,7 +14,7 @@ use super::page::{self, Facts, PageError, Root};
 use super::plan::Plan;
 use super::record::Object;
 use super::value::{self, Look};
-use super::{Layout, PageRead};
+use super::{Layout, PageRead, Raws};
 use crate::domain::cell::{Cell, ColumnType};
 use crate::domain::op::{Op, Rejected, Rows, TableShape};
 
@@ -170,7 +170,7 @@ impl Sink<'_> {
         self.read.records += 1;
     }
 
-    fn accept(&mut self, mut row: Vec<Cell>) -> Result<(), PageError> {
+    fn accept(&mut self, mut row: Vec<Cell>, raws: Raws) -> Result<(), PageError> {
         match self.complete_key(&mut row) {
             Ok(false) => {}
             Ok(true) => self.read.empty_keys += 1,
@@ -188,6 +188,9 @@ impl Sink<'_> {
             }
         }
         self.read.records += 1;
+        if !raws.is_empty() {
+            self.read.raws.push(raws);
+        }
         self.pending.push(row);
         let full = self.pending.len() == BATCH || self.pending_bytes >= BATCH_BYTES;
         if full { self.flush() } else { Ok(()) }
@@ -449,6 +452,7 @@ impl<'de> Visitor<'de> for Record<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
         let mut row = self.sink.new_row();
+        let mut raws: Raws = vec![None; self.sink.layout.raw.len()].into();
         let mut unfit = None;
         let object = Object {
             plan: &mut *self.sink.plan,
@@ -456,6 +460,7 @@ impl<'de> Visitor<'de> for Record<'_, '_> {
             arrays: self.sink.layout.arrays,
             node: 0,
             row: &mut row,
+            raws: &mut raws,
             unfit: &mut unfit,
             error: &mut self.sink.error,
         };
@@ -463,7 +468,7 @@ impl<'de> Visitor<'de> for Record<'_, '_> {
         match unfit {
             Some(reason) => self.sink.reject(reason),
             None => {
-                if let Err(error) = self.sink.accept(row) {
+                if let Err(error) = self.sink.accept(row, raws) {
                     self.sink.error = Some(error);
                     return Err(A::Error::custom("stopped"));
                 }

@@ -17,6 +17,7 @@ fn layout(key: &[&str]) -> Layout {
         inherited: Vec::new(),
         freeze: false,
         deleted_if: None,
+        raw: Vec::new(),
     }
 }
 

@@ -1,7 +1,10 @@
 //! Definitions run by the engine between fake services and a destination in memory that takes ops at their word.
 //! Start at [`Bench`].
 
+mod ends;
 mod gaps;
+mod model;
+mod orders;
 pub(crate) mod people_ai;
 mod rules;
 mod sensource;
