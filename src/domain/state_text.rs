@@ -19,9 +19,9 @@ pub struct TextPart {
 }
 
 impl TextPart {
-    /// The part of `text` that `part` borrows; all of it if it does not.
-    pub fn new(text: Arc<String>, part: Range<usize>) -> TextPart {
-        TextPart { text, place: part }
+    /// The part of `text` at these bytes.
+    pub fn new(text: Arc<String>, place: Range<usize>) -> TextPart {
+        TextPart { text, place }
     }
 
     /// The JSON text.
