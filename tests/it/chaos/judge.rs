@@ -152,7 +152,7 @@ fn baseless(world: &World, write: &Write, at: Instant) -> Option<String> {
         })
     };
     let known = parts.iter().all(|told| NAMES.iter().any(|name| told.starts_with(&format!("{name}: "))));
-    (!known || !(explained(0, &parts) && explained(1, &parts))).then(|| "no page told this".to_owned())
+    (!(known && explained(0, &parts) && explained(1, &parts))).then(|| "no page told this".to_owned())
 }
 
 fn told(writes: &[Write]) -> String {

@@ -21,8 +21,10 @@ const NO_EXCHANGE: Duration = Duration::from_millis(150);
 /// How often things are looked at while time passes.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What can happen, how often, and the word by which `CHAOS_WITHOUT` leaves it out.
-const DISTURBANCES: [(u64, &str, fn(&mut World)); 8] = [
+type Disturbance = (u64, &'static str, fn(&mut World));
+
+/// How often each thing happens, the word by which `CHAOS_WITHOUT` leaves it out, and what it does.
+const DISTURBANCES: [Disturbance; 8] = [
     (6, "pages", World::page_changes),
     (3, "people", World::person_acts),
     (2, "kills", World::kill),
