@@ -132,7 +132,7 @@ fn answer_stdin(which: &Which) -> Result<Answer, CommandError> {
     let engine = Engine::new(definition, compose::network(&settings));
     let runtime = compose::runtime()?;
     let answer =
-        runtime.block_on(until_stopped(async |stop| anyhow::Ok(answer(&engine, &document, &stop).await)))?;
+        runtime.block_on(until_stopped(async |stop| anyhow::Ok(answer(&engine, document, &stop).await)))?;
     // What still waits for the network has nothing to say any more.
     runtime.shutdown_background();
     Ok(answer)

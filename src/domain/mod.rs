@@ -25,6 +25,7 @@ pub mod rate;
 pub mod retry;
 pub mod schedule;
 pub mod severity;
+pub mod state_text;
 pub mod template;
 pub mod tenure;
 pub mod text;

@@ -12,6 +12,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::view::MonitorStatus;
 use crate::domain::op::End;
 use crate::domain::plan::Why;
 use crate::domain::severity::Severity;
@@ -101,8 +102,11 @@ fn monitors(out: &mut Out<'_, '_>, board: &Board, now: Timestamp) -> fmt::Result
         None,
         each(severity),
     )?;
-    let unknown = |m: &MonitorView| Some(flag(m.state.unknown.is_some()));
-    out.gauges("monitor_unknown", "1 while the page cannot be read", None, each(unknown))?;
+    let unknown = board.monitors.iter().map(|(name, m)| {
+        let known = MonitorStatus::of(m, board, now).known();
+        ([("monitor", name.as_str())], flag(known.is_none()))
+    });
+    out.gauges("monitor_unknown", "1 while the status page cannot be read or is not polled", None, unknown)?;
     let read_at = |m: &MonitorView| m.state.read_at.map(seconds);
     out.gauges("monitor_read_timestamp", "Last successful reading", Some(&Unit::Seconds), each(read_at))?;
     let ages = board.monitors.iter().filter_map(|(name, m)| {

@@ -19,12 +19,12 @@ mod ledger;
 pub mod metrics;
 mod monitor;
 mod monitors;
-mod outlook;
 mod overview;
 pub mod records;
 pub mod security;
 mod statuspage;
 mod timeline;
+mod view;
 mod words;
 
 use std::sync::Arc;

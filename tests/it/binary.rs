@@ -81,6 +81,10 @@ impl Running {
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn ended(&mut self) -> i32 {
         self.child.wait().unwrap().code().unwrap_or(-1)
     }

@@ -10,6 +10,8 @@ mod binary;
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod configuration;
@@ -69,3 +71,5 @@ mod systemd;
 mod tidy;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod web_port;

@@ -111,7 +111,10 @@ async fn badges() {
     served.loses("Beta");
     assert_eq!(badge("/badge/Beta.svg").await, "200 Beta: unknown for 1 h (grey)");
     assert_eq!(badge("/badge/all.svg").await, "200 services: major problem, 1 unknown");
-    assert_eq!(badge("/badge/nobody.svg").await, "404 nobody: no such monitor (grey)");
+    for path in ["/badge/nobody.svg", "/badge/nobody"] {
+        assert_eq!(badge(path).await, "404 nobody: no such monitor (grey)");
+    }
+    assert_eq!(badge("/badge/all").await, "404 all: no such monitor (grey)");
 }
 
 /// The calendar has what the pages announce, under names that stay, and text that stays text.

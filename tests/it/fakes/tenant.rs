@@ -125,6 +125,11 @@ impl Tenant {
         self.look(|state| state.writes.iter().filter(|one| one.author == Author::Program).cloned().collect())
     }
 
+    /// Every change of the banner, by whomever, in order.
+    pub(crate) fn history(&self) -> Vec<Write> {
+        self.look(|state| state.writes.clone())
+    }
+
     /// The banner as stored, shown or not.
     pub(crate) fn banner(&self) -> Option<Banner> {
         self.look(|state| state.writes.last().map(|write| write.banner.clone()))
