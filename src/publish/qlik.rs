@@ -3,15 +3,17 @@
 //! Nothing is tried again here, except that a token that is no longer taken is renewed once. Start at the
 //! implementation of [`Target`].
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap};
+use reqwest::header::{ACCEPT, AGE, AUTHORIZATION, DATE, HeaderMap};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 use tracing::{info, warn};
 use url::Url;
 
@@ -35,8 +37,8 @@ const MAX_WORDS: usize = 300;
 /// Longest trace id that is passed on; the tenant's have 32 characters.
 const MAX_TRACE: usize = 64;
 
-/// A tenant may not keep us away for longer than this, whatever it asks for.
-const MAX_WAIT: Duration = Duration::from_secs(3600);
+/// A tenant may not keep us away for longer than this, whatever it asks for: its limits are judged over five minutes.
+const MAX_WAIT: Duration = Duration::from_secs(900);
 
 /// Of a list of errors, this many are told.
 const MAX_ERRORS: usize = 3;
@@ -47,6 +49,9 @@ pub struct Qlik {
     client: Client,
     tenant: Url,
     bearer: Bearer,
+    /// What the tenant's clock showed when an answer came in.
+    time: Mutex<Option<(Timestamp, Instant)>>,
+    own_user: tokio::sync::OnceCell<String>,
 }
 
 impl Qlik {
@@ -54,17 +59,31 @@ impl Qlik {
     /// ([`Redirects::Refuse`](crate::http::Redirects::Refuse)), since its requests carry credentials.
     pub fn new(client: Client, tenant: Url, credentials: QlikCredentials) -> Qlik {
         let bearer = Bearer::new(credentials, at(&tenant, "/oauth/token"));
-        Qlik { client, tenant, bearer }
+        Qlik { client, tenant, bearer, time: Mutex::default(), own_user: tokio::sync::OnceCell::new() }
     }
 
     async fn call(&self, method: Method, path: &str, banner: Option<&Banner>) -> Result<Call, TargetError> {
         let token = self.bearer.get(&self.client, None).await?;
-        let first = self.call_with(method.clone(), path, banner, token.clone()).await?;
-        if first.answer.status != StatusCode::UNAUTHORIZED || !self.bearer.can_renew() {
-            return Ok(first);
+        let mut call = self.call_with(method.clone(), path, banner, token.clone()).await?;
+        if call.answer.status == StatusCode::UNAUTHORIZED && self.bearer.can_renew() {
+            let token = self.bearer.get(&self.client, Some(&token)).await?;
+            call = self.call_with(method, path, banner, token).await?;
         }
-        let token = self.bearer.get(&self.client, Some(&token)).await?;
-        self.call_with(method, path, banner, token).await
+        match call.answer.status {
+            // What the token may do is decided when it is made: the next attempt has a fresh one.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.bearer.discard(&call.token).await,
+            StatusCode::NOT_FOUND => self.note_time(&call.answer),
+            status if status.is_success() => self.note_time(&call.answer),
+            _ => {}
+        }
+        Ok(call)
+    }
+
+    /// Notes what the tenant's clock shows. Only answers that are its own tell: a proxy has another clock.
+    fn note_time(&self, answer: &Answer) {
+        if let Some(time) = answer.time() {
+            *self.time.lock().unwrap_or_else(PoisonError::into_inner) = Some((time, Instant::now()));
+        }
     }
 
     async fn call_with(
@@ -90,6 +109,7 @@ impl Target for Qlik {
         let Call { answer, token } = self.call(Method::GET, "/api/v1/banners", None).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() && answer.says_nothing() => Ok(None),
             status if status.is_success() => answer.shown().map(Some).ok_or_else(|| {
                 let why = answer.body.err().map_or("no banner".into(), |failure| failure.to_string());
                 let detail = format!("HTTP {} with an answer that cannot be read: {why}", status.as_u16());
@@ -116,6 +136,24 @@ impl Target for Qlik {
             None => warn!(target: LOG, "API answer: HTTP {}, not understood", answer.status.as_u16()),
         }
         Ok(shown)
+    }
+
+    fn time(&self) -> Option<Timestamp> {
+        let (time, at) = (*self.time.lock().unwrap_or_else(PoisonError::into_inner))?;
+        time.checked_add(at.elapsed()).ok()
+    }
+
+    async fn own_user(&self) -> Option<String> {
+        // Behind an API key is a person, who may also set banners by hand.
+        if !self.bearer.can_renew() {
+            return None;
+        }
+        let ask = async || {
+            let Call { answer, .. } = self.call(Method::GET, "/api/v1/users/me", None).await.map_err(drop)?;
+            if answer.status.is_success() { answer.id().ok_or(()) } else { Err(()) }
+        };
+        // It only supports other witnesses: without an answer those decide alone.
+        self.own_user.get_or_try_init(ask).await.ok().cloned()
     }
 }
 
@@ -157,7 +195,33 @@ impl Answer {
 
     fn shown(&self) -> Option<Shown> {
         let banner = serde_json::from_slice(self.body()).ok()?;
-        Some(Shown { banner, updated_at: self.field("updatedAt").and_then(|text| text.parse().ok()) })
+        let updated_at = self.field("updatedAt").and_then(|text| text.parse().ok());
+        Some(Shown { banner, updated_at, updated_by: self.field("updatedBy") })
+    }
+
+    /// Whether there is no banner in a whole answer: what a tenant says before the first one is not documented.
+    fn says_nothing(&self) -> bool {
+        let Ok(body) = &self.body else { return false };
+        body.trim_ascii().is_empty()
+            || serde_json::from_slice::<Value>(body).is_ok_and(|value| {
+                value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
+            })
+    }
+
+    /// The present moment by the server's clock: from its date or, after a write, from the change's own time.
+    fn time(&self) -> Option<Timestamp> {
+        if self.headers.contains_key(AGE) {
+            // A cache has kept it for a while.
+            return None;
+        }
+        let date =
+            self.headers.get(DATE).and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok());
+        match date {
+            // It shows whole seconds.
+            Some(date) => date.timestamp().checked_add(Duration::from_millis(500)).ok(),
+            None if self.status == StatusCode::CREATED => self.field("updatedAt")?.parse().ok(),
+            None => None,
+        }
     }
 
     fn id(&self) -> Option<String> {

@@ -92,6 +92,11 @@ impl Bearer {
         }
     }
 
+    /// Lets go of a token that was refused, so that the next request fetches another one.
+    pub(super) async fn discard(&self, refused: &Token) {
+        self.kept.lock().await.take_if(|kept| kept.life == refused.life);
+    }
+
     /// Whether a token that was refused can be replaced.
     pub(super) fn can_renew(&self) -> bool {
         matches!(self.credentials, QlikCredentials::OAuth { .. })
