@@ -218,7 +218,7 @@ impl Publisher {
                     match self.write(&banner).await {
                         Ok(answer) => {
                             let lag = changed_at.filter(|at| attempts.counted != Some(*at));
-                            attempts.counted = changed_at;
+                            (attempts.counted, attempts.refusals) = (changed_at, 0);
                             self.wrote(&banner, why, answer, lag).await;
                             accepted = Some(banner);
                         }

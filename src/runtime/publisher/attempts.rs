@@ -28,8 +28,8 @@ const SHORT_MESSAGE: usize = 120;
 /// What is remembered between attempts, and not over restarts.
 pub(super) struct Attempts {
     pub(super) failures: u32,
-    /// Refusals in a row.
-    refusals: usize,
+    /// Refusals since the last accepted write or finished attempt.
+    pub(super) refusals: usize,
     /// Not before this, whatever is wished.
     pub(super) not_before: Option<Instant>,
     pub(super) max_message: usize,
