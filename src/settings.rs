@@ -216,8 +216,8 @@ impl Settings {
             let words = "is not shorter than POLL_INTERVAL: a page that hangs will miss looks";
             self.warnings.push(Problem::new("POLL_TIMEOUT", words));
         }
-        if self.recheck > self.policy.lease / 2 {
-            let words = "is longer than half of BANNER_LEASE; a person's change is noticed late";
+        if self.recheck > self.policy.lease / 4 {
+            let words = "is longer than a quarter of BANNER_LEASE; a person's change is noticed late";
             self.warnings.push(Problem::new("BANNER_RECHECK", words));
         }
         self

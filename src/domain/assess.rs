@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::monitor::Thresholds;
 use super::observation::{Link, Observation, Reading, Unknown};
 use super::severity::Severity;
+use super::text;
 
 /// What is believed of one monitor. Kept over restarts.
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
@@ -147,6 +148,13 @@ pub struct Issue {
     pub link: Option<Link>,
     /// Since when.
     pub since: Timestamp,
+}
+
+impl Issue {
+    /// The monitor's name as messages spell it.
+    pub fn spelled(&self) -> std::borrow::Cow<'_, str> {
+        text::plain(&self.monitor)
+    }
 }
 
 /// What is believed of all monitors together.

@@ -241,11 +241,14 @@ pub async fn read_body(mut response: Response, cap: usize) -> Result<Vec<u8>, Fa
     Ok(body)
 }
 
-/// The wait that `Retry-After` asks for: seconds, or a date counted from `now`. `None` when absent or unreadable.
+/// The wait that `Retry-After` asks for, as it was said: seconds, also with a fraction, or a date counted from `now`.
+/// `None` when absent or unreadable. Zero and past dates are zero: each caller has its own floor and ceiling.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
+    let value =
+        headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim().trim_end_matches(';').trim_end();
+    let digits = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if let Some(seconds) = value.parse::<f64>().ok().filter(|_| digits) {
+        return Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
     }
     let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
     Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
@@ -255,21 +258,27 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    /// `Retry-After` is read as seconds and as a date; a past date is no wait; rubbish is absent.
+    /// `Retry-After` is read as seconds, with a fraction too, and as a date; a past date is no wait; rubbish is absent.
     #[test]
     fn reads_retry_after() {
         let now: Timestamp = "2026-05-02T09:00:00Z".parse().unwrap();
         for (value, want) in [
-            ("13", Some(13)),
+            ("13", Some(13_000)),
             (" 0 ", Some(0)),
-            ("Sat, 02 May 2026 09:02:00 GMT", Some(120)),
+            ("1.5", Some(1_500)),
+            ("0.493", Some(493)),
+            ("2;", Some(2_000)),
+            ("1e3", None),
+            (".", None),
+            ("inf", None),
+            ("Sat, 02 May 2026 09:02:00 GMT", Some(120_000)),
             ("Sat, 02 May 2026 08:00:00 GMT", Some(0)),
             ("soon", None),
             ("-5", None),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert("retry-after", value.parse().unwrap());
-            assert_eq!(retry_after(&headers, now).map(|d| d.as_secs()), want, "{value}");
+            assert_eq!(retry_after(&headers, now).map(|d| d.as_millis()), want, "{value}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use crate::domain::assess::{Issue, MonitorState};
@@ -133,7 +133,9 @@ pub struct BannerView {
     pub writes: BTreeMap<&'static str, u64>,
     /// Times that a look at the tenant found nothing to write.
     pub avoided: u64,
-    /// Why the memory of the banner is not kept.
+    /// How far the tenant's clock is ahead of ours, once it differs.
+    pub clock_skew: Option<SignedDuration>,
+    /// Why the state of the banner cannot be saved.
     pub memory_trouble: Option<String>,
     /// How old the last good answer may get while all is well.
     pub patience: Duration,
@@ -330,7 +332,7 @@ impl Board {
         }
         reasons.extend(store_trouble);
         if let Some(why) = &self.banner.memory_trouble {
-            reasons.push(format!("the memory of the banner is not kept: {why}"));
+            reasons.push(format!("the state of the banner cannot be saved: {why}"));
         }
         if let Some(why) = &self.banner.trouble {
             reasons.push(format!("the tenant's last answer: {why}"));

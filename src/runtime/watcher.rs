@@ -3,6 +3,7 @@
 //! One task owns all of it. It never waits for anything but the next event: looks run beside it, and so does the
 //! writing of our memory. Start at `Watcher::run`; `cycle` has the log's side of it, `roster` the definitions.
 
+mod coverage;
 mod cycle;
 mod looks;
 mod roster;
@@ -27,6 +28,7 @@ use crate::domain::assess::{Assessment, MonitorState, Transition};
 use crate::domain::history::{Counted, Days};
 use crate::domain::monitor::{Monitor, Source};
 use crate::domain::observation::Observation;
+use crate::domain::plan::{Coverage, Reach};
 use crate::domain::severity::Severity;
 use crate::domain::{freshness, schedule};
 use crate::poll::Look;
@@ -61,8 +63,12 @@ pub struct Options {
 /// What the publisher is to bring about.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// What is believed.
-    pub assessment: Assessment,
+    /// Of the monitors that were read since the start.
+    pub confirmed: Assessment,
+    /// The same with the issues of an earlier run whose monitors were not read again yet.
+    pub held: Assessment,
+    /// How far each monitor has been polled. Nobody is woken when only this changes.
+    pub coverage: Coverage,
     /// When the answer that changed it came in.
     pub changed_at: Option<Instant>,
 }
@@ -71,8 +77,9 @@ pub struct Wanted {
 struct Watched {
     monitor: Monitor,
     state: MonitorState,
-    /// Kept from an earlier run and not read since: it does not count unless its banner is up.
+    /// Of an earlier run and not read since: it keeps a banner up and raises none.
     unconfirmed: bool,
+    reach: Reach,
     /// Told about a failure at this many in a row.
     told: u32,
     looking: bool,
@@ -94,7 +101,11 @@ pub struct Watcher {
     watched: BTreeMap<String, Watched>,
     /// Kept states of monitors that are not (yet) defined.
     kept: BTreeMap<String, MonitorState>,
+    /// Whether a banner of an earlier run may be up, so that its issues are shown before they are read again.
     kept_counts: bool,
+    begun_at: Timestamp,
+    /// The monitors' names or ages changed, so that the coverage is made again.
+    stale_coverage: bool,
     /// When an answer came in that changed what is believed and is not passed on yet.
     changed_at: Option<Instant>,
     origin: Option<Origin>,
@@ -145,6 +156,8 @@ impl Watcher {
             watched: BTreeMap::new(),
             kept: BTreeMap::new(),
             kept_counts: false,
+            begun_at: clock.now(),
+            stale_coverage: true,
             changed_at: None,
             origin: None,
             due: BinaryHeap::new(),
@@ -161,8 +174,7 @@ impl Watcher {
         }
     }
 
-    /// Takes up what an earlier run believed. It counts at once only while our banner is up, which it then holds;
-    /// otherwise a monitor that cannot be read would raise what may be long over.
+    /// Takes up what an earlier run believed. It is shown at once only where our banner may be up.
     #[must_use]
     pub fn remembering(mut self, states: Vec<(String, MonitorState)>, banner_is_up: bool) -> Watcher {
         self.kept = states.into_iter().collect();
@@ -297,6 +309,8 @@ impl Watcher {
         let transition = watched.state.fold(seen, watched.monitor.thresholds);
         let confirmed = watched.unconfirmed && watched.state.unknown.is_none();
         watched.unconfirmed &= !confirmed;
+        let reach = watched.reach_at(true, seen.at, self.begun_at);
+        let reached = std::mem::replace(&mut watched.reach, reach) != reach;
         watched.tell_readability(name, seen, &before);
         let readable = watched.state.unknown.is_none().then_some(watched.state.severity);
         let longest = watched.monitor.interval.unwrap_or(self.options.interval) * 2 + self.options.timeout;
@@ -321,6 +335,9 @@ impl Watcher {
             view.looked(took, not_modified, seen);
             view.state = state.clone();
         });
+        if reached {
+            self.cover(name, reach);
+        }
         if let Some(transition) = transition {
             tell_transition(&transition);
             self.unkept.transitions.push(transition);
@@ -330,21 +347,6 @@ impl Watcher {
         } else if self.changed_at.is_none() {
             self.finish_cycle_if_done();
         }
-    }
-
-    /// Passes on what is believed of all, if that changed.
-    fn republish(&mut self, changed_at: Option<Instant>) {
-        let counting = self.watched.iter().filter(|(_, watched)| !watched.unconfirmed);
-        let assessment = Assessment::of(counting.map(|(name, watched)| (name.as_str(), &watched.state)));
-        self.board.update(|board| board.issues.clone_from(&assessment.issues));
-        self.wanted.send_if_modified(|wanted| {
-            // The first is always sent: before it the publisher does nothing.
-            let changed = wanted.as_ref().is_none_or(|wanted| wanted.assessment != assessment);
-            if changed {
-                *wanted = Some(Wanted { assessment, changed_at });
-            }
-            changed
-        });
     }
 
     /// Starts to keep what is not kept yet, one batch at a time.

@@ -110,17 +110,6 @@ impl Kept {
     }
 }
 
-/// What a former holder of the lease remembers of the banner and could not keep in time.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Report {
-    /// Its number in the database.
-    pub id: i64,
-    /// Whose banner it is.
-    pub tenant: String,
-    /// What it remembers.
-    pub memory: Memory,
-}
-
 /// What the watcher has to keep: all of it together, or nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
@@ -154,17 +143,13 @@ impl Batch {
 enum Ask {
     Keep(Order, Writer, Reply<()>),
     Recall(Reply<Kept>),
-    Reports(Reply<Vec<Report>>),
     Days(Option<String>, Date, Reply<Vec<MonitorDay>>),
     Transitions(Span, Reply<Vec<Transition>>),
 }
 
 enum Order {
     Batch(Batch),
-    /// With the reports that are in it now.
-    Memory(Box<Remembered>, Vec<i64>),
-    /// By a key that tells the same report sent twice.
-    Report(String, Box<Remembered>),
+    Memory(Box<Remembered>),
     Forget(Vec<String>),
     Prune(Timestamp),
 }
@@ -291,35 +276,12 @@ impl Store {
         Store { writer, ..self.clone() }.order(Order::Batch(batch)).await
     }
 
-    /// Keeps the memory of a tenant's banner. `learned`: the reports that are in it and need not be kept any more.
+    /// Saves the memory of a tenant's banner.
     ///
     /// # Errors
     /// When it could not be written.
-    pub async fn keep_memory(
-        &self,
-        tenant: &str,
-        memory: Memory,
-        learned: Vec<i64>,
-    ) -> Result<(), KeepError> {
-        self.order(Order::Memory(Box::new(Remembered { tenant: tenant.to_owned(), memory }), learned)).await
-    }
-
-    /// Tells the present holder of the lease what a former one remembers of a tenant's banner. The same `key` twice is
-    /// one report.
-    ///
-    /// # Errors
-    /// When it could not be written.
-    pub async fn report(&self, key: &str, tenant: &str, memory: Memory) -> Result<(), KeepError> {
-        let remembered = Box::new(Remembered { tenant: tenant.to_owned(), memory });
-        self.order(Order::Report(key.to_owned(), remembered)).await
-    }
-
-    /// What former holders of the lease reported, and is not in the memory yet.
-    ///
-    /// # Errors
-    /// When it could not be read.
-    pub async fn reports(&self) -> Result<Vec<Report>, KeepError> {
-        self.ask(Ask::Reports).await
+    pub async fn keep_memory(&self, tenant: &str, memory: Memory) -> Result<(), KeepError> {
+        self.order(Order::Memory(Box::new(Remembered { tenant: tenant.to_owned(), memory }))).await
     }
 
     /// Forgets what was believed of monitors that are no longer defined. Their history stays.

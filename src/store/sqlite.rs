@@ -146,8 +146,6 @@ fn work(db: &mut Connection, path: &Path, mut inbox: mpsc::Receiver<Ask>) {
                 drop(reply.send(carry_out(db, order).map_err(|e| failed(path, &e))))
             }
             Ask::Recall(reply) => drop(reply.send(read_kept(db).map_err(|e| failed(path, &e)))),
-            // A folder has one daemon at a time, and the next reads its memory.
-            Ask::Reports(reply) => drop(reply.send(Ok(Vec::new()))),
             Ask::Days(of, since, reply) => {
                 drop(reply.send(days(db, of, since).map_err(|e| failed(path, &e))))
             }
@@ -170,14 +168,13 @@ fn carry_out(db: &mut Connection, order: Order) -> rusqlite::Result<()> {
                 forget.execute([name])?;
             }
         }
-        Order::Memory(remembered, _) => {
+        Order::Memory(remembered) => {
             let text = to_text(&remembered)?;
             tx.execute(
                 "INSERT INTO banner (id, memory) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET memory = ?1",
                 [text],
             )?;
         }
-        Order::Report(..) => {}
         Order::Prune(now) => {
             let oldest = now.checked_sub(super::KEEP_HISTORY).unwrap_or(Timestamp::MIN);
             tx.execute("DELETE FROM transition WHERE at < ?1", [format!("{oldest:.3}")])?;

@@ -25,7 +25,7 @@ async fn remembers() {
     let memory = Memory { holding: true, stands: Some("x".into()), ..Default::default() };
     let states = [("A".to_owned(), state.clone())].into();
     store.keep(Batch { states, ..Batch::default() }).await.unwrap();
-    store.keep_memory("https://acme.test/", memory.clone(), Vec::new()).await.unwrap();
+    store.keep_memory("https://acme.test/", memory.clone()).await.unwrap();
     drop(store);
     closer.join();
     let (_store, _closer, kept) = Store::open(folder.path()).unwrap();

@@ -147,6 +147,12 @@ fn banner(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
         "0 while the memory of the banner cannot be written",
         flag(banner.memory_trouble.is_none()),
     )?;
+    out.gauges(
+        "tenant_clock_skew",
+        "How far the tenant's clock is ahead of this machine's, once an answer told it",
+        Some(&Unit::Seconds),
+        banner.clock_skew.iter().map(|skew| ([("", ""); 0], skew.as_secs_f64())),
+    )?;
     out.seconds_at("tenant_answered_timestamp", "Last good answer of the tenant", banner.answered_at)?;
     out.histogram("banner_lag", "From the change seen on a page to the banner accepted", &banner.lag)
 }

@@ -114,7 +114,7 @@ async fn copy(from: &All, to: &Store) -> anyhow::Result<&'static str> {
     let states: BTreeMap<_, _> = from.kept.states.iter().cloned().collect();
     to.keep(Batch { states, ..Batch::default() }).await?;
     if let Some((tenant, memory)) = &from.kept.banner {
-        to.keep_memory(tenant, memory.clone(), Vec::new()).await?;
+        to.keep_memory(tenant, memory.clone()).await?;
     }
     let now = read(to, to.recall().await?).await?;
     ensure!(

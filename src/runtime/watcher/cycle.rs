@@ -52,6 +52,7 @@ impl Watcher {
         if self.cycle.number > 0 {
             self.folder.look(false);
         }
+        self.age();
         let now = Instant::now();
         let end = now + self.options.interval;
         self.cycle.number += 1;

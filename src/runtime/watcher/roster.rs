@@ -13,6 +13,7 @@ use crate::definitions::monitor::{self, Origin};
 use crate::domain::assess::MonitorState;
 use crate::domain::history::Counted;
 use crate::domain::monitor::{Monitor, Source};
+use crate::domain::plan::Reach;
 use crate::domain::schedule;
 use crate::store::Batch;
 
@@ -133,6 +134,7 @@ impl Watcher {
         self.due
             .extend(fresh.into_iter().map(|name| Reverse((now + schedule::stagger(&name, spread), name))));
         self.looks.forget_unused();
+        self.stale_coverage = true;
         self.board.update(|board| {
             board.monitors.retain(|name, _| known.contains_key(name));
             for (name, watched) in known {
@@ -152,12 +154,13 @@ impl Watcher {
     fn added(&mut self, name: &str, monitor: Monitor) -> Watched {
         let definition = definition(&monitor);
         let kept = self.kept.remove(name).filter(|kept| kept.definition == definition);
-        let unconfirmed = kept.is_some() && !self.kept_counts;
+        let unconfirmed = kept.is_some();
         Watched {
             slot: self.looks.slot(&monitor),
             monitor,
             state: kept.unwrap_or(MonitorState { definition, ..MonitorState::default() }),
             unconfirmed,
+            reach: Reach::Unpolled,
             told: 0,
             looking: false,
             cycle: 0,
@@ -177,6 +180,7 @@ impl Watcher {
             monitor,
             state,
             unconfirmed: old.unconfirmed && same_source,
+            reach: if same_source { old.reach } else { Reach::Unpolled },
             told: 0,
             looking: false,
             cycle: 0,

@@ -1,6 +1,7 @@
 //! The daemon in this process, between a fake tenant and fake pages, at a quick pace.
 
 mod rules;
+mod trouble;
 mod watching;
 
 use std::path::Path;
