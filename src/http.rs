@@ -4,6 +4,8 @@
 //! It decides nothing about *whether* to try again: pages are simply polled again, the banner and the
 //! connectors each have their own rules. Start at [`ClientOptions::build`], [`read_body`] and [`Failure`].
 
+mod pages;
+
 use std::error::Error as StdError;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +13,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::{Client, Response, header::HeaderMap, redirect};
 use url::Url;
+
+pub use pages::{PageClient, Resolver};
 
 /// Sent with every request, so that the other side can tell who asks.
 pub const USER_AGENT: &str = concat!("data-sources-monitor/", env!("CARGO_PKG_VERSION"));
@@ -89,16 +93,20 @@ impl ClientOptions {
     /// # Errors
     /// When the extra CA file or a proxy is unusable, or the system has no certificate store.
     pub fn build(&self) -> Result<Client, BuildError> {
+        let policy = match self.redirects {
+            Redirects::Refuse => redirect::Policy::none(),
+            Redirects::Follow => redirect::Policy::custom(follow),
+        };
+        finish(self.builder()?.redirect(policy))
+    }
+
+    fn builder(&self) -> Result<reqwest::ClientBuilder, BuildError> {
         install_tls_provider();
         let mut builder = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(if self.keep_alive { 8 } else { 0 })
-            .redirect(match self.redirects {
-                Redirects::Refuse => redirect::Policy::none(),
-                Redirects::Follow => redirect::Policy::custom(follow),
-            });
+            .pool_max_idle_per_host(if self.keep_alive { 8 } else { 0 });
         // The environment alone would miss what stands in `.env`.
         builder = builder.no_proxy();
         for proxy in self.network.proxies()? {
@@ -113,8 +121,12 @@ impl ClientOptions {
             }
             builder = builder.tls_certs_merge(authorities);
         }
-        builder.build().map_err(|e| BuildError::Client(describe(&e)))
+        Ok(builder)
     }
+}
+
+fn finish(builder: reqwest::ClientBuilder) -> Result<Client, BuildError> {
+    builder.build().map_err(|e| BuildError::Client(describe(&e)))
 }
 
 impl Network {
