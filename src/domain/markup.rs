@@ -6,12 +6,33 @@ use std::borrow::Cow;
 
 /// Tags that break a line.
 const BLOCKS: [&str; 22] = [
-    "br", "p", "div", "li", "ul", "ol", "tr", "td", "th", "table", "tbody", "thead", "hr", "h1", "h2", "h3", "h4",
-    "h5", "h6", "pre", "blockquote", "section",
+    "br",
+    "p",
+    "div",
+    "li",
+    "ul",
+    "ol",
+    "tr",
+    "td",
+    "th",
+    "table",
+    "tbody",
+    "thead",
+    "hr",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "pre",
+    "blockquote",
+    "section",
 ];
 /// Tags within a line.
 const INLINE: [&str; 16] = [
-    "a", "b", "i", "u", "s", "em", "strong", "span", "code", "small", "sub", "sup", "font", "var", "mark", "img",
+    "a", "b", "i", "u", "s", "em", "strong", "span", "code", "small", "sub", "sup", "font", "var", "mark",
+    "img",
 ];
 /// Longest tag, with its attributes, that is recognised: bounds the search for its end.
 const MAX_TAG: usize = 400;
@@ -125,7 +146,10 @@ mod tests {
             ("&amp;lt;b&amp;gt;", "&lt;b&gt;"),
             ("&lt;b&gt;", "<b>"),
             ("p95 < 5 s & p99 > 9 s; Vec<String>", "p95 < 5 s & p99 > 9 s; Vec<String>"),
-            ("AT&T; R&D &unknown; &#xd83d; &#0; &#99999999999;", "AT&T; R&D &unknown; \u{fffd} \u{fffd} &#99999999999;"),
+            (
+                "AT&T; R&D &unknown; &#xd83d; &#0; &#99999999999;",
+                "AT&T; R&D &unknown; \u{fffd} \u{fffd} &#99999999999;",
+            ),
             ("<b", "<b"),
             ("<", "<"),
             ("&", "&"),

@@ -63,7 +63,15 @@ pub struct PartReading {
 impl Reading {
     /// A reading of a source that is judged as a whole.
     pub fn whole(severity: Severity, description: String, link: Option<Link>) -> Reading {
-        Reading { severity, description, link, notes: Vec::new(), parts: Vec::new(), partial: None, open: None }
+        Reading {
+            severity,
+            description,
+            link,
+            notes: Vec::new(),
+            parts: Vec::new(),
+            partial: None,
+            open: None,
+        }
     }
 
     /// What it says by itself: `none` only if all that counts was read.

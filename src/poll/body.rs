@@ -89,7 +89,7 @@ fn mended(json: &str) -> Cow<'_, str> {
             }
         }
         // An escaped character may be longer than a byte; no escape of JSON is.
-        while !json.is_char_boundary(at) {
+        while at < json.len() && !json.is_char_boundary(at) {
             at += 1;
         }
     }
@@ -144,7 +144,10 @@ mod tests {
         };
         for (body, kind) in [
             ("{\"ä\":1}".as_bytes().to_vec(), "application/json"),
-            ([b"\xef\xbb\xbf".as_slice(), "{\"ä\":1}".as_bytes()].concat(), "application/json; charset=latin1"),
+            (
+                [b"\xef\xbb\xbf".as_slice(), "{\"ä\":1}".as_bytes()].concat(),
+                "application/json; charset=latin1",
+            ),
             (b"{\"\xe4\":1}".to_vec(), "application/json; charset=iso-8859-1"),
             (b"{\"\xe4\":1}".to_vec(), "text/json; q=1; charset=\"windows-1252\""),
             (utf16(b"\xff\xfe", u16::to_le_bytes), "application/json"),

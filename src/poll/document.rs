@@ -164,7 +164,10 @@ impl Document for Components {
         let groups = Groups::of(groups);
         let mut all: Vec<Component> = plain
             .into_iter()
-            .map(|raw| Component { group: groups.name_for(&raw).map(str::to_owned), ..Component::from_raw(raw) })
+            .map(|raw| Component {
+                group: groups.name_for(&raw).map(str::to_owned),
+                ..Component::from_raw(raw)
+            })
             .collect();
         let mut times: HashMap<&str, u32> = HashMap::new();
         for component in &all {

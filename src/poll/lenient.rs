@@ -76,7 +76,8 @@ impl<'de> Deserialize<'de> for Flag {
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let written = written(deserializer)?;
-        let object = written.starts_with('{').then(|| serde_json::from_str(written).map_err(D::Error::custom));
+        let object =
+            written.starts_with('{').then(|| serde_json::from_str(written).map_err(D::Error::custom));
         object.transpose().map(Object)
     }
 }

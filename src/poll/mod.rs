@@ -8,6 +8,8 @@ mod body;
 mod components;
 mod document;
 mod lenient;
+#[cfg(test)]
+mod model_tests;
 mod reading;
 mod statuspage;
 #[cfg(test)]

@@ -108,9 +108,9 @@ pub(super) fn of_components(
     let mut reading = Reading::whole(severity, describe(found), root_link(page));
     reading.notes = gaps.iter().map(ToString::to_string).collect();
     let unused = selection.unused.iter();
-    reading.notes.extend(
-        unused.map(|p| format!("no component matches `{}`, which is ignored", shown(p.as_str()))),
-    );
+    reading
+        .notes
+        .extend(unused.map(|p| format!("no component matches `{}`, which is ignored", shown(p.as_str()))));
     note_broken(&mut reading, components.broken);
     reading.parts = parts;
     reading.partial = gaps.into_iter().next();

@@ -71,7 +71,13 @@ pub struct Look {
 /// Looks at a page once. Everything, bodies and second endpoints included, happens within `timeout`.
 ///
 /// The client needs no deadline of its own.
-pub async fn look(client: &PageClient, page: &Page, remap: &Remap, timeout: Duration, memo: &mut Memo) -> Look {
+pub async fn look(
+    client: &PageClient,
+    page: &Page,
+    remap: &Remap,
+    timeout: Duration,
+    memo: &mut Memo,
+) -> Look {
     let mut visit = Visit {
         client,
         root: &page.root,

@@ -27,7 +27,10 @@ fn play(script: &str, raise_after: u32, clear_after: u32) -> String {
             'c' => Some(Severity::Critical),
             _ => None,
         };
-        state.fold(&seen(minute as i64, what), Thresholds { raise_after, clear_after, ..Thresholds::default() });
+        state.fold(
+            &seen(minute as i64, what),
+            Thresholds { raise_after, clear_after, ..Thresholds::default() },
+        );
         out.push(match state.severity {
             Severity::None => 'n',
             Severity::Maintenance => 'a',
@@ -155,7 +158,8 @@ fn parts(minute: i64, components: &str) -> Observation {
     let words: Vec<&str> =
         read().filter(|p| p.severity == severity).map(|part| part.description.as_str()).collect();
     let partial = parts.iter().find_map(|part| part.outcome.as_ref().err().cloned());
-    let reading = Reading { partial, parts: parts.clone(), ..Reading::whole(severity, words.join(", "), None) };
+    let reading =
+        Reading { partial, parts: parts.clone(), ..Reading::whole(severity, words.join(", "), None) };
     Observation { monitor: "Examplify".into(), at: at(minute), outcome: Ok(reading) }
 }
 
