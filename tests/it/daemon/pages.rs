@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use data_sources_monitor::runtime::board::MonitorView;
 use data_sources_monitor::runtime::clock::Clock;
 
 use super::{Rig, Story, define, folder_watching, seen_now, wait_for_banner};
@@ -22,7 +23,8 @@ async fn a_pause_that_a_page_asks_for_is_capped_and_shown() {
     let (tenant, page) = (Tenant::start(), StatusPage::start());
     page.next(busy());
     let rig = Rig::start(&tenant, &[("Alpha", &page)]);
-    rig.wait_until(|board| board.monitors["Alpha"].paused_until.is_some()).await;
+    let paused = |m: &MonitorView| m.paused_until.is_some();
+    rig.wait_until(|board| board.monitors.get("Alpha").is_some_and(paused)).await;
     page.set_indicator("major", "Partial System Outage");
     wait_for_banner(&tenant, "Alpha: Partial System Outage").await;
     rig.wait_until(|board| board.monitors["Alpha"].paused_until.is_none()).await;
