@@ -12,7 +12,7 @@ use super::preflight::names_and_folders;
 use crate::database::Database;
 use crate::definitions::monitor;
 use crate::domain::monitor::Monitor;
-use crate::http::{ClientOptions, Network, Redirects};
+use crate::http::{ClientOptions, Network, PageClient, Redirects};
 use crate::publish::{DryRun, Qlik, QlikCredentials, Target};
 use crate::secrets::Redactor;
 use crate::settings::{Credentials, ProcessVars, Settings, Tenant, Vars};
@@ -89,17 +89,10 @@ pub(super) fn holder() -> String {
 }
 
 /// For pages: no connection is kept between two polls, since a dead one would look like an outage.
-pub(super) fn page_client(settings: &Settings) -> Result<reqwest::Client, CommandError> {
-    client(settings, Redirects::Follow, false)
-}
-
-fn client(
-    settings: &Settings,
-    redirects: Redirects,
-    keep_alive: bool,
-) -> Result<reqwest::Client, CommandError> {
-    let options = ClientOptions { network: network(settings), redirects, keep_alive };
-    options.build().map_err(|e| CommandError::configuration([e]))
+pub(super) fn page_client(settings: &Settings) -> Result<PageClient, CommandError> {
+    let network = network(settings);
+    let options = ClientOptions { network, redirects: Redirects::Refuse, keep_alive: false };
+    PageClient::new(&options).map_err(|e| CommandError::configuration([e]))
 }
 
 /// The tenant, or what stands for it in preview.
@@ -127,6 +120,8 @@ fn qlik(settings: &Settings, tenant: &Tenant) -> Result<Qlik, CommandError> {
         Credentials::ApiKey(key) => QlikCredentials::ApiKey(key),
         Credentials::OAuth { id, secret } => QlikCredentials::OAuth { client_id: id, client_secret: secret },
     };
-    let client = client(settings, Redirects::Refuse, true)?;
+    let network = network(settings);
+    let options = ClientOptions { network, redirects: Redirects::Refuse, keep_alive: true };
+    let client = options.build().map_err(|e| CommandError::configuration([e]))?;
     Ok(Qlik::new(client, tenant.url.clone(), credentials))
 }

@@ -150,6 +150,7 @@ pub(super) fn assemble(
             folder: settings.monitors_dir.clone(),
             interval: settings.poll_interval,
             timeout: settings.poll_timeout,
+            hold_for: settings.hold_for,
             client: compose::page_client(settings)?,
             on_tick: around.on_tick,
         },

@@ -3,6 +3,7 @@
 //! Everything here is pure: no input or output, no clock, no randomness, no environment, nothing
 //! asynchronous. The present moment and random seeds are arguments. Imported by all, imports none of ours.
 
+pub mod address;
 pub mod assess;
 pub mod banner;
 pub mod cell;
@@ -13,6 +14,7 @@ pub mod freshness;
 pub mod history;
 pub mod ledger;
 pub mod link_header;
+pub mod markup;
 pub mod monitor;
 pub mod naming;
 pub mod nearest;

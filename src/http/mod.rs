@@ -5,6 +5,7 @@
 //! connectors each have their own rules. Start at [`ClientOptions::build`], [`read_body`] and [`Failure`].
 
 pub mod oauth;
+mod pages;
 
 use std::error::Error as StdError;
 use std::path::PathBuf;
@@ -16,6 +17,8 @@ use reqwest::{Client, Response, header::HeaderMap, redirect};
 use crate::domain::proxy::Proxies;
 
 pub use crate::domain::urls::{is_loopback, same_origin};
+
+pub use pages::{PageClient, Resolver};
 
 /// Sent with every request, so that the other side can tell who asks.
 pub const USER_AGENT: &str = concat!("data-sources-monitor/", env!("CARGO_PKG_VERSION"));
@@ -87,16 +90,20 @@ impl ClientOptions {
     /// # Errors
     /// When the extra CA file is unusable, or the system has no certificate store.
     pub fn build(&self) -> Result<Client, BuildError> {
+        let policy = match self.redirects {
+            Redirects::Refuse => redirect::Policy::none(),
+            Redirects::Follow => redirect::Policy::custom(follow),
+        };
+        finish(self.builder()?.redirect(policy))
+    }
+
+    fn builder(&self) -> Result<reqwest::ClientBuilder, BuildError> {
         install_tls_provider();
         let mut builder = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(if self.keep_alive { 8 } else { 0 })
-            .redirect(match self.redirects {
-                Redirects::Refuse => redirect::Policy::none(),
-                Redirects::Follow => redirect::Policy::custom(follow),
-            });
+            .pool_max_idle_per_host(if self.keep_alive { 8 } else { 0 });
         // The environment alone would miss what stands in `.env`.
         builder = builder.no_proxy();
         if !self.network.proxies.is_empty() {
@@ -113,8 +120,12 @@ impl ClientOptions {
             }
             builder = builder.tls_certs_merge(authorities);
         }
-        builder.build().map_err(|e| BuildError::Client(describe(&e)))
+        Ok(builder)
     }
+}
+
+fn finish(builder: reqwest::ClientBuilder) -> Result<Client, BuildError> {
+    builder.build().map_err(|e| BuildError::Client(describe(&e)))
 }
 
 fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {

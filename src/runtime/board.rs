@@ -76,6 +76,8 @@ pub struct MonitorView {
     pub state: MonitorState,
     /// How long the last look took.
     pub took: Duration,
+    /// Until when it is not polled, because the page asked for it.
+    pub paused_until: Option<Timestamp>,
     /// Looks since the start.
     pub looks: u64,
     /// Looks answered by 304.
@@ -254,9 +256,9 @@ impl MonitorView {
         self.not_modified += u64::from(not_modified);
         // The age of our own data takes no time to look at.
         if !took.is_zero() {
-            self.pace.push(seen.at, took, seen.outcome.is_ok());
+            self.pace.push(seen.at, took, seen.verdict().is_ok());
         }
-        match &seen.outcome {
+        match seen.verdict() {
             Ok(reading) => self.open.clone_from(&reading.open),
             Err(reason) => {
                 *self.failures.entry(reason.reason()).or_default() += 1;
@@ -304,6 +306,12 @@ impl Board {
     /// Whether we are the one that watches and writes.
     pub fn leads(&self) -> bool {
         self.lease.as_ref().is_none_or(|lease| lease.held)
+    }
+
+    /// The monitors that are not polled at `now`, because their pages asked for it, and until when.
+    pub fn paused(&self, now: Timestamp) -> impl Iterator<Item = (&str, Timestamp)> {
+        let until = move |view: &MonitorView| view.paused_until.filter(|until| *until > now);
+        self.monitors.iter().filter_map(move |(name, view)| Some((name.as_str(), until(view)?)))
     }
 
     /// Whether the daemon does its work at `now`; otherwise every reason why not. One that stands by does it as long as

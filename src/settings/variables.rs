@@ -27,6 +27,11 @@ pub const VARIABLES: &[Variable] = &[
     var("POLL_INTERVAL", "60s", "Time between two looks at a page, 1 s at least"),
     var("POLL_TIMEOUT", "10s", "Longest time one look may take in all"),
     var(
+        "HOLD_FOR",
+        "6h",
+        "How long a known problem stays in the banner while its status page cannot be read",
+    ),
+    var(
         "MONITORS_DIR",
         "monitors",
         "Folder of monitor definitions; the built-in four are used if this is not set and the folder does not exist",

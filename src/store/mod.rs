@@ -12,7 +12,9 @@ pub mod schema;
 mod sqlite;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,8 +36,14 @@ const QUEUE: usize = 256;
 /// does not need the server. Longer than the worker's own patience, so that its reason is heard.
 const ANSWER_WITHIN: Duration = Duration::from_secs(6);
 
+/// Changes that wait while nothing can be kept; beyond that older ones are merged. About 1 kB each.
+const MAX_WAITING: usize = 2_000;
+
 /// How long history is kept: a year and a bit, so that a year can be compared with the last.
 const KEEP_HISTORY: SignedDuration = SignedDuration::from_hours(400 * 24);
+
+/// As many of the newest days that have rows are kept whatever the clock says: one that is wrong by years deletes nothing.
+const KEEP_DAYS: i64 = 400;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +135,33 @@ impl Batch {
         self.states.is_empty() && self.transitions.is_empty() && self.days.is_empty()
     }
 
+    /// Adds a change.
+    pub fn add(&mut self, change: Transition) {
+        self.transitions.push(change);
+        self.bound();
+    }
+
+    /// Merges the older half of the changes into one per monitor where there are too many: from the first state to the last.
+    fn bound(&mut self) {
+        if self.transitions.len() <= MAX_WAITING {
+            return;
+        }
+        let newer = self.transitions.split_off(self.transitions.len() - MAX_WAITING / 2);
+        let mut merged: BTreeMap<String, Transition> = BTreeMap::new();
+        for change in self.transitions.drain(..) {
+            match merged.entry(change.monitor.clone()) {
+                Entry::Vacant(free) => drop(free.insert(change)),
+                Entry::Occupied(mut first) => {
+                    let from = first.get().from;
+                    first.insert(Transition { from, ..change });
+                }
+            }
+        }
+        self.transitions = merged.into_values().filter(|change| change.from != change.to).collect();
+        self.transitions.sort_by_key(|change| change.at);
+        self.transitions.extend(newer);
+    }
+
     /// Takes back a batch that could not be kept: what is newer in this one stands.
     pub fn put_back(&mut self, mut earlier: Batch) {
         for (name, state) in earlier.states {
@@ -137,6 +172,7 @@ impl Batch {
         for (key, day) in earlier.days {
             self.days.entry(key).or_default().add(&day);
         }
+        self.bound();
     }
 }
 
@@ -148,7 +184,7 @@ enum Ask {
 }
 
 enum Order {
-    Batch(Batch),
+    Batch(Arc<Batch>),
     Memory(Box<Remembered>),
     Forget(Vec<String>),
     Prune(Timestamp),
@@ -258,8 +294,8 @@ impl Store {
     ///
     /// # Errors
     /// When it could not be written; nothing of it is then.
-    pub async fn keep(&self, batch: Batch) -> Result<(), KeepError> {
-        self.order(Order::Batch(batch)).await
+    pub async fn keep(&self, batch: impl Into<Arc<Batch>>) -> Result<(), KeepError> {
+        self.order(Order::Batch(batch.into())).await
     }
 
     /// Keeps what changed and the time watched while the lease was held, after it was lost. What was believed is
@@ -273,7 +309,7 @@ impl Store {
             Writer::Alone => Writer::Alone,
             Writer::Holder(token) | Writer::Former(token) => Writer::Former(token),
         };
-        Store { writer, ..self.clone() }.order(Order::Batch(batch)).await
+        Store { writer, ..self.clone() }.order(Order::Batch(Arc::new(batch))).await
     }
 
     /// Saves the memory of a tenant's banner.

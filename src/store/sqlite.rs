@@ -176,8 +176,16 @@ fn carry_out(db: &mut Connection, order: Order) -> rusqlite::Result<()> {
             )?;
         }
         Order::Prune(now) => {
+            let of_days: Option<Date> = tx
+                .query_row(
+                    "SELECT DISTINCT date FROM day ORDER BY date DESC LIMIT 1 OFFSET ?1 - 1",
+                    [super::KEEP_DAYS],
+                    |row| parsed(row, 0),
+                )
+                .optional()?;
             let oldest = now.checked_sub(super::KEEP_HISTORY).unwrap_or(Timestamp::MIN);
-            tx.execute("DELETE FROM transition WHERE at < ?1", [format!("{oldest:.3}")])?;
+            let oldest = of_days.map_or(Timestamp::MIN, |date| oldest.min(history::begin_of(date)));
+            tx.execute("DELETE FROM transition WHERE at < ?1", [text_of(oldest)])?;
             tx.execute("DELETE FROM day WHERE date < ?1", [history::date_of(oldest).to_string()])?;
         }
     }

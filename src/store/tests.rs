@@ -50,19 +50,67 @@ fn day(name: &str, date: &str, ms: u32) -> ((String, Date), Day) {
     ((name.to_owned(), date.parse().unwrap()), Day { at: [ms, 0, 0, 1, 0] })
 }
 
-/// History older than 400 days goes; the rest stays.
+/// The days before one, with a row each.
+fn days_until(date: &str, count: i64) -> Days {
+    let date: Date = date.parse().unwrap();
+    let days = (0..count).map(|nth| crate::domain::history::days_before(date, nth));
+    days.map(|date| (("A".to_owned(), date), Day { at: [1, 0, 0, 0, 0] })).collect()
+}
+
+/// History older than 400 days goes, once there are 400 newer days; the rest stays.
 #[tokio::test]
 async fn prunes() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _closer, _) = Store::open(folder.path()).unwrap();
     let transitions = vec![transition("2025-01-01T00:00:00Z"), transition("2026-05-01T00:00:00Z")];
-    let days = [day("A", "2025-01-01", 5), day("A", "2026-05-01", 7)].into();
+    let mut days = days_until("2026-05-01", 400);
+    days.extend([day("A", "2025-01-01", 5)]);
     store.keep(Batch { transitions, days, ..Batch::default() }).await.unwrap();
     store.prune("2026-05-02T00:00:00Z".parse().unwrap()).await.unwrap();
     let left = store.reader().transitions(ever()).await.unwrap();
     assert_eq!(left, [transition("2026-05-01T00:00:00Z")]);
     let left = store.reader().days(None, Date::MIN).await.unwrap();
-    assert_eq!(left.len(), 1);
+    assert_eq!(left.len(), 400);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_years_ahead_deletes_no_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _closer, _) = Store::open(folder.path()).unwrap();
+    let transitions = vec![transition("2026-04-30T00:00:00Z")];
+    store.keep(Batch { transitions, days: days_until("2026-05-01", 300), ..Batch::default() }).await.unwrap();
+    // At the start, and a day later, when rows of the wrong year are there.
+    store.prune("2029-01-01T00:00:00Z".parse().unwrap()).await.unwrap();
+    store.keep(Batch { days: [day("A", "2029-01-01", 5)].into(), ..Batch::default() }).await.unwrap();
+    store.prune("2029-01-02T00:00:00Z".parse().unwrap()).await.unwrap();
+    assert_eq!(store.reader().days(None, Date::MIN).await.unwrap().len(), 301);
+    assert_eq!(store.reader().transitions(ever()).await.unwrap().len(), 1);
+}
+
+#[test]
+fn changes_that_cannot_be_kept_are_bounded_and_merged_per_monitor() {
+    let mut batch = Batch::default();
+    let start: Timestamp = "2026-05-01T00:00:00Z".parse().unwrap();
+    let severities = [Severity::None, Severity::Minor, Severity::Major];
+    let change = |nth: usize| Transition {
+        monitor: format!("M{}", nth % 7),
+        at: start + SignedDuration::from_secs(nth as i64),
+        from: severities[(nth / 7) % 3],
+        to: severities[(nth / 7 + 1) % 3],
+        description: "x".into(),
+    };
+    for nth in 0..3 * MAX_WAITING {
+        batch.add(change(nth));
+        assert!(batch.transitions.len() <= MAX_WAITING);
+    }
+    // Each monitor's chain is whole, and ends as it did.
+    for monitor in 0..7 {
+        let name = format!("M{monitor}");
+        let chain: Vec<_> = batch.transitions.iter().filter(|change| change.monitor == name).collect();
+        assert!(chain.windows(2).all(|pair| pair[0].to == pair[1].from && pair[0].at < pair[1].at));
+        let last = (0..3 * MAX_WAITING).rev().find(|nth| nth % 7 == monitor).unwrap();
+        assert_eq!(*chain[chain.len() - 1], change(last));
+    }
 }
 
 fn ever() -> Span {

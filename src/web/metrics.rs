@@ -107,6 +107,15 @@ fn monitors(out: &mut Out<'_, '_>, board: &Board, now: Timestamp) -> fmt::Result
         ([("monitor", name.as_str())], flag(known.is_none()))
     });
     out.gauges("monitor_unknown", "1 while the status page cannot be read or is not polled", None, unknown)?;
+    let paused = board.monitors.iter().map(|(name, m)| {
+        ([("monitor", name.as_str())], flag(m.paused_until.is_some_and(|until| until > now)))
+    });
+    out.gauges(
+        "monitor_paused",
+        "1 while the page is not polled because it asked for a pause",
+        None,
+        paused,
+    )?;
     let read_at = |m: &MonitorView| m.state.read_at.map(seconds);
     out.gauges("monitor_read_timestamp", "Last successful reading", Some(&Unit::Seconds), each(read_at))?;
     let ages = board.monitors.iter().filter_map(|(name, m)| {

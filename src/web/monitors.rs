@@ -25,6 +25,7 @@ pub(super) struct Row {
     pub(super) state: MonitorState,
     pub(super) status: MonitorStatus,
     took: Option<std::time::Duration>,
+    paused_until: Option<Timestamp>,
     pub(super) open: Vec<Event>,
 }
 
@@ -139,6 +140,7 @@ impl Row {
             status: MonitorStatus::of(view, board, now),
             // The age of our own data takes no time to look at.
             took: (!view.took.is_zero()).then_some(view.took),
+            paused_until: view.paused_until,
             open: view.open.clone().unwrap_or_default(),
         }
     }
@@ -159,6 +161,9 @@ impl Row {
                 div class="what" {
                     h3 { a href=(path("monitors", &self.name)) { (clean(&self.name, LINE)) } }
                     p class="say" { (self.says()) }
+                    @if let Some(until) = self.paused_until.filter(|until| *until > now) {
+                        p class="say" { "Not polled for another " (lasting(until, now)) ", as the page asked (Retry-After)." }
+                    }
                 }
                 div class="state" {
                     (badge(self.status))

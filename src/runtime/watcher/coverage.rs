@@ -1,5 +1,7 @@
 //! What the watcher passes on: the assessment, and how much of it rests on polls since the start.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
@@ -8,16 +10,14 @@ use crate::domain::assess::Assessment;
 use crate::domain::plan::Reach;
 use crate::domain::text;
 
-/// What an earlier run read and nobody read again holds nothing any more after this.
-const HOLD_FOR: SignedDuration = SignedDuration::from_hours(6);
-
 impl Watcher {
     /// Passes on what is believed of all, if that changed.
     pub(super) fn republish(&mut self, changed_at: Option<Instant>) {
         let now = self.clock.now();
-        let (watched, begun_at) = (&self.watched, self.begun_at);
+        let (watched, begun_at, hold_for) = (&self.watched, self.begun_at, self.options.hold_for);
         let counting = |held: bool| {
-            let counts = |w: &Watched| !w.unconfirmed || (held && !w.is_aged(now, begun_at));
+            let aged = |w: &Watched| w.is_aged(now, begun_at, w.monitor.hold_for.unwrap_or(hold_for));
+            let counts = |w: &Watched| !w.unconfirmed || (held && !aged(w));
             let counting = watched.iter().filter(|(_, watched)| counts(watched));
             Assessment::of(counting.map(|(name, watched)| (name.as_str(), &watched.state)))
         };
@@ -45,7 +45,8 @@ impl Watcher {
     pub(super) fn age(&mut self) {
         let now = self.clock.now();
         for watched in self.watched.values_mut().filter(|watched| watched.reach == Reach::Unread) {
-            if watched.is_aged(now, self.begun_at) {
+            let hold_for = watched.monitor.hold_for.unwrap_or(self.options.hold_for);
+            if watched.is_aged(now, self.begun_at, hold_for) {
                 (watched.reach, self.stale_coverage) = (Reach::Read, true);
             }
         }
@@ -67,15 +68,22 @@ impl Watcher {
 
 impl Watched {
     /// Whether what is known of it is too old to hold anything.
-    fn is_aged(&self, now: Timestamp, begun_at: Timestamp) -> bool {
-        now.duration_since(self.state.read_at.unwrap_or(begun_at)) >= HOLD_FOR
+    fn is_aged(&self, now: Timestamp, begun_at: Timestamp, hold_for: Duration) -> bool {
+        let hold_for = SignedDuration::try_from(hold_for).unwrap_or(SignedDuration::MAX);
+        now.duration_since(self.state.read_at.unwrap_or(begun_at)) >= hold_for
     }
 
-    pub(super) fn reach_at(&self, polled: bool, now: Timestamp, begun_at: Timestamp) -> Reach {
+    pub(super) fn reach_at(
+        &self,
+        polled: bool,
+        now: Timestamp,
+        begun_at: Timestamp,
+        hold_for: Duration,
+    ) -> Reach {
         let read = self.state.read_at.is_some() && !self.unconfirmed;
         match (polled, read) {
             (false, _) => Reach::Unpolled,
-            (true, false) if !self.is_aged(now, begun_at) => Reach::Unread,
+            (true, false) if !self.is_aged(now, begun_at, hold_for) => Reach::Unread,
             (true, _) => Reach::Read,
         }
     }

@@ -2,6 +2,7 @@
 //! with a mistake in it changes nothing.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,6 @@ use crate::domain::history::Counted;
 use crate::domain::monitor::{Monitor, Source};
 use crate::domain::plan::Reach;
 use crate::domain::schedule;
-use crate::store::Batch;
 
 /// What a reading of the folder gives.
 pub(super) type Loaded = Result<(Vec<Monitor>, Origin), Vec<Mistake>>;
@@ -125,7 +125,7 @@ impl Watcher {
         if !forgotten.is_empty() {
             self.unkept.states.retain(|name, _| !forgotten.contains(name));
             let store = self.store.clone();
-            self.saving.spawn(async move { (Batch::default(), store.forget(forgotten).await) });
+            self.saving.spawn(async move { (Arc::default(), store.forget(forgotten).await) });
         }
         let known = &self.watched;
         self.due.retain(|due| known.contains_key(&due.0.1) && !fresh.contains(&due.0.1));
@@ -165,6 +165,7 @@ impl Watcher {
             looking: false,
             cycle: 0,
             not_before: None,
+            pause_told: false,
             notes: Vec::new(),
             counted: Counted::default(),
         }
@@ -185,6 +186,7 @@ impl Watcher {
             looking: false,
             cycle: 0,
             not_before: old.not_before.filter(|_| same_source),
+            pause_told: old.pause_told && same_source,
             notes: Vec::new(),
             counted: Counted::default(),
         }

@@ -7,7 +7,7 @@ use tokio_postgres::{Error, Row, Transaction};
 
 use super::super::lease::Lease;
 use super::super::schema::Schema;
-use super::super::{Batch, KEEP_HISTORY, Kept, MonitorDay, Order, Remembered, Span, Writer};
+use super::super::{Batch, KEEP_DAYS, KEEP_HISTORY, Kept, MonitorDay, Order, Remembered, Span, Writer};
 use super::{Trouble, late};
 use crate::database::{Connected, DatabaseError};
 use crate::domain::assess::{MonitorState, Transition};
@@ -82,7 +82,11 @@ async fn write(
             run("DELETE FROM @.monitor WHERE name = ANY($1)", &[(&monitors, Type::TEXT_ARRAY)]).await
         }
         Order::Prune(now) => {
+            let of_days = "SELECT DISTINCT date FROM @.day ORDER BY date DESC LIMIT 1 OFFSET $1";
+            let rows = tx.query_typed(&schema.sql(of_days), &[(&(KEEP_DAYS - 1), Type::INT8)]).await?;
+            let Some(row) = rows.first() else { return Ok(()) };
             let oldest = now.checked_sub(KEEP_HISTORY).unwrap_or(Timestamp::UNIX_EPOCH);
+            let oldest = oldest.min(history::begin_of(row.try_get(0)?));
             run("DELETE FROM @.transition WHERE at < $1", &[(&oldest, Type::TIMESTAMPTZ)]).await?;
             run("DELETE FROM @.day WHERE date < $1", &[(&history::date_of(oldest), Type::DATE)]).await
         }
