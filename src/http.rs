@@ -12,6 +12,8 @@ use jiff::Timestamp;
 use reqwest::{Client, Response, header::HeaderMap, redirect};
 use url::Url;
 
+use crate::resolver::{LookupError, Resolver};
+
 /// Sent with every request, so that the other side can tell who asks.
 pub const USER_AGENT: &str = concat!("data-sources-monitor/", env!("CARGO_PKG_VERSION"));
 
@@ -92,6 +94,7 @@ impl ClientOptions {
         install_tls_provider();
         let mut builder = Client::builder()
             .user_agent(USER_AGENT)
+            .dns_resolver(Resolver::default())
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(if self.keep_alive { 8 } else { 0 })
@@ -189,13 +192,10 @@ impl Failure {
         if let Some(tls) = causes(error).find_map(tls_error) {
             return Failure::Tls(tls);
         }
-        // The resolver's error has no public type; its words are the only sign.
-        let unresolved = causes(error).any(|cause| cause.to_string().to_ascii_lowercase().contains("dns"));
-        match (error.is_connect(), unresolved) {
-            (true, true) => Failure::Dns,
-            (true, false) => Failure::Connect(describe(error)),
-            (false, _) => Failure::Broken(describe(error)),
+        if causes(error).any(|cause| cause.is::<LookupError>()) {
+            return Failure::Dns;
         }
+        if error.is_connect() { Failure::Connect(describe(error)) } else { Failure::Broken(describe(error)) }
     }
 }
 

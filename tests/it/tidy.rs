@@ -12,8 +12,9 @@ const MAX_LINES: usize = 500;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("settings", &["domain"]),
-    ("database", &["domain"]),
-    ("http", &["domain"]),
+    ("resolver", &[]),
+    ("database", &["domain", "resolver"]),
+    ("http", &["domain", "resolver"]),
     ("log_file", &["domain"]),
     ("telemetry", &["domain", "log_file", "settings"]),
     ("definitions", &["domain"]),
