@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
@@ -134,6 +134,7 @@ impl Resolver {
         }
         let attempts = options.attempts.max(1);
         (options.attempts, options.num_concurrent_reqs, options.cache_size) = (0, 1, 0);
+        options.use_hosts_file = ResolveHosts::Never;
         let search = if search.is_empty() { domain.into_iter().collect() } else { search };
         let ndots = options.ndots;
         let of_one = |server| {
