@@ -2,7 +2,8 @@
 //!
 //! Nothing here looks at the environment: what is set comes in as [`Settings`] and [`Vars`]. Start at [`assemble`].
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,33 +65,22 @@ pub(super) type Opened = ((Store, Closer, Kept), Option<Contest>);
 /// Opens the state database: on the server that `DATABASE_URL` names, or in `DATA_DIR`. What may be over by itself is
 /// retried for [`START_PATIENCE`].
 pub(super) async fn open_store(settings: &Settings) -> Result<Opened, CommandError> {
-    let refused = |e: OpenError| {
-        // No restart can help: the file was written by another version, or settings must change.
-        let configuration =
-            matches!(e, OpenError::Unusable { .. } | OpenError::TooNew { .. }) || !e.is_transient();
-        let running = matches!(e, OpenError::InUse { .. });
-        if configuration && !running {
-            CommandError::configuration([e])
-        } else {
-            CommandError::Failed(e.into())
-        }
-    };
     let Some(database) = compose::database(settings)? else {
         let folder = settings.data_dir.clone();
         // SQLite waits for locks, which must not hold up a stop.
         let open = async || {
             let folder = folder.clone();
-            let unavailable = |reason: String| OpenError::Unavailable { path: String::new(), reason };
+            let path = folder.display().to_string();
             let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
-            opened.unwrap_or_else(|e| Err(unavailable(e.to_string())))
+            opened.unwrap_or_else(|e| Err(OpenError::Unavailable { path, reason: e.to_string() }))
         };
-        return Ok((patiently(open).await.map_err(refused)?, None));
+        return Ok((patiently(open).await?, None));
     };
     let pace = Pace::USUAL;
     let (schema, name, holder) = (schema(settings), "monitor".to_owned(), compose::holder());
     let lease = Lease { schema, name, holder, ttl: pace.ttl };
     let connect = async || Store::connect(database.clone(), lease.clone()).await;
-    let (store, closer) = patiently(connect).await.map_err(refused)?;
+    let (store, closer) = patiently(connect).await?;
     let (place, schema, me) = (database.name(), schema.name(), &lease.holder);
     tracing::info!(target: "MainOrchestrator", "Our memory is in PostgreSQL at {place}, schema {schema}; we are {me}.");
     Ok(((store, closer, Kept::default()), Some(Contest { database, lease, pace })))
@@ -122,8 +112,18 @@ pub(super) fn schema(settings: &Settings) -> Schema {
 /// The port that pages are served at, if any.
 pub(super) async fn listen(settings: &Settings) -> Result<Option<TcpListener>, CommandError> {
     let Some(address) = settings.listen else { return Ok(None) };
-    let listener = TcpListener::bind(address).await;
-    Ok(Some(listener.with_context(|| format!("LISTEN: cannot listen at {address}"))?))
+    Ok(Some(bind(address).await?))
+}
+
+/// Listens at an address; where the machine has no IPv6, at all of IPv4 instead of all of both.
+pub(super) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = match TcpListener::bind(address).await {
+        Err(e) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && e.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await.map_err(|_| e)
+        }
+        bound => bound,
+    };
+    bound.with_context(|| format!("LISTEN: cannot listen at {address}"))
 }
 
 /// Puts the daemon together.
@@ -242,4 +242,38 @@ pub(super) fn hide_secrets(settings: &Settings, redactor: &Redactor) -> Result<(
         hide("DATABASE_PASSWORD", &password);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// What may be over by itself is tried again, for a bounded time; the rest is told at once.
+    #[tokio::test(start_paused = true)]
+    async fn a_start_is_patient_for_a_bounded_time() {
+        let tries = Cell::new(0);
+        let attempt = |transient: bool, until: u32| {
+            tries.set(0);
+            let tries = &tries;
+            async move || {
+                tries.set(tries.get() + 1);
+                let (path, reason) = ("/data".to_owned(), "no space".to_owned());
+                match transient {
+                    _ if tries.get() > until => Ok(()),
+                    true => Err(OpenError::Unavailable { path, reason }),
+                    false => Err(OpenError::Unusable { path, reason }),
+                }
+            }
+        };
+        let begun = Instant::now();
+        assert!(patiently(attempt(true, 3)).await.is_ok());
+        assert_eq!((tries.get(), begun.elapsed().as_secs()), (4, 7));
+        assert!(patiently(attempt(false, 3)).await.is_err());
+        assert_eq!(tries.get(), 1);
+        let begun = Instant::now();
+        assert!(patiently(attempt(true, u32::MAX)).await.is_err());
+        assert!(begun.elapsed() < START_PATIENCE && begun.elapsed() > START_PATIENCE / 2);
+    }
 }

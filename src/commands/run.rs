@@ -21,10 +21,10 @@ pub(super) fn run() -> Result<ExitCode, CommandError> {
         telemetry::init(&LogSettings::from(&settings.log)).map_err(|e| CommandError::configuration([e]))?;
     daemon::hide_secrets(&settings, log.log().redactor())?;
     let runtime = compose::runtime()?;
-    let code = runtime.block_on(serve(settings, &log))?;
+    let code = runtime.block_on(serve(settings, &log));
     // What still hangs after the grace period is not waited for.
     runtime.shutdown_background();
-    Ok(code)
+    code
 }
 
 async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError> {

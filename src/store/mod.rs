@@ -188,6 +188,15 @@ enum Order {
     Prune(Timestamp),
 }
 
+/// What becomes of a damaged database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Damaged {
+    /// It is renamed, and a new one takes its place.
+    Replace,
+    /// It is an error.
+    Refuse,
+}
+
 /// Who writes, where several daemons might.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writer {
@@ -232,8 +241,20 @@ impl Store {
     /// When the folder is in use, cannot be written, or comes from a later version. A damaged database is no error: it is
     /// renamed, with a warning.
     pub fn open(folder: &Path) -> Result<(Store, Closer, Kept), OpenError> {
+        Self::open_in(folder, Damaged::Replace)
+    }
+
+    /// The same, where a damaged database is an error.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and when the database is damaged.
+    pub fn open_undamaged(folder: &Path) -> Result<(Store, Closer, Kept), OpenError> {
+        Self::open_in(folder, Damaged::Refuse)
+    }
+
+    fn open_in(folder: &Path, damaged: Damaged) -> Result<(Store, Closer, Kept), OpenError> {
         let (asks, inbox) = mpsc::channel(QUEUE);
-        let (thread, kept) = sqlite::start(folder, inbox)?;
+        let (thread, kept) = sqlite::start(folder, damaged, inbox)?;
         let place = sqlite::file(folder).display().to_string();
         let store = Store { asks, place, writer: Writer::Alone, patience: None };
         Ok((store, Closer(Some(thread)), kept))

@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use tokio::sync::mpsc;
 
-use super::{Ask, Batch, KeepError, Kept, OpenError, Order, Remembered};
+use super::{Ask, Batch, Damaged, KeepError, Kept, OpenError, Order, Remembered};
 use crate::domain::assess::Transition;
 use crate::domain::history::{self, Day, MonitorDay, Span};
 
@@ -29,8 +29,12 @@ pub(super) fn file(folder: &Path) -> PathBuf {
 }
 
 /// Starts the thread that answers, and reads what was kept.
-pub(super) fn start(folder: &Path, inbox: mpsc::Receiver<Ask>) -> Result<(JoinHandle<()>, Kept), OpenError> {
-    let (opened, kept) = Opened::open(folder)?;
+pub(super) fn start(
+    folder: &Path,
+    damaged: Damaged,
+    inbox: mpsc::Receiver<Ask>,
+) -> Result<(JoinHandle<()>, Kept), OpenError> {
+    let (opened, kept) = Opened::open(folder, damaged)?;
     let spawned = std::thread::Builder::new().name("store".into()).spawn(move || work(opened, inbox));
     let thread = spawned
         .map_err(|e| OpenError::Unavailable { path: folder.display().to_string(), reason: e.to_string() })?;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, MAIN_DB};
 use rustix::fs::{Access, access};
 
-use super::super::{KeepError, Kept, OpenError};
+use super::super::{Damaged, KeepError, Kept, OpenError};
 use super::{BUSY_TIMEOUT, file, migrate, read_kept};
 
 /// An open database and the lock of its folder.
@@ -26,13 +26,13 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Opens or creates the database. A damaged one is renamed and kept, and a new one takes its place: history is no
+    /// Opens or creates the database. A damaged one may be renamed and kept, and a new one takes its place: history is no
     /// reason not to monitor.
-    pub(super) fn open(folder: &Path) -> Result<(Opened, Kept), OpenError> {
+    pub(super) fn open(folder: &Path, damaged: Damaged) -> Result<(Opened, Kept), OpenError> {
         let lock = lock(folder)?;
         let path = file(folder);
         let (db, kept) = match prepare(&path) {
-            Err(Failed::Sqlite(e)) if is_damaged(&e) => {
+            Err(Failed::Sqlite(e)) if is_damaged(&e) && damaged == Damaged::Replace => {
                 let aside = move_aside(&path).map_err(|e| refused(folder, &path, &e))?;
                 tracing::warn!(
                     target: "MainOrchestrator",
@@ -241,6 +241,8 @@ pub(super) fn check(folder: &Path) -> Result<(), OpenError> {
 
 /// What the system says of a file or folder, with the user it refused and the remedy.
 fn refused(folder: &Path, path: &Path, error: &io::Error) -> OpenError {
+    // Of a file that cannot be created the folder says who may.
+    let path = if path.exists() { path } else { folder };
     let shown = path.display().to_string();
     match error.kind() {
         ErrorKind::PermissionDenied => {
