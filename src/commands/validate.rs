@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{CommandError, compose, connectors};
+use super::{CommandError, compose, connectors, data_dir};
 use crate::definitions::monitor::{self, Origin};
 use crate::domain::monitor::{Monitor, Source};
 use crate::settings::{ProcessVars, Settings, VARIABLES, Vars, lookup};
@@ -40,7 +40,10 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
     match monitor::load(&folder) {
         Ok((monitors, origin)) => {
             let from =
-                if origin == Origin::BuiltIn { "built in".to_owned() } else { folder.display().to_string() };
+                if origin == Origin::Folder { folder.display().to_string() } else { "built in".to_owned() };
+            if origin == Origin::EmptyFolder {
+                say!("warning: {}", monitor::empty(&folder));
+            }
             let names: Vec<&str> = monitors.iter().map(|m| m.name.as_str()).collect();
             say!("monitors ({from}): {}", names.join(", "));
             watching = monitors;
@@ -48,6 +51,7 @@ pub(super) fn validate() -> Result<ExitCode, CommandError> {
         Err(found) => mistakes.extend(found.iter().map(ToString::to_string)),
     }
     if let Ok(settings) = &settings {
+        mistakes.extend(data_dir::problem(settings));
         match compose::database(settings) {
             Ok(Some(database)) => say!("tables: PostgreSQL at {}", database.name()),
             Ok(None) => say!("tables: SQLite in {}", settings.data_dir.display()),
