@@ -163,8 +163,8 @@ fn env_example_follows_the_settings() {
     let want: Vec<String> = VARIABLES
         .iter()
         .flat_map(|v| {
-            let off = if v.default.is_empty() { "#" } else { "" };
-            [format!("# {}", v.meaning), format!("{off}{}={}", v.name, v.default)]
+            // A comment, so that a copy overrides nothing of an image or a unit.
+            [format!("# {}", v.meaning), format!("#{}={}", v.name, v.default)]
         })
         .collect();
     let head = text.lines().position(str::is_empty).unwrap() + 1;
