@@ -4,24 +4,28 @@
 //! is another one than the builder's, so every look-up of this program goes through [`Resolver::lookup`]. Both files
 //! are read again when they change, as glibc does. Answers are not cached: that is the name server's work.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::op::Query;
-use hickory_resolver::proto::rr::{Name, RecordType};
-use hickory_resolver::system_conf::parse_resolv_conf;
-use hickory_resolver::{Hosts, TokioResolver};
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
 use reqwest::dns::{Addrs, Resolve, Resolving};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// What the C library asks where `/etc/resolv.conf` is missing or names no server.
 const DEFAULT_NAME_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Where name servers listen.
 const DNS_PORT: u16 = 53;
+
+/// Larger than an answer over UDP that was asked for without extensions (512 bytes).
+const MAX_DATAGRAM: usize = 4096;
 
 /// Why a host name has no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +38,7 @@ pub enum LookupError {
     Unavailable(String),
 }
 
-/// Resolves host names. Clones share what was read of the files, and must be used from one runtime.
+/// Resolves host names. Clones share what was read of the files.
 #[derive(Clone)]
 pub struct Resolver(Arc<Inner>);
 
@@ -42,16 +46,18 @@ struct Inner {
     resolv_conf: PathBuf,
     hosts: PathBuf,
     port: u16,
-    loaded: Mutex<Option<(Stamps, Loaded)>>,
+    loaded: Mutex<Option<(Stamps, Arc<Loaded>)>>,
 }
 
 /// What was read of the two files.
-#[derive(Clone)]
 struct Loaded {
-    hosts: Arc<Hosts>,
+    /// By name, in lower case.
+    hosts: HashMap<String, Vec<IpAddr>>,
     /// In the order in which they are asked, one after another: the first may know names of a private network that the
-    /// second denies. The library would leave out the second where the first is silent.
-    servers: Vec<TokioResolver>,
+    /// second denies.
+    servers: Vec<SocketAddr>,
+    /// How long one of them may take.
+    timeout: Duration,
     /// How often all of them are asked.
     attempts: usize,
     search: Vec<Name>,
@@ -88,9 +94,18 @@ impl Resolver {
         if let Ok(ip) = literal.parse() {
             return Ok(vec![SocketAddr::new(ip, 0)]);
         }
-        let name = Name::from_str_relaxed(host).map_err(|_| LookupError::NotFound)?;
-        let loaded = self.loaded()?;
-        let mut found = in_hosts(&loaded.hosts, &name);
+        let name = Name::from_str_relaxed(host).map_err(|_| LookupError::NotFound)?.to_lowercase();
+        let loaded = self.loaded();
+        let written = name.to_ascii();
+        let mut found = loaded.hosts.get(written.trim_end_matches('.')).cloned().unwrap_or_default();
+        if found.is_empty() {
+            // Never asked of a name server (RFC 6761).
+            match name.iter().next_back() {
+                Some(b"localhost") => found = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+                Some(b"invalid") => return Err(LookupError::NotFound),
+                _ => {}
+            }
+        }
         for candidate in loaded.candidates(&name) {
             if !found.is_empty() {
                 break;
@@ -105,52 +120,37 @@ impl Resolver {
         Ok(found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect())
     }
 
-    fn loaded(&self) -> Result<Loaded, LookupError> {
+    fn loaded(&self) -> Arc<Loaded> {
         let stamps = [&self.0.resolv_conf, &self.0.hosts].map(|path| stamp(path));
         let mut loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, loaded)) = &*loaded
-            && *at == stamps
-        {
-            return Ok(loaded.clone());
+        match &*loaded {
+            Some((at, loaded)) if *at == stamps => Arc::clone(loaded),
+            _ => {
+                let fresh = Arc::new(self.load());
+                *loaded = Some((stamps, Arc::clone(&fresh)));
+                fresh
+            }
         }
-        let fresh = self.load()?;
-        *loaded = Some((stamps, fresh.clone()));
-        Ok(fresh)
     }
 
-    fn load(&self) -> Result<Loaded, LookupError> {
-        let unusable = |e: &dyn std::fmt::Display| {
-            LookupError::Unavailable(format!("{}: {e}", self.0.resolv_conf.display()))
-        };
-        // A missing file is the same as an empty one.
-        let text = std::fs::read(&self.0.resolv_conf).unwrap_or_default();
-        let (config, mut options) = parse_resolv_conf(&text).unwrap_or_else(|_| {
-            let servers = vec![NameServerConfig::udp_and_tcp(DEFAULT_NAME_SERVER)];
-            (ResolverConfig::from_name_servers(servers), ResolverOpts::default())
-        });
-        let (domain, search, mut servers) = config.into_parts();
-        for connection in servers.iter_mut().flat_map(|server| &mut server.connections) {
-            connection.port = self.0.port;
+    /// A file that is missing is the same as an empty one, and a line that cannot be understood as none.
+    fn load(&self) -> Loaded {
+        let text = |path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
+        let (config, _) = resolv_conf::Config::parse_with_errors(text(&self.0.resolv_conf).as_bytes());
+        let mut servers: Vec<IpAddr> = config.nameservers.iter().map(IpAddr::from).collect();
+        if servers.is_empty() {
+            servers.push(DEFAULT_NAME_SERVER);
         }
-        let attempts = options.attempts.max(1);
-        (options.attempts, options.num_concurrent_reqs, options.cache_size) = (0, 1, 0);
-        options.use_hosts_file = ResolveHosts::Never;
-        let search = if search.is_empty() { domain.into_iter().collect() } else { search };
-        let ndots = options.ndots;
-        let of_one = |server| {
-            let config = ResolverConfig::from_name_servers(vec![server]);
-            let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-            *builder.options_mut() = options.clone();
-            builder.build().map_err(|e| unusable(&e))
-        };
-        let servers = servers.into_iter().map(of_one).collect::<Result<_, _>>()?;
-        let mut hosts = Hosts::default();
-        if let Ok(file) = std::fs::File::open(&self.0.hosts) {
-            hosts
-                .read_hosts_conf(file)
-                .map_err(|e| LookupError::Unavailable(format!("{}: {e}", self.0.hosts.display())))?;
+        let search =
+            config.get_last_search_or_domain().filter_map(|domain| Name::from_str_relaxed(domain).ok());
+        Loaded {
+            hosts: read_hosts(&text(&self.0.hosts)),
+            servers: servers.into_iter().map(|ip| SocketAddr::new(ip, self.0.port)).collect(),
+            timeout: Duration::from_secs(config.timeout.max(1).into()),
+            attempts: usize::try_from(config.attempts.max(1)).unwrap_or(1),
+            search: search.collect(),
+            ndots: usize::try_from(config.ndots).unwrap_or(1),
         }
-        Ok(Loaded { hosts: Arc::new(hosts), servers, attempts, search, ndots })
     }
 }
 
@@ -173,16 +173,74 @@ impl Loaded {
 
     /// The addresses of a whole name, empty if there are none. The first server that knows decides.
     async fn ask(&self, name: &Name) -> Result<Vec<IpAddr>, LookupError> {
-        let mut failed = LookupError::Unavailable("none is configured".to_owned());
+        let mut failed = String::new();
         for server in std::iter::repeat_n(&self.servers, self.attempts).flatten() {
-            match server.lookup_ip(name.clone()).await {
-                Ok(found) => return Ok(found.iter().collect()),
-                Err(e) if e.is_nx_domain() || e.is_no_records_found() => return Ok(Vec::new()),
-                Err(e) => failed = LookupError::Unavailable(e.to_string()),
+            let of = |kind| ask(*server, name, kind, self.timeout);
+            let (four, six) = futures_util::future::join(of(RecordType::A), of(RecordType::AAAA)).await;
+            match (four, six) {
+                (Ok(four), Ok(six)) => return Ok([six, four].concat()),
+                // Half an answer counts if it has addresses: it does not say that there are none.
+                (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => return Ok(found),
+                (Err(e), _) | (_, Err(e)) => failed = format!("{}: {e}", server.ip()),
             }
         }
-        Err(failed)
+        Err(LookupError::Unavailable(failed))
     }
+}
+
+/// Asks one server one question.
+async fn ask(
+    server: SocketAddr,
+    name: &Name,
+    kind: RecordType,
+    timeout: Duration,
+) -> io::Result<Vec<IpAddr>> {
+    // Unpredictable, like the port: an answer that somebody else sends must not fit.
+    let id = RandomState::new().build_hasher().finish().to_le_bytes();
+    let mut question = Message::new(u16::from_le_bytes([id[0], id[1]]), MessageType::Query, OpCode::Query);
+    question.metadata.recursion_desired = true;
+    question.add_query(Query::query(name.clone(), kind));
+    let answer = tokio::time::timeout(timeout, exchange(server, &question)).await??;
+    match answer.metadata.response_code {
+        ResponseCode::NoError | ResponseCode::NXDomain => {
+            Ok(answer.answers.iter().filter_map(|record| record.data.ip_addr()).collect())
+        }
+        code => Err(io::Error::other(code.to_string())),
+    }
+}
+
+/// Sends a question over UDP, and over TCP if the answer is too large for that.
+async fn exchange(server: SocketAddr, question: &Message) -> io::Result<Message> {
+    let bytes = question.to_vec().map_err(io::Error::other)?;
+    let socket = tokio::net::UdpSocket::bind((unspecified(server.ip()), 0)).await?;
+    socket.connect(server).await?;
+    socket.send(&bytes).await?;
+    let mut datagram = [0; MAX_DATAGRAM];
+    loop {
+        let size = socket.recv(&mut datagram).await?;
+        match Message::from_vec(&datagram[..size]) {
+            Ok(answer) if !answers(&answer, question) => {}
+            Ok(answer) if !answer.metadata.truncation => return Ok(answer),
+            Ok(_) => break,
+            Err(_) => {}
+        }
+    }
+    let mut stream = TcpStream::connect(server).await?;
+    let size = u16::try_from(bytes.len()).map_err(io::Error::other)?;
+    stream.write_all(&[&size.to_be_bytes()[..], &bytes].concat()).await?;
+    let mut whole = vec![0; stream.read_u16().await?.into()];
+    stream.read_exact(&mut whole).await?;
+    let answer = Message::from_vec(&whole).map_err(io::Error::other)?;
+    if answers(&answer, question) {
+        Ok(answer)
+    } else {
+        Err(io::Error::other("an answer to another question"))
+    }
+}
+
+fn answers(answer: &Message, question: &Message) -> bool {
+    let (is, asked) = (&answer.metadata, &question.metadata);
+    is.message_type == MessageType::Response && is.id == asked.id && answer.queries == question.queries
 }
 
 impl Resolve for Resolver {
@@ -200,13 +258,20 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     Some((about.modified().ok()?, about.len()))
 }
 
-/// The whole name, before any search domain is tried.
-fn in_hosts(hosts: &Hosts, name: &Name) -> Vec<IpAddr> {
-    let of = |kind| hosts.lookup_static_host(&Query::query(name.to_lowercase(), kind));
-    let found = [RecordType::AAAA, RecordType::A].into_iter().filter_map(of);
-    found
-        .flat_map(|answer| answer.answers().iter().filter_map(|r| r.data.ip_addr()).collect::<Vec<_>>())
-        .collect()
+fn read_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
+    let mut hosts: HashMap<String, Vec<IpAddr>> = HashMap::new();
+    for line in text.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let Some(Ok(ip)) = words.next().map(str::parse) else { continue };
+        for name in words {
+            hosts.entry(name.trim_end_matches('.').to_lowercase()).or_default().push(ip);
+        }
+    }
+    hosts
+}
+
+fn unspecified(of: IpAddr) -> IpAddr {
+    if of.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
 /// The address that this machine would send from; `None` without a route. Connecting a UDP socket sends nothing.
@@ -227,11 +292,10 @@ fn rank(to: IpAddr, from: Option<IpAddr>) -> (bool, bool, bool) {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
-    use hickory_resolver::proto::op::{Message, ResponseCode};
-    use hickory_resolver::proto::rr::rdata::A;
-    use hickory_resolver::proto::rr::{RData, Record};
+    use hickory_proto::rr::rdata::A;
+    use hickory_proto::rr::{RData, Record};
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -256,6 +320,8 @@ mod tests {
                 let name = query.name().to_utf8();
                 if !names.contains(&name.as_str()) {
                     answer.metadata.response_code = ResponseCode::NXDomain;
+                } else if name.starts_with("large.") {
+                    answer.metadata.truncation = true;
                 } else if query.query_type() == RecordType::A {
                     let address = RData::A(A::new(192, 0, 2, 7));
                     answer.add_answer(Record::from_rdata(query.name().clone(), 60, address));
@@ -333,6 +399,56 @@ mod tests {
         silent.set_nonblocking(true).unwrap();
         let mut question = [0; 512];
         assert!(silent.recv(&mut question).unwrap() > 0, "asked in the order of the file");
+    }
+
+    /// An answer that is too large for UDP is asked for over TCP.
+    #[tokio::test]
+    async fn large_answers_come_over_tcp() {
+        let (port, _) = name_server(&["large.acme.test."]).await;
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut bytes = vec![0; stream.read_u16().await.unwrap().into()];
+                stream.read_exact(&mut bytes).await.unwrap();
+                let question = Message::from_vec(&bytes).unwrap();
+                let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
+                answer.add_queries(question.queries.clone());
+                let query = &question.queries[0];
+                for last in 1..=100 {
+                    let address = RData::A(A::new(192, 0, 2, last));
+                    answer.add_answer(Record::from_rdata(query.name().clone(), 60, address));
+                }
+                let bytes = answer.to_vec().unwrap();
+                stream.write_u16(bytes.len().try_into().unwrap()).await.unwrap();
+                stream.write_all(&bytes).await.unwrap();
+            }
+        });
+        let files = Files::new("nameserver 127.0.0.1\n", "");
+        let resolver = files.resolver(port);
+        assert_eq!(resolver.lookup("large.acme.test").await.unwrap().len(), 100);
+    }
+
+    /// What is not an answer to the question is not taken for one.
+    #[tokio::test]
+    async fn foreign_answers_are_ignored() {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let mut packet = [0; 2048];
+            while let Ok((size, from)) = socket.recv_from(&mut packet).await {
+                let question = Message::from_vec(&packet[..size]).unwrap();
+                for (id, last) in [(question.metadata.id ^ 1, 66), (question.metadata.id, 7)] {
+                    let mut answer = Message::response(id, question.metadata.op_code);
+                    answer.add_queries(question.queries.clone());
+                    let address = RData::A(A::new(192, 0, 2, last));
+                    answer.add_answer(Record::from_rdata(question.queries[0].name().clone(), 60, address));
+                    socket.send_to(b"x", from).await.unwrap();
+                    socket.send_to(&answer.to_vec().unwrap(), from).await.unwrap();
+                }
+            }
+        });
+        let files = Files::new("nameserver 127.0.0.1\n", "");
+        assert_eq!(ips(files.resolver(port).lookup("page.acme.test").await).unwrap(), ["192.0.2.7"]);
     }
 
     /// An answer is asked for each time, so that no change of an address is missed.
