@@ -42,23 +42,25 @@ pub enum Origin {
     Folder,
     /// The folder does not exist: those that ship.
     BuiltIn,
+    /// The folder holds no definition: those that ship.
+    EmptyFolder,
 }
 
 /// Reads the folder, or what ships where there is no folder. Only enabled monitors come out, sorted by name.
 ///
 /// # Errors
-/// Every mistake of every file, two monitors of one name, and a folder without any monitor.
+/// Every mistake of every file, and two monitors of one name.
 pub fn load(folder: &Path) -> Result<(Vec<Monitor>, Origin), Vec<Mistake>> {
     let whole = |message: String| vec![Mistake { file: folder.display().to_string(), at: None, message }];
+    let built_in = || read_all(BUILT_IN.map(|(name, text)| (name.to_owned(), Ok(text.to_owned()))));
     match toml_files(folder) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let files = BUILT_IN.map(|(name, text)| (name.to_owned(), Ok(text.to_owned())));
-            read_all(files).map(|monitors| (monitors, Origin::BuiltIn))
+            built_in().map(|monitors| (monitors, Origin::BuiltIn))
         }
         Err(e) => Err(whole(format!("cannot be read: {e}"))),
-        Ok(files) if files.is_empty() && misnamed(folder).is_empty() => Err(whole(
-            "holds no .toml file; add a monitor, or remove the folder to use the four that ship".into(),
-        )),
+        Ok(files) if files.is_empty() && misnamed(folder).is_empty() => {
+            built_in().map(|monitors| (monitors, Origin::EmptyFolder))
+        }
         Ok(files) => {
             let texts = files.into_iter().map(|path| {
                 (path.display().to_string(), std::fs::read_to_string(&path).map_err(|e| e.to_string()))
@@ -74,6 +76,11 @@ pub fn load(folder: &Path) -> Result<(Vec<Monitor>, Origin), Vec<Mistake>> {
             }
         }
     }
+}
+
+/// What is said of a folder without a definition.
+pub fn empty(folder: &Path) -> String {
+    format!("MONITORS_DIR {} holds no .toml file; using the built-in monitors", folder.display())
 }
 
 fn read_all(
@@ -319,7 +326,7 @@ mod tests {
     #[test]
     fn folders() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(load(folder.path()).unwrap_err()[0].message.contains("holds no .toml file"));
+        assert_eq!(load(folder.path()).unwrap().1, Origin::EmptyFolder);
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("a.toml", "name = \"A\"\nurl = \"https://a.test\"");
         write("b.toml", "name = \"a\"\nurl = \"https://b.test\"\nenabled = false");

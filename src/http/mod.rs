@@ -18,7 +18,9 @@ use crate::domain::proxy::Proxies;
 
 pub use crate::domain::urls::{is_loopback, same_origin};
 
-pub use pages::{PageClient, Resolver};
+pub use pages::PageClient;
+
+use crate::resolver::{LookupError, Resolver};
 
 /// Sent with every request, so that the other side can tell who asks.
 pub const USER_AGENT: &str = concat!("data-sources-monitor/", env!("CARGO_PKG_VERSION"));
@@ -101,6 +103,7 @@ impl ClientOptions {
         install_tls_provider();
         let mut builder = Client::builder()
             .user_agent(USER_AGENT)
+            .dns_resolver(Resolver::default())
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(if self.keep_alive { 8 } else { 0 });
@@ -184,13 +187,11 @@ impl Failure {
         if let Some(tls) = causes(error).find_map(tls_error) {
             return Failure::Tls(tls);
         }
-        // The resolver's error has no public type; its words are the only sign.
-        let unresolved = causes(error).any(|cause| cause.to_string().to_ascii_lowercase().contains("dns"));
-        match (error.is_connect(), unresolved) {
-            (true, true) => Failure::Dns,
-            (true, false) => Failure::Connect(io_words(error).unwrap_or_else(|| describe(error))),
-            (false, _) => Failure::Broken(io_words(error).unwrap_or_else(|| describe(error))),
+        if causes(error).any(|cause| cause.is::<LookupError>()) {
+            return Failure::Dns;
         }
+        let words = io_words(error).unwrap_or_else(|| describe(error));
+        if error.is_connect() { Failure::Connect(words) } else { Failure::Broken(words) }
     }
 }
 

@@ -17,11 +17,12 @@ use url::Url;
 use super::{BuildError, ClientOptions, Failure, MAX_REDIRECTS, RedirectRefused};
 use crate::domain::address;
 use crate::domain::proxy::Proxies;
+use crate::resolver::Resolver;
 
 const PRIVATE: RedirectRefused = RedirectRefused("redirected to a private address");
 
 /// How names are looked up.
-pub type Resolver = Arc<dyn Resolve>;
+type AnyResolver = Arc<dyn Resolve>;
 
 /// Asks status pages. Clones share their connections.
 #[derive(Clone)]
@@ -38,15 +39,15 @@ impl PageClient {
     /// # Errors
     /// As [`ClientOptions::build`].
     pub fn new(options: &ClientOptions) -> Result<PageClient, BuildError> {
-        PageClient::resolving(options, Arc::new(System))
+        PageClient::resolving(options, Arc::new(Resolver::default()))
     }
 
     /// The same with another way to look up names.
     ///
     /// # Errors
     /// As [`ClientOptions::build`].
-    pub fn resolving(options: &ClientOptions, resolver: Resolver) -> Result<PageClient, BuildError> {
-        let build = |resolver: Resolver| {
+    pub fn resolving(options: &ClientOptions, resolver: AnyResolver) -> Result<PageClient, BuildError> {
+        let build = |resolver: AnyResolver| {
             let builder = options.builder()?.redirect(reqwest::redirect::Policy::none()).no_gzip();
             super::finish(builder.dns_resolver(resolver))
         };
@@ -102,22 +103,9 @@ fn next(response: &Response, at: &Url) -> Option<Url> {
     fits.then_some(next)
 }
 
-/// The operating system's resolver.
-struct System;
-
-impl Resolve for System {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let found: Vec<SocketAddr> = found.collect();
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
-    }
-}
-
 /// Gives only the public addresses of a name. Proxies, which the operator names, are exempt.
 struct PublicOnly {
-    inner: Resolver,
+    inner: AnyResolver,
     exempt: Arc<HashSet<String>>,
 }
 

@@ -59,9 +59,17 @@ pub enum OpenError {
         /// What the lock file says of the holder.
         holder: String,
     },
-    /// The folder or a file in it cannot be used.
+    /// The folder or a file in it cannot be used, until somebody changes that.
     #[error("DATA_DIR {path}: {reason}")]
     Unusable {
+        /// Folder or file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The same, which may be over by itself: locked by another program, no space, a failing disk, read-only.
+    #[error("DATA_DIR {path}: {reason}")]
+    Unavailable {
         /// Folder or file.
         path: String,
         /// Why.
@@ -82,6 +90,17 @@ pub enum OpenError {
         /// Ours.
         known: i64,
     },
+}
+
+impl OpenError {
+    /// Whether the same may succeed later although nobody changes the configuration.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            OpenError::Unavailable { .. } => true,
+            OpenError::Database(e) => !e.is_configuration(),
+            OpenError::InUse { .. } | OpenError::Unusable { .. } | OpenError::TooNew { .. } => false,
+        }
+    }
 }
 
 /// Something could not be kept or read. The daemon goes on with what it has in memory.
@@ -190,6 +209,15 @@ enum Order {
     Prune(Timestamp),
 }
 
+/// What becomes of a damaged database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Damaged {
+    /// It is renamed, and a new one takes its place.
+    Replace,
+    /// It is an error.
+    Refuse,
+}
+
 /// Who writes, where several daemons might.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writer {
@@ -231,13 +259,34 @@ impl Store {
     /// Opens or makes the database in a folder, locks the folder against a second daemon, and reads what was kept.
     ///
     /// # Errors
-    /// When the folder is in use, cannot be written, or comes from a later version.
+    /// When the folder is in use, cannot be written, or comes from a later version. A damaged database is no error: it is
+    /// renamed, with a warning.
     pub fn open(folder: &Path) -> Result<(Store, Closer, Kept), OpenError> {
+        Self::open_in(folder, Damaged::Replace)
+    }
+
+    /// The same, where a damaged database is an error.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and when the database is damaged.
+    pub fn open_undamaged(folder: &Path) -> Result<(Store, Closer, Kept), OpenError> {
+        Self::open_in(folder, Damaged::Refuse)
+    }
+
+    fn open_in(folder: &Path, damaged: Damaged) -> Result<(Store, Closer, Kept), OpenError> {
         let (asks, inbox) = mpsc::channel(QUEUE);
-        let (thread, kept) = sqlite::start(folder, inbox)?;
+        let (thread, kept) = sqlite::start(folder, damaged, inbox)?;
         let place = sqlite::file(folder).display().to_string();
         let store = Store { asks, place, writer: Writer::Alone, patience: None };
         Ok((store, Closer(Some(thread)), kept))
+    }
+
+    /// Whether this user can write to a folder, or create it. Changes nothing.
+    ///
+    /// # Errors
+    /// Why not, and what to do about it.
+    pub fn check(folder: &Path) -> Result<(), OpenError> {
+        sqlite::check(folder)
     }
 
     /// Connects to a server and makes the schema or brings it up to date. Nothing can be kept before

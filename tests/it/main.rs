@@ -66,6 +66,8 @@ mod statuspage;
 #[cfg(test)]
 mod syncing;
 #[cfg(test)]
+mod system;
+#[cfg(test)]
 mod systemd;
 #[cfg(test)]
 mod tidy;

@@ -72,7 +72,15 @@ impl Watcher {
             return;
         }
         match read {
+            // While a volume is being replaced, a folder may be empty for a moment.
+            Ok((_, Origin::EmptyFolder)) if self.origin == Some(Origin::Folder) => {
+                tracing::error!(target: "MainOrchestrator", "MONITORS_DIR {} is empty; the last good set stays.", self.folder.path().display());
+                self.board.update(|board| board.definitions = (false, now));
+            }
             Ok((monitors, origin)) => {
+                if first && origin == Origin::EmptyFolder {
+                    tracing::warn!(target: "MainOrchestrator", "{}", monitor::empty(self.folder.path()));
+                }
                 if first && origin == Origin::BuiltIn {
                     let folder = self.folder.path().display();
                     tracing::info!(target: "MainOrchestrator", "No folder {folder}: watching the built-in monitors.");
