@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::records;
 use super::{CommandError, compose, connectors};
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, DatabaseErrorKind};
 use crate::domain::config::variable;
 use crate::domain::tenure::Pace;
 use crate::runtime::board::BoardHandle;
@@ -99,7 +99,7 @@ async fn connect(database: &Database, lease: &Lease) -> Result<(Store, Closer), 
 
 /// Whether it may be over by itself: a server that is read-only may be in the middle of a failover, or short of disk.
 fn passes(error: &DatabaseError) -> bool {
-    error.is_transient() || matches!(error, DatabaseError::ReadOnly { .. })
+    error.is_transient() || error.kind() == DatabaseErrorKind::ReadOnly
 }
 
 /// Where our own memory is on a server. A daemon in preview must not keep those that write the banner from it.

@@ -7,6 +7,7 @@
 mod address;
 mod error;
 mod silence;
+pub mod steps;
 mod tls;
 
 use std::path::Path;
@@ -19,7 +20,7 @@ use tokio_postgres::{Client, Config, NoTls, Transaction};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use address::Address;
-pub use error::DatabaseError;
+pub use error::{DatabaseError, DatabaseErrorKind};
 pub use silence::{AtLength, LONG, Patience};
 
 /// A server that accepts and then says nothing is given up after this, sign-in included.
@@ -161,7 +162,7 @@ impl Database {
             Ok(client) => client.map_err(|e| self.judge("connecting", &e))?,
             Err(_) => {
                 let reason = format!("no answer within {} s", limit.as_secs());
-                return Err(DatabaseError::Unreachable { place: self.name().to_owned(), reason });
+                return Err(DatabaseError::unreachable(self.name(), &reason));
             }
         };
         let connected = Connected { client, database: self.clone(), patience, lost };
@@ -206,7 +207,7 @@ fn drive<S, T>(
             Some(Err(error)) => database.judge("waiting", &error),
             None => {
                 let reason = format!("nothing came for {} s", database.0.silence.as_secs());
-                DatabaseError::Lost { place: database.name().to_owned(), reason }
+                DatabaseError::lost(database.name(), reason)
             }
         };
         let _ = lost.set(why);
@@ -261,7 +262,7 @@ impl Connected {
         let question = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
         let rows = self.client.query_typed(question, &[]).await.map_err(judge)?;
         if rows.first().is_some_and(|row| row.get(0)) {
-            return Err(DatabaseError::ReadOnly { place: self.database.name().to_owned() });
+            return Err(DatabaseError::read_only(self.database.name()));
         }
         Ok(())
     }

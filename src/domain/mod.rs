@@ -22,6 +22,7 @@ pub mod rate;
 pub mod retry;
 pub mod schedule;
 pub mod severity;
+pub mod shape;
 pub mod template;
 pub mod tenure;
 pub mod text;

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use tokio::sync::mpsc;
 
 use super::{Ask, Batch, KeepError, Kept, OpenError, Order, Remembered};
+use crate::database::steps::{StepsError, migrate_sqlite};
 use crate::domain::assess::Transition;
 use crate::domain::history::{self, Day, MonitorDay, Span};
 
@@ -36,7 +37,12 @@ pub(super) fn start(folder: &Path, inbox: mpsc::Receiver<Ask>) -> Result<(JoinHa
         ),
     };
     let mut db = connect(&path).map_err(unusable)?;
-    migrate(&mut db, &path).map_err(|e| e.unwrap_or_else(unusable))?;
+    migrate_sqlite(&db, &MIGRATIONS).map_err(|e| match e {
+        StepsError::Newer { found, known } => {
+            OpenError::TooNew { path: path.display().to_string(), found, known }
+        }
+        StepsError::Database(e) => unusable(e),
+    })?;
     let kept = read_kept(&db).map_err(unusable)?;
     let spawned = std::thread::Builder::new().name("store".into()).spawn(move || {
         work(&mut db, &path, inbox);
@@ -98,21 +104,6 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "journal_size_limit", 4 << 20)?;
     Ok(db)
-}
-
-fn migrate(db: &mut Connection, path: &Path) -> Result<(), Result<OpenError, rusqlite::Error>> {
-    let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(Err)?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    if found > known {
-        return Err(Ok(OpenError::TooNew { path: path.display().to_string(), found, known }));
-    }
-    for (number, sql) in (1i64..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= found) {
-        let tx = db.transaction().map_err(Err)?;
-        tx.execute_batch(sql).map_err(Err)?;
-        tx.pragma_update(None, "user_version", number).map_err(Err)?;
-        tx.commit().map_err(Err)?;
-    }
-    Ok(())
 }
 
 fn read_kept(db: &Connection) -> rusqlite::Result<Kept> {

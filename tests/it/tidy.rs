@@ -22,6 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("publish", &["domain", "http"]),
     ("connectors", &["domain", "http"]),
     ("destinations", &["domain", "database"]),
+    ("migrate", &["domain", "database", "destinations", "store"]),
     (
         "runtime",
         &[
