@@ -407,12 +407,12 @@ impl MergeSql<'_> {
 
     /// Counts the keys that were sent.
     fn distinct(&self) -> String {
-        format!("SELECT count(*) FROM (SELECT DISTINCT {} FROM {}) AS k", list(&self.keys()), self.source())
+        format!("SELECT count(*) FROM (SELECT DISTINCT {} FROM {}) AS k", list(self.keys()), self.source())
     }
 
     /// Stores the keys that were sent.
     fn remember(&self) -> String {
-        let key = list(&self.keys());
+        let key = list(self.keys());
         format!(
             "INSERT INTO {} ({key}) SELECT DISTINCT {key} FROM {}",
             self.names.seen(&self.now.shape.table),
