@@ -21,6 +21,7 @@ pub mod destinations;
 pub mod domain;
 pub mod http;
 pub mod log_file;
+mod migrate;
 pub mod poll;
 pub mod protocol;
 pub mod publish;

@@ -10,7 +10,7 @@ use std::time::Instant;
 use data_sources_monitor::connectors::decode::{
     Arrays, Coerce, ColumnRule, KeyColumn, Layout, Nested, RowReader,
 };
-use data_sources_monitor::destinations::{Begin, Destination, Ending, Outcome};
+use data_sources_monitor::destinations::{Destination, Ending, RunOutcome, RunStart};
 use data_sources_monitor::domain::op::{Checkpoint, End, Op, Write};
 use jiff::Timestamp;
 
@@ -24,13 +24,13 @@ pub(crate) fn peak_mib() -> u64 {
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) / 1024
 }
 
-pub(crate) fn begin() -> Begin {
-    Begin { started: Timestamp::UNIX_EPOCH, full_refresh: vec![], sweeping: BTreeSet::new() }
+pub(crate) fn begin() -> RunStart {
+    RunStart { started: Timestamp::UNIX_EPOCH, full_refresh: vec![], sweeping: BTreeSet::new() }
 }
 
-pub(crate) fn outcome() -> Outcome {
+pub(crate) fn outcome() -> RunOutcome {
     let run = Ending { end: End::Complete, reason: None, place: None, requests: 0, retries: 0, waited_ms: 0 };
-    Outcome { ended: Timestamp::UNIX_EPOCH, run, tables: BTreeMap::new() }
+    RunOutcome { ended: Timestamp::UNIX_EPOCH, run, tables: BTreeMap::new() }
 }
 
 pub(crate) fn checkpoint(page: u64) -> Op {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::sync_view::{self, View};
 use super::{CommandError, compose, connectors, data_dir};
 use crate::connectors::{Account, Progress, selected};
-use crate::destinations::dry_run::DryRun;
+use crate::destinations::dry_run::CountingDestination;
 use crate::destinations::{Destination, DestinationError, Place};
 use crate::domain::op::{End, State};
 use crate::runtime::clock::Clock;
@@ -147,9 +147,9 @@ async fn destination(
     }
     // A dry run goes on where the real one would, and must make nothing.
     let Some(real) = place.find(name).await? else {
-        return Ok(Box::new(DryRun::new(State::default(), BTreeMap::new())));
+        return Ok(Box::new(CountingDestination::new(State::default(), BTreeMap::new())));
     };
-    let dry = DryRun::new(real.state().await?, real.shapes().await?);
+    let dry = CountingDestination::new(real.state().await?, real.shapes().await?);
     real.close().await?;
     Ok(Box::new(dry))
 }

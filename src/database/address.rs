@@ -31,7 +31,7 @@ pub(super) fn read(
     url: &SecretString,
     password: Option<&SecretString>,
 ) -> Result<(Address, Config), DatabaseError> {
-    let wrong = |reason: &str| DatabaseError::Url { reason: reason.to_owned() };
+    let wrong = DatabaseError::url;
     let url = url.expose_secret().trim();
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(wrong("must begin with postgres:// (postgres://user@host:5432/database)"));

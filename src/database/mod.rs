@@ -8,6 +8,7 @@ mod address;
 mod error;
 mod hosts;
 mod silence;
+pub mod steps;
 mod tls;
 
 use std::path::Path;
@@ -22,7 +23,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::resolver::Resolver;
 
 pub use address::Address;
-pub use error::DatabaseError;
+pub use error::{DatabaseError, DatabaseErrorKind};
 pub use silence::{AtLength, LONG, Patience};
 
 /// A server that accepts and then says nothing is given up after this, sign-in included.
@@ -169,7 +170,7 @@ impl Database {
             Ok(client) => client?,
             Err(_) => {
                 let reason = format!("no answer within {} s", limit.as_secs());
-                return Err(DatabaseError::Unreachable { place: self.name().to_owned(), reason });
+                return Err(DatabaseError::unreachable(self.name(), &reason));
             }
         };
         let connected = Connected { client, database: self.clone(), patience, lost };
@@ -214,7 +215,7 @@ fn drive<S, T>(
             Some(Err(error)) => database.judge("waiting", &error),
             None => {
                 let reason = format!("nothing came for {} s", database.0.silence.as_secs());
-                DatabaseError::Lost { place: database.name().to_owned(), reason }
+                DatabaseError::lost(database.name(), reason)
             }
         };
         let _ = lost.set(why);
@@ -269,7 +270,7 @@ impl Connected {
         let question = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
         let rows = self.client.query_typed(question, &[]).await.map_err(judge)?;
         if rows.first().is_some_and(|row| row.get(0)) {
-            return Err(DatabaseError::ReadOnly { place: self.database.name().to_owned() });
+            return Err(DatabaseError::read_only(self.database.name()));
         }
         Ok(())
     }

@@ -1,37 +1,39 @@
-//! A destination that stores nothing: it counts, so that a person sees what a sync would bring.
+//! A destination that stores nothing and counts what a sync would bring.
 //!
 //! It cannot know which rows are new, so its tallies only say how many were seen and rejected.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Begin, Destination, DestinationError, Outcome, RejectedRow, Report, Run, TableFacts};
+use super::{Destination, DestinationError, RejectedRow, Run, RunOutcome, RunReport, RunStart, TableFacts};
 use crate::domain::op::{Op, State, TableShape, Tally};
 
-/// Counts what it is given.
 #[derive(Debug, Default)]
-pub struct DryRun {
+pub struct CountingDestination {
     state: State,
     shapes: BTreeMap<String, TableShape>,
     tallies: Mutex<BTreeMap<String, Tally>>,
 }
 
-impl DryRun {
-    /// A dry run from the given state and tables: those of the real destination, or empty ones.
+impl CountingDestination {
+    /// Starts from the given state and tables: those of the real destination, or empty ones.
     pub fn new(state: State, shapes: BTreeMap<String, TableShape>) -> Self {
         Self { state, shapes, tallies: Mutex::default() }
     }
 
     fn count(&self, table: &str, change: impl FnOnce(&mut Tally)) {
-        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
-        change(tallies.entry(table.to_owned()).or_default());
+        change(self.tallies().entry(table.to_owned()).or_default());
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, BTreeMap<String, Tally>> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
-impl Destination for DryRun {
+impl Destination for CountingDestination {
     async fn state(&self) -> Result<State, DestinationError> {
         Ok(self.state.clone())
     }
@@ -40,8 +42,8 @@ impl Destination for DryRun {
         Ok(self.shapes.clone())
     }
 
-    async fn begin(&self, _: Begin) -> Result<i64, DestinationError> {
-        self.tallies.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    async fn begin(&self, _: RunStart) -> Result<i64, DestinationError> {
+        self.tallies().clear();
         Ok(0)
     }
 
@@ -61,9 +63,9 @@ impl Destination for DryRun {
         Ok(())
     }
 
-    async fn end(&self, outcome: Outcome) -> Result<Report, DestinationError> {
-        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Report { end: outcome.run.end, reason: outcome.run.reason, tallies, notes: Vec::new() })
+    async fn end(&self, outcome: RunOutcome) -> Result<RunReport, DestinationError> {
+        let tallies = self.tallies().clone();
+        Ok(RunReport { end: outcome.run.end, reason: outcome.run.reason, tallies, notes: Vec::new() })
     }
 
     async fn runs(&self, _: usize) -> Result<Vec<Run>, DestinationError> {

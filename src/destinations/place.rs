@@ -1,4 +1,4 @@
-//! Where the tables of all connectors are: the one choice between the kinds of destination.
+//! Where the tables of all connectors are: the only choice between the kinds of database.
 //!
 //! Start at [`Place::open`].
 
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::{Destination, DestinationError, postgres, sqlite};
 use crate::database::Database;
 
-/// Where tables are. Cheap to clone; nothing is opened by itself.
+/// A folder or a database for the tables of all connectors. Cheap to clone; opens nothing by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// A folder with one SQLite file for each connector.
@@ -17,33 +17,33 @@ pub enum Place {
 }
 
 impl Place {
-    /// Opens what a connector writes to, and makes it if it is not there.
+    /// Opens or creates the destination of a connector.
     ///
     /// # Errors
-    /// Why it cannot be opened.
+    /// When it cannot be opened.
     pub async fn open(&self, connector: &str) -> Result<Box<dyn Destination>, DestinationError> {
         match self {
             Place::Sqlite(folder) => {
                 let (folder, connector) = (folder.clone(), connector.to_owned());
                 let place = folder.display().to_string();
-                let unwritable = |reason: String| DestinationError::Unwritable { place, reason };
+                let cannot_open = |reason: String| DestinationError::cannot_open(place, reason);
                 let opened = tokio::task::spawn_blocking(move || {
                     if let Err(e) = std::fs::create_dir_all(&folder) {
                         return Err(e.to_string());
                     }
                     Ok(sqlite::open(&file(&folder, &connector), &connector))
                 });
-                let sqlite = opened.await.unwrap_or_else(|e| Err(e.to_string())).map_err(unwritable)?;
+                let sqlite = opened.await.unwrap_or_else(|e| Err(e.to_string())).map_err(cannot_open)?;
                 Ok(Box::new(sqlite?))
             }
             Place::Postgres(database) => Ok(Box::new(postgres::open(database, connector).await?)),
         }
     }
 
-    /// Opens what a connector has written; `None` if it never wrote anything, and then nothing is made.
+    /// Opens the destination of a connector; `None` if it never wrote anything, and then nothing is created.
     ///
     /// # Errors
-    /// Why it cannot be opened.
+    /// When it cannot be opened.
     pub async fn find(&self, connector: &str) -> Result<Option<Box<dyn Destination>>, DestinationError> {
         match self {
             Place::Sqlite(folder) if !file(folder, connector).exists() => Ok(None),

@@ -54,6 +54,15 @@ pub enum ColumnType {
     Text,
 }
 
+/// The largest integer up to which a double holds every integer.
+pub const EXACT_IN_DOUBLE: i64 = 1 << 53;
+
+/// The double that is exactly this integer, if every smaller integer has one too.
+#[allow(clippy::cast_precision_loss)]
+pub fn exact_double(value: i64) -> Option<f64> {
+    (value.unsigned_abs() <= EXACT_IN_DOUBLE.unsigned_abs()).then_some(value as f64)
+}
+
 impl Cell {
     /// The narrowest column type that holds this value.
     pub fn column_type(&self) -> ColumnType {

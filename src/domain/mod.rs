@@ -27,6 +27,7 @@ pub mod rate;
 pub mod retry;
 pub mod schedule;
 pub mod severity;
+pub mod shape;
 pub mod state_text;
 pub mod template;
 pub mod tenure;

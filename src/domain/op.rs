@@ -8,55 +8,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::cell::{Cell, ColumnType};
+use super::cell::Cell;
+pub use super::shape::{Column, TableShape, Write};
 use super::state_text::TextCursors;
-
-/// One column of a table.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Column {
-    /// Lower snake case; unique in its table.
-    pub name: String,
-    /// Only ever widened.
-    pub kind: ColumnType,
-}
-
-/// How rows of a table meet those already there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Write {
-    /// By key: insert, or replace every column.
-    Upsert,
-    /// Always insert; a table without a key.
-    Append,
-    /// The run's rows replace the table's rows as a whole, at the commit of its [`Op::Finish`].
-    Replace,
-}
-
-/// The shape of a table as known at this point of the stream. Columns keep their order; new ones are appended.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct TableShape {
-    /// Lower snake case.
-    pub table: String,
-    /// The columns of rows that follow, in this order.
-    pub columns: Vec<Column>,
-    /// Names of the key's columns; empty only with [`Write::Append`] or [`Write::Replace`].
-    pub key: Vec<String>,
-    /// How rows are written.
-    pub write: Write,
-    /// The column in which the source says of a row that it is deleted: where it is true the row is marked, or told
-    /// as a deletion, and not taken for a live one. Only with [`Write::Upsert`] and a key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deleted_if: Option<String>,
-}
-
-impl TableShape {
-    /// Where in a row the cell is that says whether the row is deleted; `None` where no row can say so.
-    pub fn deleted_place(&self) -> Option<usize> {
-        let name =
-            self.deleted_if.as_ref().filter(|_| self.write == Write::Upsert && !self.key.is_empty())?;
-        self.columns.iter().position(|column| column.name == *name && column.kind != ColumnType::Unknown)
-    }
-}
 
 /// Rows of one table. `rows[i].len() == shape.columns.len()` for every row; cells fit the column types (a
 /// [`Cell::Null`] fits all, an `Int` fits a `Double` column and so on: the destination converts along the lattice).
@@ -149,8 +103,13 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Why nothing is marked where so many of the live rows are missing; `None` when they may be marked.
-    pub fn refusal(self, missing: u64, live: u64) -> Option<String> {
+    /// Why nothing may be soft-deleted in a pass that rejected and missed so many rows; `None` if it may.
+    pub fn refusal(self, rejected: u64, missing: u64, live: u64) -> Option<String> {
+        if rejected > 0 {
+            return Some(
+                "no row was marked deleted, because the rejected rows may be the missing ones".to_owned(),
+            );
+        }
         #[allow(clippy::cast_precision_loss)]
         let share = missing as f64 / (live as f64).max(1.0);
         (share > self.max_share).then(|| {
@@ -209,31 +168,5 @@ impl End {
             End::Deferred => "deferred",
             End::Failed => "failed",
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A shape that was stored before deletions could be told reads as one that tells none, and is written as it was.
-    #[test]
-    fn shapes_that_tell_nothing_are_as_they_were() {
-        let stored = r#"{"table":"t","columns":[{"name":"id","kind":"bigint"},{"name":"gone","kind":"boolean"}],"key":["id"],"write":"upsert"}"#;
-        let shape: TableShape = serde_json::from_str(stored).unwrap();
-        assert_eq!(
-            (shape.deleted_place(), serde_json::to_string(&shape).unwrap()),
-            (None, stored.to_owned())
-        );
-        let telling = TableShape { deleted_if: Some("gone".into()), ..shape };
-        assert_eq!(telling.deleted_place(), Some(1));
-        let read: TableShape = serde_json::from_str(&serde_json::to_string(&telling).unwrap()).unwrap();
-        assert_eq!(read, telling);
-        let unable = [
-            TableShape { write: Write::Replace, ..telling.clone() },
-            TableShape { key: Vec::new(), ..telling.clone() },
-            TableShape { deleted_if: Some("other".into()), ..telling },
-        ];
-        assert!(unable.iter().all(|shape| shape.deleted_place().is_none()));
     }
 }

@@ -8,10 +8,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::domain::cell::{Cell, ColumnType};
-
-/// Integers up to here are doubles without loss.
-const EXACT_IN_DOUBLE: u64 = 1 << 53;
+use crate::domain::cell::{Cell, ColumnType, EXACT_IN_DOUBLE};
 
 /// A value of one type.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +32,7 @@ pub(super) fn fit(cell: &Cell, kind: ColumnType) -> Fitted<'_> {
         (Cell::Null, _) => Fitted::Null,
         (Cell::Bool(value), ColumnType::Boolean) => Fitted::Bool(*value),
         (Cell::Int(value), ColumnType::Bigint) => Fitted::Int(*value),
-        (Cell::Int(value), ColumnType::Double) if value.unsigned_abs() <= EXACT_IN_DOUBLE => {
+        (Cell::Int(value), ColumnType::Double) if value.unsigned_abs() <= EXACT_IN_DOUBLE.unsigned_abs() => {
             Fitted::Double(*value as f64)
         }
         (Cell::Int(value), ColumnType::Double | ColumnType::Decimal) => {

@@ -156,7 +156,7 @@ impl From<String> for Broken {
 
 impl From<DestinationError> for Broken {
     fn from(error: DestinationError) -> Broken {
-        Broken { reason: error.to_string(), busy: matches!(error, DestinationError::Busy { .. }) }
+        Broken { reason: error.to_string(), busy: error.is_busy() }
     }
 }
 
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
     use jiff::Timestamp;
 
-    use crate::destinations::{Begin, Outcome};
+    use crate::destinations::{RunOutcome, RunStart};
     use crate::domain::ledger::Ending;
 
     const NAME: &str = "statuscake";
@@ -272,12 +272,12 @@ mod tests {
         let destination = place.open(NAME).await.unwrap();
         for (second, end, reason) in ends {
             let started = Timestamp::from_second(second).unwrap();
-            let begin = Begin { started, full_refresh: Vec::new(), sweeping: Default::default() };
+            let begin = RunStart { started, full_refresh: Vec::new(), sweeping: Default::default() };
             destination.begin(begin).await.unwrap();
             let reason = reason.map(str::to_owned);
             let run = Ending { end, reason, place: None, requests: 1, retries: 0, waited_ms: 0 };
             let ended = started;
-            destination.end(Outcome { ended, run, tables: BTreeMap::new() }).await.unwrap();
+            destination.end(RunOutcome { ended, run, tables: BTreeMap::new() }).await.unwrap();
         }
         destination.close().await.unwrap();
     }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use crate::database::{Connected, Database, DatabaseError};
+use crate::database::{Connected, Database, DatabaseError, DatabaseErrorKind};
 use crate::domain::tenure::{Pace, Step, Tenure};
 use crate::store::lease::{Holder, Lease, Taken};
 
@@ -177,14 +177,14 @@ impl Keeper {
         let asked = timeout(limit, self.ask()).await.unwrap_or_else(|_| {
             let reason = format!("no answer within {} s", limit.as_secs());
             self.connection = None;
-            Err(DatabaseError::Lost { place: self.contest.database.name().to_owned(), reason })
+            Err(DatabaseError::lost(self.contest.database.name(), reason))
         });
         match asked {
             Ok(Taken::Ours(token)) => self.hold(token, sent),
             Ok(Taken::Theirs(other)) => self.stand_by(other),
             Err(error) => {
                 // A lock that somebody holds a little long is no outage.
-                if !matches!(error, DatabaseError::Slow { .. } | DatabaseError::Conflict { .. }) {
+                if !matches!(error.kind(), DatabaseErrorKind::Timeout | DatabaseErrorKind::Conflict) {
                     self.connection = None;
                     self.tenure.cut_off();
                 }

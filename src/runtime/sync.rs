@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use crate::connectors::{self, Account, Progress, RunPlan};
-use crate::destinations::{self as to, Begin, Destination, DestinationError};
+use crate::destinations::{Destination, DestinationError, RunOutcome, RunStart};
 use crate::domain::ledger::Ending;
 use crate::domain::op::{End, Op, State, TableShape, Tally};
 
@@ -93,7 +93,7 @@ pub async fn execute(
     if run.end == End::Complete {
         run.reason = run.reason.or(only);
     }
-    let report = destination.end(to::Outcome { ended, run: run.clone(), tables }).await;
+    let report = destination.end(RunOutcome { ended, run: run.clone(), tables }).await;
     written?;
     let report = report?;
     notes.extend(report.notes);
@@ -116,13 +116,17 @@ fn only(account: &Account, wanted: &Wanted) -> Option<String> {
     left_out.then(|| format!("only {} {be} asked for", names.join(", ")))
 }
 
-fn begin(account: &Account, wanted: &Wanted, started: Timestamp) -> Begin {
+fn begin(account: &Account, wanted: &Wanted, started: Timestamp) -> RunStart {
     let tables = connectors::selected(account, wanted.tables.as_deref()).unwrap_or_default();
     let names = |keep: &dyn Fn(&&crate::domain::connector::Table) -> bool| -> Vec<String> {
         tables.iter().filter(|table| keep(table)).map(|table| table.name.clone()).collect()
     };
     let sweeping: BTreeSet<String> = names(&|table| table.snapshot.is_some()).into_iter().collect();
-    Begin { started, full_refresh: if wanted.full_refresh { names(&|_| true) } else { Vec::new() }, sweeping }
+    RunStart {
+        started,
+        full_refresh: if wanted.full_refresh { names(&|_| true) } else { Vec::new() },
+        sweeping,
+    }
 }
 
 /// Where reading goes on, and the tables there are.

@@ -228,8 +228,7 @@ impl Jobs {
         };
         let answer = tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
             let reason = format!("no answer within {} s", PATIENCE.as_secs());
-            let (place, doing) = (self.0.database.name().to_owned(), doing.to_owned());
-            Err(DatabaseError::Slow { place, doing, reason }.into())
+            Err(DatabaseError::timeout(self.0.database.name(), doing, reason).into())
         });
         if answer.is_err() {
             // Whatever it was, the next question has a connection of its own.

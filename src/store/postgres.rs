@@ -209,5 +209,5 @@ async fn within<T>(
 
 fn silent(database: &Database) -> DatabaseError {
     let reason = format!("no answer within {} s", PATIENCE.as_secs());
-    DatabaseError::Lost { place: database.name().to_owned(), reason }
+    DatabaseError::lost(database.name(), reason)
 }

@@ -64,22 +64,6 @@ fn failed(path: &Path, error: &rusqlite::Error) -> KeepError {
     KeepError { place: path.display().to_string(), reason: error.to_string(), fenced: false }
 }
 
-/// Brings the layout up to date; where a later version wrote it, the layout found and the one known.
-fn migrate(db: &mut Connection) -> rusqlite::Result<Option<(i64, i64)>> {
-    let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    if found > known {
-        return Ok(Some((found, known)));
-    }
-    for (number, sql) in (1i64..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= found) {
-        let tx = db.transaction()?;
-        tx.execute_batch(sql)?;
-        tx.pragma_update(None, "user_version", number)?;
-        tx.commit()?;
-    }
-    Ok(None)
-}
-
 fn read_kept(db: &Connection) -> rusqlite::Result<Kept> {
     let mut select = db.prepare("SELECT name, state FROM monitor")?;
     let rows = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;

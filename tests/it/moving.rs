@@ -1,5 +1,5 @@
-//! A folder moved to PostgreSQL: the real program, cut off in the middle and run again, and its tables beside those of
-//! a sync that wrote to PostgreSQL from the start.
+//! A folder moved to PostgreSQL: the real program, killed in the middle and run again; its tables are compared with those
+//! of a sync that wrote to PostgreSQL from the start.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -154,7 +154,7 @@ async fn remember(folder: &Path) {
 /// Tables, state, accounts and memory arrive as they were, whatever is in them, though the move is killed in its middle
 /// and run again; the tables are those that a sync makes there, and a sync goes on from the state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_moves() {
+async fn a_killed_move_is_repeated_and_loses_nothing() {
     let Some(house) = House::start() else { return };
     let (moved, fresh) = (house.cluster.database().await, house.cluster.database().await);
     for connector in ["nasty", "statuscake"] {
@@ -171,7 +171,8 @@ async fn a_folder_moves() {
     let mut command = program(house.folder.path(), &["migrate"], &vars);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let first = lines.by_ref().map(Result::unwrap).find(|line| line.contains("copied")).unwrap();
+    let is_equal_on_both_sides = |line: &String| line.contains("copied") && !line.contains("cannot store");
+    let first = lines.by_ref().map(Result::unwrap).find(is_equal_on_both_sides).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
 
@@ -179,16 +180,20 @@ async fn a_folder_moves() {
     assert_eq!(code, 0, "{told}");
     assert!(told.contains(&first.replace("copied", "was there")), "{first}: {told}");
     assert!(
-        told.contains("nasty.things: 4 rows") && told.contains("1 rows hold what PostgreSQL cannot"),
+        told.contains("nasty.things: 4 rows")
+            && told.contains("1 rows hold values that PostgreSQL cannot store"),
         "{told}"
     );
     assert!(
-        told.contains("memory: 1 monitors, 2 changes, 1 days in schema data_sources_monitor, copied"),
+        told.contains("state: 1 monitors, 2 transitions, 1 days in schema data_sources_monitor, copied"),
         "{told}"
     );
     let (code, again) = house.run(&["migrate"], &house.at(&moved));
     let lines = told.lines().filter(|line| line.contains("copied") || line.contains("was there")).count();
-    assert_eq!((code, again.matches("was there").count()), (0, lines), "{again}");
+    // Tables with rows that PostgreSQL cannot hold are never equal on both sides, so they are copied again.
+    let copied_again = again.lines().filter(|line| line.contains("cannot store")).count();
+    assert_eq!((code, again.matches("was there").count()), (0, lines - copied_again), "{again}");
+    assert_eq!(copied_again, 2, "{again}");
 
     for connector in ["nasty", "statuscake"] {
         assert!([0, 4].contains(&house.run(&["sync", connector], &house.at(&fresh)).0));
@@ -217,13 +222,13 @@ async fn a_folder_moves() {
     assert!(house.cake.requests().len() - requests < requests / 2, "the state is of no use");
     let (code, told) = house.run(&["migrate"], &house.at(&moved));
     assert_eq!(code, 0, "{told}");
-    assert!(told.contains("statuscake: came before, and syncs have gone on there since"), "{told}");
+    assert!(told.contains("statuscake: already moved, and synced there since: skipped"), "{told}");
 }
 
 /// A memory goes where the daemons that have it look for it: with the memory of a banner to those that write it, also
 /// where the tenant is not set for who moves it; without one to those in preview, and that is said.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_memory_goes_where_it_is_looked_for() {
+async fn state_goes_to_the_schema_that_its_daemons_use() {
     let Some(house) = House::start() else { return };
     let data = house.folder.path().join("data");
     let (store, closer, _) = Store::open(&data).unwrap();
@@ -250,7 +255,7 @@ async fn a_memory_goes_where_it_is_looked_for() {
 /// Nothing is moved from under a daemon, nor over what a sync has written, nor from nowhere to nowhere; the password is
 /// never shown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn moves_are_refused() {
+async fn a_move_is_refused_while_something_uses_either_side() {
     let Some(house) = House::start() else { return };
     let (code, told) = house.run(&["migrate"], &[]);
     assert_eq!((code, told.contains("DATABASE_URL")), (78, true), "{told}");

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use data_sources_monitor::connectors::{Account, Progress};
 use data_sources_monitor::definitions::connector::read_one;
 use data_sources_monitor::destinations::{
-    Begin, Destination, DestinationError, Outcome, RejectedRow, Report, Run, TableFacts, sqlite,
+    Destination, DestinationError, RejectedRow, Run, RunOutcome, RunReport, RunStart, TableFacts, sqlite,
 };
 use data_sources_monitor::domain::config::{ConfigValues, Standing};
 use data_sources_monitor::domain::op::{End, Op, State, TableShape};
@@ -57,7 +57,7 @@ impl Destination for Overtaken {
         self.file.shapes().await
     }
 
-    async fn begin(&self, run: Begin) -> Result<i64, DestinationError> {
+    async fn begin(&self, run: RunStart) -> Result<i64, DestinationError> {
         sync(&self.account, &sqlite::open(&self.path, "acme")?).await;
         self.file.begin(run).await
     }
@@ -66,7 +66,7 @@ impl Destination for Overtaken {
         self.file.write(op).await
     }
 
-    async fn end(&self, outcome: Outcome) -> Result<Report, DestinationError> {
+    async fn end(&self, outcome: RunOutcome) -> Result<RunReport, DestinationError> {
         self.file.end(outcome).await
     }
 

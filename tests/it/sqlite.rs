@@ -6,7 +6,7 @@ mod tables;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use data_sources_monitor::destinations::{Destination, DestinationError, sqlite};
+use data_sources_monitor::destinations::{Destination, sqlite};
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
 use data_sources_monitor::domain::op::{End, TableShape, Write};
 

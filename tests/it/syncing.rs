@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use data_sources_monitor::destinations::{Begin, Destination as _, sqlite};
+use data_sources_monitor::destinations::{Destination as _, RunStart, sqlite};
 use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
@@ -235,10 +235,10 @@ fn one_damaged_file_stops_no_other_connector() {
         ("PEOPLE_AI_API_SECRET", people_ai::API_SECRET.to_owned()),
     ]);
     let (code, out, err) = run(folder.path(), &["sync", "--all"], &all);
-    assert_eq!((code, err.contains("data/people_ai.db is damaged")), (1, true), "{out}{err}");
+    assert_eq!((code, err.contains("data/people_ai.db is corrupt")), (1, true), "{out}{err}");
     assert_eq!(count(folder.path(), "statuscake", "uptime_test"), 3, "{out}{err}");
     let (code, out, err) = run(folder.path(), &["runs"], &all);
-    assert_eq!((code, err.contains("data/people_ai.db is damaged")), (1, true), "{out}{err}");
+    assert_eq!((code, err.contains("data/people_ai.db is corrupt")), (1, true), "{out}{err}");
     assert!(out.contains("statuscake #1"), "{out}{err}");
 }
 
@@ -271,7 +271,7 @@ async fn a_sync_by_hand_is_no_failure_of_the_job() {
     fs::create_dir_all(folder.path().join("data")).unwrap();
     let by_hand = sqlite::open(&folder.path().join("data/statuscake.db"), "statuscake").unwrap();
     let begin =
-        Begin { started: Clock::system().now(), full_refresh: Vec::new(), sweeping: Default::default() };
+        RunStart { started: Clock::system().now(), full_refresh: Vec::new(), sweeping: Default::default() };
     by_hand.begin(begin).await.unwrap();
     let all = vars(&cake);
     let mut all: Vec<(&str, &str)> = all.iter().map(|(name, value)| (*name, value.as_str())).collect();

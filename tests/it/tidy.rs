@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("publish", &["domain", "http", "secrets"]),
     ("connectors", &["domain", "http", "secrets"]),
     ("destinations", &["domain", "database"]),
+    ("migrate", &["domain", "database", "destinations", "store"]),
     (
         "runtime",
         &[

@@ -6,9 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::value::EXACT_IN_DOUBLE;
 use super::{Coerce, ColumnRule, Layout, PageError};
-use crate::domain::cell::{Cell, ColumnType};
+use crate::domain::cell::{Cell, ColumnType, EXACT_IN_DOUBLE};
 use crate::domain::naming;
 use crate::domain::op::{Column, TableShape};
 

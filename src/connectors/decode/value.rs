@@ -9,10 +9,7 @@ use jiff::{Timestamp, civil, tz::TimeZone};
 use serde_json::value::RawValue;
 
 use super::{Arrays, Coerce};
-use crate::domain::cell::Cell;
-
-/// The largest integer up to which a double holds every integer.
-pub(crate) const EXACT_IN_DOUBLE: i64 = 1 << 53;
+use crate::domain::cell::{Cell, EXACT_IN_DOUBLE};
 
 /// Numbers of no more significant digits than this survive the way through a double, always.
 const SAFE_DIGITS: usize = 15;

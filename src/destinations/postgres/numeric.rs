@@ -11,7 +11,7 @@ const NAN: u16 = 0xc000;
 const INFINITY: u16 = 0xd000;
 const NEGATIVE_INFINITY: u16 = 0xf000;
 
-/// Appends a number; `None` if it is none or does not fit, and then nothing was appended.
+/// Appends a number; `None`, and nothing is appended, if it is not a number or does not fit.
 pub(super) fn append(text: &str, out: &mut Vec<u8>) -> Option<()> {
     let special = match text {
         "NaN" => Some(NAN),
@@ -88,7 +88,7 @@ fn header(groups: u16, weight: i16, sign: u16, scale: u16, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> String {
+    fn encoded(text: &str) -> String {
         let mut out = Vec::new();
         match append(text, &mut out) {
             Some(()) => {
@@ -103,7 +103,6 @@ mod tests {
         }
     }
 
-    /// Groups, weight, sign and scale of numbers as people and machines write them.
     #[test]
     fn numbers_become_groups_of_four() {
         for (text, want) in [
@@ -128,8 +127,8 @@ mod tests {
             ("1e131072", "no"),
             ("1e-16384", "no"),
         ] {
-            assert_eq!(told(text), want, "{text}");
+            assert_eq!(encoded(text), want, "{text}");
         }
-        assert!(told("1e131071").starts_with("1 32767 0 0 1000"));
+        assert!(encoded("1e131071").starts_with("1 32767 0 0 1000"));
     }
 }

@@ -1,41 +1,35 @@
-//! The schema of a connector: found or made, brought to our format, and held by one run at a time.
+//! The schema of a connector: created, brought to our format, and locked by one run at a time.
 //!
 //! Who may write is a row in `_lock`, not a session: its token grows with every run, and each transaction of a run
-//! checks that the token is still its own. So a run that was paused or cut off for longer than its lease can store
-//! nothing once another has begun, and that holds through a pooler too. Beside it a run holds an advisory lock of its
-//! session where it has one: if that is free, the holder is gone, and nobody needs to wait for its lease to end.
-//! Start at [`find`], [`prepare`] and [`take`].
+//! checks that the token is still its own. So a run that was paused or cut off for longer than its lease stores nothing
+//! once another has started, also through a pooler. Beside it a run holds an advisory lock of its session where it has
+//! one: if that is free, the holder is gone, and the next run need not wait for its lease to end. Start at [`exists`],
+//! [`migrate`] and [`take`].
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{GenericClient, Transaction};
 
+use super::failure::PostgresFailure;
 use super::names::{Names, literal, quoted};
-use super::trouble::Trouble;
+use super::session::Session;
+use crate::database::steps::{SchemaSteps, StepsError};
 use crate::destinations::DestinationError;
 
 /// Our tables, one step for each version of their layout. A step that was released is never changed.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
 
-/// How long a run may be silent before another may begin: a pause or a slow network is shorter.
+/// How long a run may go without renewing its lease before another may start: pauses and slow networks are shorter.
 pub(super) const LEASE_SECONDS: u64 = 60;
 
-/// Greater than any before, also than those that a replica lacks which is promoted without the last commits.
+/// Greater than any before, also than those that a replica lacks which was promoted without the last commits.
 const NEXT_TOKEN: &str = "greatest(token + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)";
 
-/// What is there before anything is made.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// No schema, or an empty one that we may use.
-    Nothing {
-        /// Whether the schema itself is missing.
-        missing: bool,
-    },
-    /// Ours, in this format.
-    Ours(i32),
-}
-
-/// Looks at the schema.
-pub(super) async fn find(client: &impl GenericClient, names: &Names, place: &str) -> Result<Found, Trouble> {
+/// Whether the schema has our tables. Refuses a schema that belongs to someone else, with what to do.
+pub(super) async fn exists(
+    client: &impl GenericClient,
+    names: &Names,
+    place: &str,
+) -> Result<bool, PostgresFailure> {
     let rows = client
         .query_typed(
             "SELECT pg_get_userbyid(n.nspowner)::text, has_schema_privilege(n.oid, 'CREATE'),
@@ -48,103 +42,83 @@ pub(super) async fn find(client: &impl GenericClient, names: &Names, place: &str
             &[(&names.schema, Type::TEXT)],
         )
         .await?;
-    let Some(row) = rows.first() else { return Ok(Found::Nothing { missing: true }) };
-    let (owner, create, usage, ours): (String, bool, bool, bool) =
+    let Some(row) = rows.first() else { return Ok(false) };
+    let (owner, may_create, may_use, ours): (String, bool, bool, bool) =
         (row.get(0), row.get(1), row.get(2), row.get(3));
-    let refuse =
-        |reason: String| Trouble::Ours(DestinationError::Unwritable { place: place.to_owned(), reason });
-    let schema = &names.schema;
-    let grant = format!(
-        "let {owner} say GRANT USAGE, CREATE ON SCHEMA {} TO {}",
-        quoted(schema),
-        row.get::<_, String>(5)
-    );
-    if !usage {
-        return Err(refuse(format!(
-            "schema {schema} belongs to role {owner}, and we may not use it: {grant}"
-        )));
+    let refuse = |reason: String| Err(DestinationError::cannot_open(place, reason).into());
+    let (schema, quoted_schema) = (&names.schema, quoted(&names.schema));
+    let user: String = row.get(5);
+    let grant = format!("as {owner} run GRANT USAGE, CREATE ON SCHEMA {quoted_schema} TO {user}");
+    if !may_use {
+        return refuse(format!("schema {schema} belongs to role {owner} and we may not use it: {grant}"));
     }
     if ours {
-        let rows = client.query_typed(&format!("SELECT version FROM {}", names.of("_format")), &[]).await?;
-        return Ok(Found::Ours(rows.first().map_or(0, |row| row.get(0))));
+        return Ok(true);
     }
     if let Some(others) = row.get::<_, Option<String>>(4) {
-        return Err(refuse(format!(
+        return refuse(format!(
             "schema {schema} belongs to role {owner} and holds tables that are not ours ({}): rename it, or use another database",
             shortened(&others)
-        )));
+        ));
     }
-    if !create {
-        return Err(refuse(format!(
-            "schema {schema} belongs to role {owner}, and we may not create tables in it: {grant}"
-        )));
+    if !may_create {
+        return refuse(format!(
+            "schema {schema} belongs to role {owner} and we may not create tables in it: {grant}"
+        ));
     }
-    Ok(Found::Nothing { missing: false })
+    Ok(false)
 }
 
 fn shortened(names: &str) -> String {
-    const MOST: usize = 60;
-    if names.len() <= MOST {
+    const MAX_BYTES: usize = 60;
+    if names.len() <= MAX_BYTES {
         names.to_owned()
     } else {
-        format!("{}…", &names[..names.floor_char_boundary(MOST)])
+        format!("{}…", &names[..names.floor_char_boundary(MAX_BYTES)])
     }
 }
 
-/// Makes the schema and our tables, or brings them to this program's format. Several programs may do so at once.
-pub(super) async fn prepare(db: &Transaction<'_>, names: &Names, place: &str) -> Result<(), Trouble> {
-    db.batch_execute(&format!("SELECT pg_advisory_xact_lock({})", advisory(names, "migrations"))).await?;
-    let found = match find(db, names, place).await? {
-        Found::Ours(version) => version,
-        Found::Nothing { missing } => {
-            if missing {
-                db.batch_execute(&format!("CREATE SCHEMA {}", quoted(&names.schema))).await?;
-            }
-            0
-        }
+/// Creates the schema and our tables, or brings them to this program's format.
+pub(super) async fn migrate(
+    session: &mut Session,
+    names: &Names,
+    place: &str,
+) -> Result<(), DestinationError> {
+    let steps = SchemaSteps {
+        schema: quoted(&names.schema),
+        lock: lock_text(names, "migrations"),
+        version_table: "_format",
+        version: "version",
+        prelude: "",
+        record: "UPDATE _format SET version = $1",
+        steps: MIGRATIONS.map(str::to_owned).to_vec(),
     };
-    check(found, place)?;
-    let done = usize::try_from(found).unwrap_or(0);
-    for (step, sql) in MIGRATIONS.iter().enumerate().skip(done) {
-        let set = format!(
-            "SET LOCAL search_path TO {}; {sql}; UPDATE _format SET version = {}; SET LOCAL search_path TO DEFAULT",
-            quoted(&names.schema),
-            step + 1
-        );
-        db.batch_execute(&set).await?;
+    match steps.migrate(session.connected()).await {
+        Ok(()) => Ok(()),
+        Err(StepsError::Newer { found, known }) => Err(DestinationError::newer(place, found, known)),
+        Err(StepsError::Database(error)) => Err(error.into()),
     }
-    Ok(())
 }
 
-/// Refuses what a newer program has written.
-pub(super) fn check(found: i32, place: &str) -> Result<(), DestinationError> {
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    let found = i64::from(found);
-    if found > known {
-        return Err(DestinationError::Newer { place: place.to_owned(), found, known });
-    }
-    Ok(())
+/// The text that names an advisory lock of this schema.
+fn lock_text(names: &Names, what: &str) -> String {
+    format!("data-sources-monitor {what} of {}", names.schema)
 }
 
-/// Whether [`prepare`] has anything to do.
-pub(super) fn is_current(found: &Found) -> bool {
-    matches!(found, Found::Ours(version) if usize::try_from(*version) == Ok(MIGRATIONS.len()))
-}
-
-/// A number for advisory locks that only this schema has, as SQL.
-fn advisory(names: &Names, what: &str) -> String {
-    format!("hashtextextended({}, 0)", literal(&format!("data-sources-monitor {what} of {}", names.schema)))
+/// The number of the advisory lock that a run holds in its session, as SQL.
+fn run_lock(names: &Names) -> String {
+    format!("hashtextextended({}, 0)", literal(&lock_text(names, "run")))
 }
 
 /// Takes the lock of the schema for a run. Gives its token; `None` while another run has it.
-pub(super) async fn take(
+pub(crate) async fn take(
     db: &Transaction<'_>,
     names: &Names,
     place: &str,
     session: bool,
-) -> Result<Option<i64>, Trouble> {
+) -> Result<Option<i64>, PostgresFailure> {
     let lock = names.of("_lock");
-    // A holder that is storing has the row; nobody waits for that.
+    // A holder that is storing has locked the row; do not wait for it.
     let sql = format!("SELECT expires_at > clock_timestamp(), in_session FROM {lock} FOR UPDATE SKIP LOCKED");
     let rows = db.query_typed(&sql, &[]).await?;
     let Some(row) = rows.first() else {
@@ -152,13 +126,13 @@ pub(super) async fn take(
             return Ok(None);
         }
         let reason = format!(
-            "somebody emptied its table _lock: INSERT INTO {lock} (token, in_session, expires_at) VALUES (0, false, '-infinity')"
+            "table _lock is empty; repair it with: INSERT INTO {lock} (token, in_session, expires_at) VALUES (0, false, '-infinity')"
         );
-        return Err(DestinationError::Unwritable { place: place.to_owned(), reason }.into());
+        return Err(DestinationError::cannot_open(place, reason).into());
     };
     let (held, in_session): (bool, bool) = (row.get(0), row.get(1));
-    let key = advisory(names, "run");
-    let ask = async |sql: String| -> Result<bool, Trouble> {
+    let key = run_lock(names);
+    let ask = async |sql: String| -> Result<bool, PostgresFailure> {
         Ok(db.query_typed(&sql, &[]).await?.first().is_some_and(|row| row.get(0)))
     };
     let alone = ask(format!("SELECT pg_try_advisory_xact_lock({key})")).await?;
@@ -179,14 +153,14 @@ pub(super) async fn take(
     Ok(rows.first().map(|row| row.get(0)))
 }
 
-/// Renews the lease and makes sure that the lock is still this run's: what follows in the transaction is stored only
-/// then. Gives the server process that serves it.
-pub(super) async fn hold(
+/// Renews the lease and makes sure that the lock is still this run's: otherwise the transaction fails. Gives the server
+/// process that serves it.
+pub(crate) async fn hold(
     db: &impl GenericClient,
     names: &Names,
     token: i64,
     place: &str,
-) -> Result<i32, Trouble> {
+) -> Result<i32, PostgresFailure> {
     let sql = format!(
         "UPDATE {} SET expires_at = clock_timestamp() + interval '{LEASE_SECONDS} s' WHERE token = $1
          RETURNING pg_backend_pid()",
@@ -195,12 +169,12 @@ pub(super) async fn hold(
     let rows = db.query_typed(&sql, &[(&token, Type::INT8)]).await?;
     match rows.first() {
         Some(row) => Ok(row.get(0)),
-        None => Err(Trouble::Ours(DestinationError::Overtaken { place: place.to_owned() })),
+        None => Err(overtaken(place).into()),
     }
 }
 
-/// Lets go of the lock, as the last thing in the run's last transaction.
-pub(super) async fn release(db: &Transaction<'_>, names: &Names, token: i64) -> Result<(), Trouble> {
+/// Releases the lock, as the last statement of the run's last transaction.
+pub(crate) async fn release(db: &Transaction<'_>, names: &Names, token: i64) -> Result<(), PostgresFailure> {
     let sql = format!(
         "UPDATE {} SET expires_at = '-infinity', holder = NULL, in_session = false WHERE token = $1",
         names.of("_lock")
@@ -209,8 +183,18 @@ pub(super) async fn release(db: &Transaction<'_>, names: &Names, token: i64) -> 
     Ok(())
 }
 
-/// Lets go of the session's lock.
-pub(super) async fn release_session(client: &impl GenericClient, names: &Names) -> Result<(), Trouble> {
-    client.query_typed(&format!("SELECT pg_advisory_unlock({})", advisory(names, "run")), &[]).await?;
+/// Releases the lock of the session.
+pub(crate) async fn release_session(
+    client: &impl GenericClient,
+    names: &Names,
+) -> Result<(), PostgresFailure> {
+    client.query_typed(&format!("SELECT pg_advisory_unlock({})", run_lock(names)), &[]).await?;
     Ok(())
+}
+
+fn overtaken(place: &str) -> DestinationError {
+    DestinationError::new(format!(
+        "{place}: another sync took over, because this one did not renew its lease in time (it was paused or disconnected); \
+         nothing more of it was stored"
+    ))
 }

@@ -3,15 +3,15 @@
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 
-use super::rows::{SEND_BYTES, Segment};
-use super::trouble::Trouble;
+use super::failure::PostgresFailure;
+use super::merge::{SEND_BYTES, Segment};
 use crate::database::{Connected, Database, DatabaseError, Patience};
 
-pub(super) struct Session {
+pub(crate) struct Session {
     connected: Connected,
     /// The server's process, as long as it is always the same one.
     backend: Option<i32>,
-    /// Tables of the session made so far: their names never come twice.
+    /// Temporary tables created so far: each gets a name of its own.
     tables: u64,
 }
 
@@ -21,17 +21,21 @@ impl Session {
         let mut backend = None;
         if !database.is_pooled() {
             let asked = connected.client.query_typed("SELECT pg_backend_pid()", &[]).await;
-            let rows = asked.map_err(|e| connected.judge("signing in", &e))?;
+            let rows = asked.map_err(|e| connected.judge("connecting", &e))?;
             backend = rows.first().map(|row| row.get(0));
         }
         Ok(Self { connected, backend, tables: 0 })
     }
 
-    pub(super) fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.connected.client
     }
 
-    pub(super) fn patience(&self) -> &Patience {
+    pub(super) fn connected(&mut self) -> &mut Connected {
+        &mut self.connected
+    }
+
+    pub(crate) fn patience(&self) -> &Patience {
         self.connected.patience()
     }
 
@@ -39,8 +43,8 @@ impl Session {
         self.connected.client.is_closed()
     }
 
-    /// Whether what belongs to the session outlives a transaction.
-    pub(super) fn lasts(&self) -> bool {
+    /// Whether temporary tables outlive a transaction.
+    pub(crate) fn lasts(&self) -> bool {
         self.backend.is_some()
     }
 
@@ -48,32 +52,32 @@ impl Session {
         self.backend
     }
 
-    /// From now on nothing is left in the session.
+    /// From now on nothing is kept in the session.
     pub(super) fn notice_pooler(&mut self) {
         self.connected.database().notice_pooler();
         self.backend = None;
     }
 
-    pub(super) async fn transaction(&mut self) -> Result<Transaction<'_>, DatabaseError> {
+    pub(crate) async fn transaction(&mut self) -> Result<Transaction<'_>, DatabaseError> {
         self.connected.transaction().await
     }
 
-    /// Sends rows that wait into tables of the session: of each segment that holds many, or with `all` of any. Before
-    /// a merge only those that are too many for its statement.
+    /// Sends waiting rows into temporary tables: of each segment that holds many, or with `all` of any. Before a merge
+    /// only those that are too many for its statement.
     pub(super) async fn send(
         &mut self,
         segments: &mut [Segment],
         all: bool,
         before_merge: bool,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), PostgresFailure> {
         for segment in segments {
-            let wanted = if before_merge { segment.is_large() } else { all || segment.bytes() >= SEND_BYTES };
-            if !wanted || !self.lasts() {
+            let due = if before_merge { segment.is_large() } else { all || segment.bytes() >= SEND_BYTES };
+            if !due || !self.lasts() {
                 continue;
             }
             let sent = segment.send(&self.connected.client, &mut self.tables).await;
             if let Err(error) = sent {
-                // Without the right to make temporary tables, or behind a pooler, they go within the merge.
+                // Without the right to create temporary tables, or behind a pooler, they go within the merge.
                 let code = error.code();
                 let refused = [
                     SqlState::INSUFFICIENT_PRIVILEGE,
@@ -88,16 +92,16 @@ impl Session {
                     self.backend = None;
                     continue;
                 }
-                return Err(Trouble::Told(self.connected.judge("sending rows", &error)));
+                return Err(PostgresFailure::Explained(self.connected.judge("sending rows", &error)));
             }
         }
         Ok(())
     }
 
-    /// Drops the session's tables of segments that are of no more use. They would end with the session anyway.
-    pub(super) async fn forget(&self, segments: Vec<Segment>) {
+    /// Drops the temporary tables of segments. They would end with the session anyway.
+    pub(super) async fn drop_tables(&self, segments: Vec<Segment>) {
         for segment in segments {
-            if segment.forget(&self.connected.client).await.is_err() {
+            if segment.drop_table(&self.connected.client).await.is_err() {
                 return;
             }
         }

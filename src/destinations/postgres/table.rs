@@ -1,8 +1,8 @@
-//! Tables as PostgreSQL has them: made from shapes, and widened without losing a value.
+//! Tables as PostgreSQL has them: created from shapes, and widened without losing a value.
 //!
-//! A column is added when its first value comes. A wider type is an `ALTER` that converts what is stored into what it
-//! would be had it come for the wider column. What somebody changed by hand is mended where nothing is lost by it, and
-//! named otherwise. Start at [`adopt`].
+//! A column is added when its type is known. A wider type is an `ALTER` that converts stored values to what they would
+//! be had they arrived as the wider type. Changes made by hand are repaired where nothing is lost by it, and refused
+//! otherwise. Start at [`ensure_table`].
 
 use std::collections::BTreeMap;
 
@@ -10,31 +10,35 @@ use jiff::Timestamp;
 use tokio_postgres::types::Type;
 use tokio_postgres::{GenericClient, Transaction};
 
+use super::binary::sql_type;
+use super::failure::PostgresFailure;
 use super::names::{Names, SEEN, STAGING, fitted, list, literal, quoted};
-use super::trouble::{Trouble, refuse};
-use super::wire::sql_type;
 use crate::database::{AtLength, LONG, Patience};
-use crate::destinations::TableFacts;
+use crate::destinations::{DestinationError, TableFacts, exceeds_double_sql};
 use crate::domain::cell::ColumnType;
-use crate::domain::op::{Column, TableShape, Write};
+use crate::domain::op::{TableShape, Write};
+use crate::domain::shape::{SchemaMerge, Widening};
 
-/// Columns of ours in every table: when the row was last written, and since when it is gone at the source.
-pub(super) const SYNCED: &str = "_synced_at";
-/// See [`SYNCED`].
-pub(super) const DELETED: &str = "_deleted_at";
+/// When the row was last written. In every table, as is [`DELETED`].
+pub(crate) const SYNCED: &str = "_synced_at";
+/// When the row was found to be gone at the source.
+pub(crate) const DELETED: &str = "_deleted_at";
 
-/// Reading or rewriting a large table takes longer than anything else we do: for the rest of the transaction the server
-/// does not end it early, and while the answer is kept, neither do we.
-pub(super) async fn at_length(db: &Transaction<'_>, patience: &Patience) -> Result<AtLength, Trouble> {
+/// Reading or rewriting a large table takes longer than anything else we do: it lifts the server's time limit for the
+/// rest of the transaction, and ours while the returned guard lives.
+pub(super) async fn at_length(
+    db: &Transaction<'_>,
+    patience: &Patience,
+) -> Result<AtLength, PostgresFailure> {
     db.batch_execute(&format!("SET LOCAL statement_timeout = {}", literal(LONG))).await?;
     Ok(patience.at_length())
 }
 
-/// Our tables, and whether each is still there.
+/// Our tables, and whether each still exists.
 async fn known(
     client: &impl GenericClient,
     names: &Names,
-) -> Result<Vec<(String, TableShape, bool)>, Trouble> {
+) -> Result<Vec<(String, TableShape, bool)>, PostgresFailure> {
     let sql = format!("SELECT t.name, t.shape FROM {} t ORDER BY t.name COLLATE \"C\"", names.of("_tables"));
     let rows = client.query_typed(&sql, &[]).await?;
     let there: Vec<String> = client
@@ -51,30 +55,36 @@ async fn known(
     for row in rows {
         let (name, shape): (String, String) = (row.get(0), row.get(1));
         let shape = serde_json::from_str(&shape)
-            .map_err(|e| refuse(&name, format!("what is kept of its shape cannot be read: {e}")))?;
+            .map_err(|e| DestinationError::table(&name, format!("its stored schema is unreadable: {e}")))?;
         let exists = there.iter().any(|there| *there == fitted(&name));
         known.push((name, shape, exists));
     }
     Ok(known)
 }
 
-/// The tables that are ours and still there.
-pub(super) async fn all(
+/// Our tables that exist.
+pub(crate) async fn all(
     client: &impl GenericClient,
     names: &Names,
-) -> Result<BTreeMap<String, TableShape>, Trouble> {
+) -> Result<BTreeMap<String, TableShape>, PostgresFailure> {
     let known = known(client, names).await?;
     Ok(known.into_iter().filter(|(.., exists)| *exists).map(|(name, shape, _)| (name, shape)).collect())
 }
 
 /// Our tables that somebody dropped: what was read into them must be read again.
-pub(super) async fn dropped(client: &impl GenericClient, names: &Names) -> Result<Vec<String>, Trouble> {
+pub(super) async fn dropped(
+    client: &impl GenericClient,
+    names: &Names,
+) -> Result<Vec<String>, PostgresFailure> {
     let known = known(client, names).await?;
     Ok(known.into_iter().filter(|(.., exists)| !exists).map(|(name, ..)| name).collect())
 }
 
 /// How many rows our tables hold, by name.
-pub(super) async fn facts(client: &impl GenericClient, names: &Names) -> Result<Vec<TableFacts>, Trouble> {
+pub(super) async fn facts(
+    client: &impl GenericClient,
+    names: &Names,
+) -> Result<Vec<TableFacts>, PostgresFailure> {
     let mut facts = Vec::new();
     for table in all(client, names).await?.into_keys() {
         let sql = format!("SELECT count(*), count({DELETED}) FROM {}", names.of(&table));
@@ -86,15 +96,19 @@ pub(super) async fn facts(client: &impl GenericClient, names: &Names) -> Result<
     Ok(facts)
 }
 
-/// Forgets tables that are gone.
-pub(super) async fn forget(db: &Transaction<'_>, names: &Names, tables: &[String]) -> Result<(), Trouble> {
+/// Removes the stored shapes of tables that no longer exist.
+pub(crate) async fn remove_shapes(
+    db: &Transaction<'_>,
+    names: &Names,
+    tables: &[String],
+) -> Result<(), PostgresFailure> {
     let sql = format!("DELETE FROM {} WHERE name = ANY($1)", names.of("_tables"));
     db.execute_typed(&sql, &[(&tables, Type::TEXT_ARRAY)]).await?;
     Ok(())
 }
 
-/// Drops what runs leave behind that were cut off: the tables that live no longer than a run.
-pub(super) async fn sweep_out(db: &Transaction<'_>, names: &Names) -> Result<(), Trouble> {
+/// Drops the tables of runs that were interrupted.
+pub(super) async fn drop_leftovers(db: &Transaction<'_>, names: &Names) -> Result<(), PostgresFailure> {
     let rows = db
         .query_typed(
             "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -108,102 +122,75 @@ pub(super) async fn sweep_out(db: &Transaction<'_>, names: &Names) -> Result<(),
     Ok(())
 }
 
-/// What [`adopt`] did.
-pub(super) struct Adopted {
-    /// The table as stored; its types may be wider than those asked for.
-    pub(super) shape: TableShape,
-    /// Columns whose stored values were converted: old and new type.
-    pub(super) converted: Vec<(String, ColumnType, ColumnType)>,
-    /// Rows that were taken for live, and say of themselves that they are deleted; see [`mark`].
-    pub(super) marked: u64,
-}
-
-/// Makes the stored table fit for rows of a shape. `None` as long as a key's type is unknown: no rows can come.
-pub(super) async fn adopt(
+/// Creates the stored table or widens it for rows of an announced shape. `None` while the type of a key column is
+/// unknown: no rows can come then.
+pub(crate) async fn ensure_table(
     db: &Transaction<'_>,
     names: &Names,
     patience: &Patience,
     stored: Option<&TableShape>,
-    told: &TableShape,
-) -> Result<Option<Adopted>, Trouble> {
+    announced: &TableShape,
+) -> Result<Option<SchemaMerge>, PostgresFailure> {
     let Some(stored) = stored else {
-        return create(db, names, told).await;
+        if !announced.is_creatable() {
+            return Ok(None);
+        }
+        create(db, names, announced).await?;
+        let (shape, widened) = (announced.clone(), Vec::new());
+        return Ok(Some(SchemaMerge { shape, widened, recheck_deleted: false }));
     };
-    if stored.key != told.key || stored.write != told.write {
-        let reason = format!(
-            "it is stored with key ({}) and write = {:?}, and the definition now wants ({}) and {:?}: \
-             drop or rename the table {} and sync again",
-            stored.key.join(", "),
-            stored.write,
-            told.key.join(", "),
-            told.write,
-            names.of(&told.table)
-        );
-        return Err(refuse(&told.table, reason));
-    }
-    let mut shape = TableShape { deleted_if: told.deleted_if.clone(), ..stored.clone() };
-    for column in &told.columns {
-        match shape.columns.iter_mut().find(|stored| stored.name == column.name) {
-            Some(stored) => {
-                stored.kind = meet(db, names, patience, &told.table, stored, column.kind).await?;
-            }
-            None => shape.columns.push(column.clone()),
+    let (name, table) = (&announced.table, names.of(&announced.table));
+    let mut beyond_double = Vec::new();
+    for column in stored.integers_to_check(announced) {
+        let _long = at_length(db, patience).await?;
+        let rows = db.query_typed(&exceeds_double_sql(&table, &quoted(column)), &[]).await?;
+        if rows.first().is_some_and(|row| row.get(0)) {
+            beyond_double.push(column.to_owned());
         }
     }
-    compare(db, names, stored).await?;
-    let mut converted = Vec::new();
-    for new in &shape.columns {
-        let old = stored.columns.iter().find(|old| old.name == new.name).map(|old| old.kind);
-        if let Some(old) = old.filter(|old| *old != ColumnType::Unknown && *old != new.kind) {
-            converted.push((new.name.clone(), old, new.kind));
-        }
+    let merge = stored
+        .merge(announced, &beyond_double)
+        .map_err(|conflict| DestinationError::table(name, conflict))?;
+    check_unchanged(db, names, stored).await?;
+    if !merge.widened.is_empty() {
+        widen(db, patience, name, &table, &merge.widened).await?;
     }
-    if !converted.is_empty() {
-        widen(db, patience, &told.table, &names.of(&told.table), &converted).await?;
+    add_missing(db, names, &merge.shape, &table, name).await?;
+    if merge.shape != *stored {
+        store_shape(db, names, &merge.shape).await?;
     }
-    add_missing(db, names, &shape, &names.of(&told.table), &told.table).await?;
-    if shape != *stored {
-        remember(db, names, &shape).await?;
-    }
-    Ok(Some(Adopted { shape, converted, marked: 0 }))
+    Ok(Some(merge))
 }
 
-/// Marks what was stored as live before the definition said which column tells: no later run may bring it again.
-pub(super) async fn mark(
+/// Soft-deletes rows that were stored as live before the definition said which column tells that they are deleted.
+pub(super) async fn mark_deleted(
     db: &Transaction<'_>,
     names: &Names,
     patience: &Patience,
     shape: &TableShape,
     now: Timestamp,
-) -> Result<u64, Trouble> {
-    let place = shape.deleted_place();
-    let Some(column) = place.and_then(|place| shape.columns.get(place)) else { return Ok(0) };
+) -> Result<u64, PostgresFailure> {
+    let Some(column) = shape.deleted_column() else { return Ok(0) };
     let _long = at_length(db, patience).await?;
     let sql = format!(
         "UPDATE {} SET {DELETED} = $1, {SYNCED} = $1 WHERE {DELETED} IS NULL AND {}",
         names.of(&shape.table),
-        says_true(&column.name)
+        truthy_sql(column)
     );
     Ok(db.execute_typed(&sql, &[(&now, Type::TIMESTAMPTZ)]).await?)
 }
 
-/// "This column says yes", whatever it has widened to, as SQL.
-pub(super) fn says_true(column: &str) -> String {
+/// "This column is true", whatever type it has widened to.
+pub(super) fn truthy_sql(column: &str) -> String {
     format!("{}::text IN ('true', '1')", quoted(column))
 }
 
-async fn create(db: &Transaction<'_>, names: &Names, told: &TableShape) -> Result<Option<Adopted>, Trouble> {
-    let known = |column: &&Column| column.kind != ColumnType::Unknown;
-    let decided = told.columns.iter().filter(known).count();
-    let keyed = told.key.iter().all(|key| told.columns.iter().filter(known).any(|c| c.name == *key));
-    if decided == 0 || !keyed {
-        return Ok(None);
-    }
+async fn create(db: &Transaction<'_>, names: &Names, shape: &TableShape) -> Result<(), PostgresFailure> {
     let taken = db
         .query_typed(
             "SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view' ELSE 'relation' END
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
-            &[(&names.schema, Type::TEXT), (&fitted(&told.table), Type::TEXT)],
+            &[(&names.schema, Type::TEXT), (&fitted(&shape.table), Type::TEXT)],
         )
         .await?;
     if let Some(taken) = taken.first() {
@@ -212,15 +199,14 @@ async fn create(db: &Transaction<'_>, names: &Names, told: &TableShape) -> Resul
             "a {taken} of this name that is not ours is in schema {}: rename one of them",
             names.schema
         );
-        return Err(refuse(&told.table, reason));
+        return Err(DestinationError::table(&shape.table, reason).into());
     }
-    db.batch_execute(&definition(&names.of(&told.table), told)).await?;
-    remember(db, names, told).await?;
-    Ok(Some(Adopted { shape: told.clone(), converted: Vec::new(), marked: 0 }))
+    db.batch_execute(&definition(&names.of(&shape.table), shape)).await?;
+    store_shape(db, names, shape).await
 }
 
-async fn remember(db: &Transaction<'_>, names: &Names, shape: &TableShape) -> Result<(), Trouble> {
-    let text = serde_json::to_string(shape).map_err(|e| refuse(&shape.table, e.to_string()))?;
+async fn store_shape(db: &Transaction<'_>, names: &Names, shape: &TableShape) -> Result<(), PostgresFailure> {
+    let text = serde_json::to_string(shape).map_err(|e| DestinationError::table(&shape.table, e))?;
     let sql = format!(
         "INSERT INTO {} (name, shape) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET shape = EXCLUDED.shape",
         names.of("_tables")
@@ -229,35 +215,9 @@ async fn remember(db: &Transaction<'_>, names: &Names, shape: &TableShape) -> Re
     Ok(())
 }
 
-/// The type in which what is stored and what comes meet. An integer that no double holds keeps its digits.
-async fn meet(
-    db: &Transaction<'_>,
-    names: &Names,
-    patience: &Patience,
-    table: &str,
-    stored: &Column,
-    told: ColumnType,
-) -> Result<ColumnType, Trouble> {
-    match (stored.kind, told) {
-        // What comes may hold such an integer, and whoever sends it does not know of the doubles here.
-        (ColumnType::Double, ColumnType::Bigint) => Ok(ColumnType::Decimal),
-        (ColumnType::Bigint, ColumnType::Double) => {
-            let (table, column) = (names.of(table), quoted(&stored.name));
-            let limit = 1_i64 << 53;
-            let sql = format!(
-                "SELECT EXISTS (SELECT 1 FROM {table} WHERE {column} > {limit} OR {column} < -{limit})"
-            );
-            let _long = at_length(db, patience).await?;
-            let large = db.query_typed(&sql, &[]).await?.first().is_some_and(|row| row.get(0));
-            Ok(if large { ColumnType::Decimal } else { ColumnType::Double })
-        }
-        (stored, told) => Ok(stored.join(told)),
-    }
-}
-
 fn definition(name: &str, shape: &TableShape) -> String {
     let mut parts = Vec::new();
-    for column in shape.columns.iter().filter(|column| column.kind != ColumnType::Unknown) {
+    for column in shape.known_columns() {
         let not_null = if shape.key.contains(&column.name) { " NOT NULL" } else { "" };
         parts.push(format!("{} {}{not_null}", quoted(&column.name), sql_type(column.kind)));
     }
@@ -269,24 +229,26 @@ fn definition(name: &str, shape: &TableShape) -> String {
     format!("CREATE TABLE {name} ({})", parts.join(", "))
 }
 
-/// The table for the rows that will replace a table's: as the table itself, but of this run only, and not logged.
-pub(super) async fn stage(db: &Transaction<'_>, names: &Names, shape: &TableShape) -> Result<(), Trouble> {
+/// Creates the table for the rows that will replace a table's: like the table itself, but unlogged.
+pub(super) async fn stage(
+    db: &Transaction<'_>,
+    names: &Names,
+    shape: &TableShape,
+) -> Result<(), PostgresFailure> {
     let staging = names.staging(&shape.table);
     let sql = definition(&staging, shape).replacen("CREATE TABLE", "CREATE UNLOGGED TABLE IF NOT EXISTS", 1);
     db.batch_execute(&sql).await?;
     add_missing(db, names, shape, &staging, &format!("{STAGING}{}", shape.table)).await
 }
 
-/// The table for the keys of this run.
+/// Creates the table for the keys of this run.
 pub(super) async fn remember_keys(
     db: &Transaction<'_>,
     names: &Names,
     shape: &TableShape,
-) -> Result<(), Trouble> {
-    let kind =
-        |key: &String| shape.columns.iter().find(|c| c.name == *key).map_or(ColumnType::Text, |c| c.kind);
-    let columns: Vec<String> =
-        shape.key.iter().map(|key| format!("{} {}", quoted(key), sql_type(kind(key)))).collect();
+) -> Result<(), PostgresFailure> {
+    let column = |key: &String| format!("{} {}", quoted(key), sql_type(shape.column_type(key)));
+    let columns: Vec<String> = shape.key.iter().map(column).collect();
     let sql =
         format!("CREATE UNLOGGED TABLE IF NOT EXISTS {} ({})", names.seen(&shape.table), columns.join(", "));
     db.batch_execute(&sql).await?;
@@ -294,18 +256,22 @@ pub(super) async fn remember_keys(
 }
 
 /// Drops the tables of this run that belong to a table.
-pub(super) async fn forget_run(db: &Transaction<'_>, names: &Names, table: &str) -> Result<(), Trouble> {
+pub(super) async fn drop_run_tables(
+    db: &Transaction<'_>,
+    names: &Names,
+    table: &str,
+) -> Result<(), PostgresFailure> {
     let sql = format!("DROP TABLE IF EXISTS {}, {}", names.seen(table), names.staging(table));
     db.batch_execute(&sql).await?;
     Ok(())
 }
 
-/// The columns that are really there, with their types.
+/// The columns that really exist, with their types.
 async fn physical(
     db: &Transaction<'_>,
     names: &Names,
     relation: &str,
-) -> Result<Vec<(String, String)>, Trouble> {
+) -> Result<Vec<(String, String)>, PostgresFailure> {
     let rows = db
         .query_typed(
             "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod)
@@ -317,10 +283,14 @@ async fn physical(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// Names what somebody changed by hand and we cannot mend: a column's type, or the key.
-async fn compare(db: &Transaction<'_>, names: &Names, stored: &TableShape) -> Result<(), Trouble> {
+/// Refuses what somebody changed by hand and we cannot repair: a column's type, or the key.
+async fn check_unchanged(
+    db: &Transaction<'_>,
+    names: &Names,
+    stored: &TableShape,
+) -> Result<(), PostgresFailure> {
     let there = physical(db, names, &stored.table).await?;
-    let ours = stored.columns.iter().filter(|column| column.kind != ColumnType::Unknown);
+    let ours = stored.known_columns();
     let own = [SYNCED, DELETED].map(|name| (name.to_owned(), sql_type(ColumnType::Timestamp)));
     for (name, want) in ours.map(|column| (column.name.clone(), sql_type(column.kind))).chain(own) {
         let found = there.iter().find(|(found, _)| *found == fitted(&name));
@@ -328,11 +298,11 @@ async fn compare(db: &Transaction<'_>, names: &Names, stored: &TableShape) -> Re
             let reason = format!(
                 "its column {name} was changed by hand: it is {found} and was made as {want}; change it back, or drop the table and sync again"
             );
-            return Err(refuse(&stored.table, reason));
+            return Err(DestinationError::table(&stored.table, reason).into());
         }
         if found.is_none() && (name == SYNCED || name == DELETED) {
             let reason = format!("its column {name} is gone: drop the table and sync again");
-            return Err(refuse(&stored.table, reason));
+            return Err(DestinationError::table(&stored.table, reason).into());
         }
     }
     if stored.key.is_empty() {
@@ -360,23 +330,20 @@ async fn compare(db: &Transaction<'_>, names: &Names, stored: &TableShape) -> Re
             list(&stored.key)
         ),
     };
-    Err(refuse(&stored.table, reason))
+    Err(DestinationError::table(&stored.table, reason).into())
 }
 
-/// Adds the columns whose type is decided and that are not there, be it that they are new or that somebody
-/// dropped them.
+/// Adds the columns whose type is known and that do not exist, because they are new or somebody dropped them.
 async fn add_missing(
     db: &Transaction<'_>,
     names: &Names,
     shape: &TableShape,
     table: &str,
     relation: &str,
-) -> Result<(), Trouble> {
+) -> Result<(), PostgresFailure> {
     let there = physical(db, names, relation).await?;
     let missing: Vec<String> = shape
-        .columns
-        .iter()
-        .filter(|column| column.kind != ColumnType::Unknown)
+        .known_columns()
         .filter(|column| !there.iter().any(|(name, _)| *name == fitted(&column.name)))
         .map(|column| format!("ADD COLUMN {} {}", quoted(&column.name), sql_type(column.kind)))
         .collect();
@@ -386,7 +353,7 @@ async fn add_missing(
     Ok(())
 }
 
-/// The expression that turns a stored value of one type into what would be stored had it come as the other.
+/// The expression that converts a stored value to what would be stored had it arrived as the wider type.
 pub(super) fn conversion(value: &str, old: ColumnType, new: ColumnType) -> String {
     use ColumnType::{Date, Decimal, Double, Text, Timestamp};
     let to = sql_type(new);
@@ -401,15 +368,15 @@ pub(super) fn conversion(value: &str, old: ColumnType, new: ColumnType) -> Strin
     }
 }
 
-/// Makes columns wider, unless a view would stand in the way; then it is named.
+/// Widens columns, unless a view reads them; then it is named.
 async fn widen(
     db: &Transaction<'_>,
     patience: &Patience,
     table: &str,
     relation: &str,
-    converted: &[(String, ColumnType, ColumnType)],
-) -> Result<(), Trouble> {
-    let columns: Vec<String> = converted.iter().map(|(column, ..)| fitted(column).into_owned()).collect();
+    widened: &[Widening],
+) -> Result<(), PostgresFailure> {
+    let columns: Vec<String> = widened.iter().map(|widening| fitted(&widening.column).into_owned()).collect();
     let rows = db
         .query_typed(
             "SELECT string_agg(DISTINCT v.oid::regclass::text, ', ') FROM pg_depend d
@@ -422,42 +389,43 @@ async fn widen(
         .await?;
     if let Some(views) = rows.first().and_then(|row| row.get::<_, Option<String>>(0)) {
         let reason = format!(
-            "column {} must become wider, and these views read it: {views}; drop them, sync, and make them again",
+            "column {} must be widened, but views depend on it ({views}): drop them, sync, and create them again",
             columns.join(", ")
         );
-        return Err(refuse(table, reason));
+        return Err(DestinationError::table(table, reason).into());
     }
     let _long = at_length(db, patience).await?;
-    db.batch_execute(&alter(relation, converted)).await?;
+    db.batch_execute(&alter(relation, widened)).await?;
     Ok(())
 }
 
 /// The statement that converts columns.
-fn alter(relation: &str, converted: &[(String, ColumnType, ColumnType)]) -> String {
-    let parts: Vec<String> = converted
+fn alter(relation: &str, widened: &[Widening]) -> String {
+    let parts: Vec<String> = widened
         .iter()
-        .map(|(column, old, new)| {
+        .map(|Widening { column, from, to }| {
             let column = quoted(column);
-            format!("ALTER COLUMN {column} TYPE {} USING {}", sql_type(*new), conversion(&column, *old, *new))
+            format!("ALTER COLUMN {column} TYPE {} USING {}", sql_type(*to), conversion(&column, *from, *to))
         })
         .collect();
     format!("ALTER TABLE {relation} {}", parts.join(", "))
 }
 
 /// Converts what the tables of this run hold, as the table itself was converted.
-pub(super) async fn convert_run(
+pub(super) async fn convert_run_tables(
     db: &Transaction<'_>,
     names: &Names,
     shape: &TableShape,
-    converted: &[(String, ColumnType, ColumnType)],
+    widened: &[Widening],
     sweeping: bool,
-) -> Result<(), Trouble> {
-    let keys: Vec<_> = converted.iter().filter(|(column, ..)| shape.key.contains(column)).cloned().collect();
+) -> Result<(), PostgresFailure> {
+    let keys: Vec<_> =
+        widened.iter().filter(|widening| shape.key.contains(&widening.column)).cloned().collect();
     if sweeping && !keys.is_empty() {
         db.batch_execute(&alter(&names.seen(&shape.table), &keys)).await?;
     }
-    if shape.write == Write::Replace && !converted.is_empty() {
-        db.batch_execute(&alter(&names.staging(&shape.table), converted)).await?;
+    if shape.write == Write::Replace && !widened.is_empty() {
+        db.batch_execute(&alter(&names.staging(&shape.table), widened)).await?;
     }
     Ok(())
 }

@@ -226,11 +226,9 @@ pub(super) async fn transitions(
     let transition = |row: &Row| {
         let severity = |at: usize| {
             let text: String = row.try_get(at).map_err(|e| db.judge("reading history", &e))?;
-            text.parse().map_err(|_| DatabaseError::Failed {
-                place: db.database().name().to_owned(),
-                doing: "reading history".into(),
-                code: None,
-                reason: format!("`{text}` is no severity"),
+            text.parse().map_err(|_| {
+                let reason = format!("`{text}` is not a severity");
+                DatabaseError::failed(db.database().name(), "reading history", reason)
             })
         };
         let judge = |e: Error| db.judge("reading history", &e);

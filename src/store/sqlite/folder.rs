@@ -12,7 +12,8 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB};
 use rustix::fs::{Access, access};
 
 use super::super::{Damaged, KeepError, Kept, OpenError};
-use super::{BUSY_TIMEOUT, file, migrate, read_kept};
+use super::{BUSY_TIMEOUT, MIGRATIONS, file, read_kept};
+use crate::database::steps::{StepsError, migrate_sqlite};
 
 /// An open database and the lock of its folder.
 pub(super) struct Opened {
@@ -32,7 +33,7 @@ impl Opened {
         let lock = lock(folder)?;
         let path = file(folder);
         let (db, kept) = match prepare(&path) {
-            Err(Failed::Sqlite(e)) if is_damaged(&e) && damaged == Damaged::Replace => {
+            Err(StepsError::Database(e)) if is_damaged(&e) && damaged == Damaged::Replace => {
                 let aside = move_aside(&path).map_err(|e| refused(folder, &path, &e))?;
                 tracing::warn!(
                     target: "MainOrchestrator",
@@ -45,7 +46,7 @@ impl Opened {
             }
             done => done,
         }
-        .map_err(|e| e.judge(folder, &path))?;
+        .map_err(|e| judge(e, folder, &path))?;
         let identity = identity(&path).map_err(|e| refused(folder, &path, &e))?;
         Ok((Opened { db, path, lock, identity, reported: false }, kept))
     }
@@ -81,7 +82,7 @@ impl Opened {
         let copy = folder.join("monitor.db.new");
         self.db.backup(MAIN_DB, &copy, None::<fn(rusqlite::backup::Progress)>).map_err(|e| failed(&e))?;
         std::fs::rename(&copy, &self.path).map_err(|e| failed(&e))?;
-        let (db, _) = prepare(&self.path).map_err(|e| failed(&e.judge(&folder, &self.path)))?;
+        let (db, _) = prepare(&self.path).map_err(|e| failed(&judge(e, &folder, &self.path)))?;
         let identity = identity(&self.path).map_err(|e| failed(&e))?;
         (self.db, self.lock, self.identity, self.reported) = (db, lock, identity, false);
         tracing::warn!(
@@ -95,45 +96,32 @@ impl Opened {
 }
 
 /// Why a database cannot be used.
-enum Failed {
-    Sqlite(rusqlite::Error),
-    TooNew { found: i64, known: i64 },
-}
+type Failed = StepsError<rusqlite::Error>;
 
-impl From<rusqlite::Error> for Failed {
-    fn from(error: rusqlite::Error) -> Failed {
-        Failed::Sqlite(error)
-    }
-}
-
-impl Failed {
-    fn judge(self, folder: &Path, path: &Path) -> OpenError {
-        let shown = path.display().to_string();
-        let error = match self {
-            Failed::TooNew { found, known } => return OpenError::TooNew { path: shown, found, known },
-            Failed::Sqlite(error) => error,
-        };
-        // SQLite does not say why a file cannot be opened; the system does.
-        let cause = match error.sqlite_error_code() {
-            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
-                File::options().read(true).write(true).open(path).err()
-            }
-            _ => None,
-        };
-        match cause {
-            Some(cause) => refused(folder, path, &cause),
-            None if is_transient(&error) => OpenError::Unavailable { path: shown, reason: error.to_string() },
-            None => OpenError::Unusable { path: shown, reason: error.to_string() },
+fn judge(failed: Failed, folder: &Path, path: &Path) -> OpenError {
+    let shown = path.display().to_string();
+    let error = match failed {
+        StepsError::Newer { found, known } => return OpenError::TooNew { path: shown, found, known },
+        StepsError::Database(error) => error,
+    };
+    // SQLite does not say why a file cannot be opened; the system does.
+    let cause = match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
+            File::options().read(true).write(true).open(path).err()
         }
+        _ => None,
+    };
+    match cause {
+        Some(cause) => refused(folder, path, &cause),
+        None if is_transient(&error) => OpenError::Unavailable { path: shown, reason: error.to_string() },
+        None => OpenError::Unusable { path: shown, reason: error.to_string() },
     }
 }
 
 /// Opens the file and brings it up to date.
 fn prepare(path: &Path) -> Result<(Connection, Kept), Failed> {
-    let mut db = connect(path)?;
-    if let Some((found, known)) = migrate(&mut db)? {
-        return Err(Failed::TooNew { found, known });
-    }
+    let db = connect(path)?;
+    migrate_sqlite(&db, &MIGRATIONS)?;
     let kept = read_kept(&db)?;
     Ok((db, kept))
 }

@@ -155,7 +155,7 @@ async fn what_was_stored_as_live_is_marked(kind: Kind) {
     assert_eq!(counts(&report), [2, 1, 0, 1, 0, 0, 2]);
     assert_eq!(
         report.notes,
-        ["2 rows of table thing were stored as live although gone is true: they are marked now"]
+        ["2 rows of table thing were stored as live although gone is true: they are now marked deleted"]
     );
     let marks = "SELECT id, _synced_at, _deleted_at FROM thing WHERE _deleted_at IS NOT NULL ORDER BY id";
     let want = [1, 4, 5].map(|id| format!("{id}|2026-05-02 09:16:00|2026-05-02 09:16:00"));

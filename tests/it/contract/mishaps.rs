@@ -15,14 +15,14 @@ async fn newer_formats_are_refused(kind: Kind) {
     desk.run(0, vec![checkpoint("", 1)]).await.unwrap();
     desk.execute("UPDATE _state SET format = 9").await;
     let error = desk.open().await.state().await.unwrap_err();
-    assert!(matches!(error, DestinationError::Newer { found: 9, .. }), "{error}");
+    assert!(error.to_string().contains("newer version of this program (format 9,"), "{error}");
     desk.execute(match kind {
         Kind::Sqlite => "PRAGMA user_version = 9",
         Kind::Postgres | Kind::Pooled => "UPDATE _format SET version = 9",
     })
     .await;
     let error = desk.try_open().await.unwrap_err();
-    assert!(matches!(error, DestinationError::Newer { found: 9, known: 1, .. }), "{error}");
+    assert!(error.to_string().contains("(format 9, this version knows 1)"), "{error}");
 }
 
 /// A table that was changed by hand is mended where nothing is lost by it, and refused with a name where something would be.
@@ -64,7 +64,7 @@ async fn a_failure_ends_the_run(kind: Kind) {
     }
     let _ = destination.write(checkpoint("", 99)).await;
     let error = destination.end(outcome(0, End::Complete)).await.unwrap_err();
-    assert!(matches!(error, DestinationError::Table { .. }), "{error}");
+    assert!(error.to_string().starts_with("table thing: stored with key (id)"), "{error}");
     let stored =
         desk.rows("SELECT count(*), 1000 * (SELECT CAST(cursor AS INTEGER) FROM _state) FROM thing").await[0]
             .clone();

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use data_sources_monitor::database::Database;
 use data_sources_monitor::destinations::{
-    Begin, Destination, DestinationError, Ending, Outcome, Report, Threaded, postgres, sqlite,
+    Destination, DestinationError, Ending, RunOutcome, RunReport, RunStart, WriterThread, postgres, sqlite,
 };
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
 use data_sources_monitor::domain::op::{
@@ -118,7 +118,7 @@ impl Desk {
         }
     }
 
-    pub(crate) async fn try_open(&self) -> Result<Threaded, DestinationError> {
+    pub(crate) async fn try_open(&self) -> Result<WriterThread, DestinationError> {
         match self {
             Desk::Sqlite(_) => sqlite::open(&self.path(), "acme"),
             Desk::Postgres { .. } => {
@@ -127,12 +127,12 @@ impl Desk {
         }
     }
 
-    pub(crate) async fn open(&self) -> Threaded {
+    pub(crate) async fn open(&self) -> WriterThread {
         self.try_open().await.unwrap()
     }
 
     /// One complete run with these ops.
-    pub(crate) async fn run(&self, minute: i64, ops: Vec<Op>) -> Result<Report, DestinationError> {
+    pub(crate) async fn run(&self, minute: i64, ops: Vec<Op>) -> Result<RunReport, DestinationError> {
         let destination = self.open().await;
         destination.begin(begin(minute)).await?;
         for op in ops {
@@ -168,7 +168,7 @@ impl Desk {
 }
 
 /// Opens what [`Desk::address`] says.
-pub(crate) async fn opened(address: &str) -> Threaded {
+pub(crate) async fn opened(address: &str) -> WriterThread {
     if address.starts_with("postgres:") {
         postgres::open(&Database::new(&address.into(), None, None).unwrap(), "acme").await.unwrap()
     } else {
@@ -218,16 +218,16 @@ pub(crate) fn at(minute: i64) -> Timestamp {
     Timestamp::from_second(1_777_713_300 + minute * 60).unwrap()
 }
 
-pub(crate) fn begin(minute: i64) -> Begin {
-    Begin { started: at(minute), full_refresh: Vec::new(), sweeping: BTreeSet::from(["thing".to_owned()]) }
+pub(crate) fn begin(minute: i64) -> RunStart {
+    RunStart { started: at(minute), full_refresh: Vec::new(), sweeping: BTreeSet::from(["thing".to_owned()]) }
 }
 
 pub(crate) fn ending(end: End) -> Ending {
     Ending { end, reason: None, place: None, requests: 3, retries: 1, waited_ms: 250 }
 }
 
-pub(crate) fn outcome(minute: i64, end: End) -> Outcome {
-    Outcome {
+pub(crate) fn outcome(minute: i64, end: End) -> RunOutcome {
+    RunOutcome {
         ended: at(minute) + jiff::SignedDuration::from_secs(5),
         run: ending(end),
         tables: BTreeMap::from([("thing".to_owned(), ending(end))]),
@@ -293,7 +293,7 @@ pub(crate) fn rejected(raw: &str) -> Op {
 }
 
 /// seen, inserted, updated, unchanged, duplicate, rejected, deleted
-pub(crate) fn counts(report: &Report) -> [u64; 7] {
+pub(crate) fn counts(report: &RunReport) -> [u64; 7] {
     let tally: Tally = report.tallies.get("thing").copied().unwrap_or_default();
     assert_eq!(
         tally.seen,

@@ -250,7 +250,7 @@ async fn hostile_names_are_only_names(kind: Kind) {
     let row = vec![Cell::Int(1), text("s"), text("q"), text("r")];
     let destination = desk.open().await;
     let sweeping = BTreeSet::from([thing.table.clone()]);
-    destination.begin(Begin { started: at(0), full_refresh: vec![], sweeping }).await.unwrap();
+    destination.begin(RunStart { started: at(0), full_refresh: vec![], sweeping }).await.unwrap();
     for op in send(&thing, vec![row]) {
         destination.write(op).await.unwrap();
     }

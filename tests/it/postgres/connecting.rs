@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use data_sources_monitor::database::{Connected, Database, DatabaseError};
+use data_sources_monitor::database::{Connected, Database, DatabaseError, DatabaseErrorKind};
 use secrecy::SecretString;
 
 use crate::cluster::{self, Cluster};
@@ -55,10 +55,10 @@ async fn refusals_are_told() {
     let told = format!("{told}\n{nobody}").replace(&name, "DATABASE").replace(&user, "USER");
     assert!(!told.contains("pa55"), "{told}");
     insta::assert_snapshot!(told, @r#"
-    PostgreSQL at 127.0.0.1:PORT/DATABASE refuses user USER: wrong password, or no such user: correct DATABASE_URL or DATABASE_PASSWORD
-    PostgreSQL at 127.0.0.1:PORT/DATABASE refuses user USER: it wants a password: set DATABASE_PASSWORD
+    PostgreSQL at 127.0.0.1:PORT/DATABASE rejected user USER: wrong password, or no such user: correct DATABASE_URL or DATABASE_PASSWORD
+    PostgreSQL at 127.0.0.1:PORT/DATABASE rejected user USER: a password is required: set DATABASE_PASSWORD
     PostgreSQL at 127.0.0.1:PORT/nowhere has no database "nowhere": create it, or correct DATABASE_URL
-    PostgreSQL at 127.0.0.1:PORT/DATABASE refuses user stranger: role "stranger" does not exist
+    PostgreSQL at 127.0.0.1:PORT/DATABASE rejected user stranger: role "stranger" does not exist
     cannot reach PostgreSQL at nowhere.invalid:5432/x: the host name does not resolve
     TLS to PostgreSQL at 127.0.0.1:PORT/DATABASE failed: server does not support TLS; trust its authority with EXTRA_CA_FILE, or add sslmode=disable to DATABASE_URL where the network is trusted
     cannot reach PostgreSQL at 127.0.0.1:PORT/x: Connection refused (os error 111)
@@ -73,7 +73,7 @@ async fn read_only_servers_are_refused() {
     let sql = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
     cluster.session("postgres").await.batch_execute(&sql).await.unwrap();
     let error = refusal(&cluster.url("postgres", &name)).await;
-    assert!(matches!(error, DatabaseError::ReadOnly { .. }), "{error}");
+    assert_eq!(error.kind(), DatabaseErrorKind::ReadOnly, "{error}");
 }
 
 /// Of several servers in one address the one that takes writes is used, wherever it stands in the list.
@@ -108,7 +108,7 @@ async fn lost_sessions_and_held_locks_are_told() {
     connected.client.batch_execute("SET lock_timeout = '50ms'").await.unwrap();
     let error = connected.client.batch_execute("SELECT * FROM held").await.unwrap_err();
     let error = connected.judge("reading", &error);
-    assert!(matches!(error, DatabaseError::Slow { .. }), "{error}");
+    assert_eq!(error.kind(), DatabaseErrorKind::Timeout, "{error}");
 
     let pid = connected.client.query_typed("SELECT pg_backend_pid()", &[]).await.unwrap()[0].get::<_, i32>(0);
     session.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
@@ -118,10 +118,7 @@ async fn lost_sessions_and_held_locks_are_told() {
     }
     let error = connected.client.batch_execute("SELECT 1").await.unwrap_err();
     let error = connected.judge("reading", &error);
-    assert!(
-        matches!(&error, DatabaseError::Lost { reason, .. } if reason.contains("administrator")),
-        "{error}"
-    );
+    assert!(error.to_string().contains("administrator"), "{error}");
     assert!(error.is_transient() && !error.is_retriable());
 }
 

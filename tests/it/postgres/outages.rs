@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use data_sources_monitor::database::Database;
-use data_sources_monitor::destinations::{Begin, Destination, DestinationError, postgres};
+use data_sources_monitor::destinations::{Destination, RunStart, postgres};
 use data_sources_monitor::domain::cell::{Cell, ColumnType};
 use data_sources_monitor::domain::op::{End, Op, Sweep, Write};
 
@@ -51,10 +51,7 @@ async fn a_crash_of_the_server_loses_nothing() {
     }
     cluster.restart();
     let ended = destination.end(outcome(0, End::Complete)).await.unwrap_err();
-    assert!(
-        matches!(ended, DestinationError::Database(_)) && error.is_none_or(|error| error == ended),
-        "{ended}"
-    );
+    assert!(ended.to_string().contains("PostgreSQL") && error.is_none_or(|error| error == ended), "{ended}");
     let runs = destination.runs(1).await.unwrap();
     assert_eq!(
         (runs[0].entry.end, runs[0].entry.reason.as_ref()),
@@ -139,7 +136,7 @@ async fn work_on_a_whole_table_may_take_long() {
     );
     let session = cluster.session(&name).await;
     session.batch_execute(&slow).await.unwrap();
-    destination.begin(Begin { sweeping: ["thing".to_owned()].into(), ..begin(1) }).await.unwrap();
+    destination.begin(RunStart { sweeping: ["thing".to_owned()].into(), ..begin(1) }).await.unwrap();
     let mut ops = things(ColumnType::Text, vec![Cell::Text("a".into())]);
     let sweep = Some(Sweep { max_share: 1.0 });
     ops.push(Op::Finish { table: "thing".into(), sweep });
@@ -174,8 +171,8 @@ async fn a_full_disk_ends_the_run_and_loses_nothing() {
         END $$; CREATE TRIGGER no_room AFTER INSERT ON acme.thing EXECUTE FUNCTION no_room()";
     admin.batch_execute(full).await.unwrap();
     let ended = run(1, 3..9).await.unwrap_err();
-    assert!(matches!(ended, DestinationError::Full { .. }), "{ended}");
-    assert!(ended.to_string().contains("make room"), "{ended}");
+    let ended_as = ended.to_string();
+    assert!(ended_as.contains("no space left") && ended_as.contains("free some space"), "{ended}");
     assert_eq!(stored(&cluster, &name).await, ["3000|3"]);
     let runs = destination.runs(1).await.unwrap();
     assert_eq!(

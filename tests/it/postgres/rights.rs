@@ -57,8 +57,8 @@ async fn missing_rights_are_named() {
     let told = told.replace(&name, "DATABASE").replace(&user, "USER");
     insta::assert_snapshot!(told, @r#"
     PostgreSQL at 127.0.0.1:PORT/DATABASE, preparing schema acme: permission denied for database DATABASE; README's section on PostgreSQL lists the grants
-    cannot open 127.0.0.1:PORT/DATABASE, schema acme: schema acme belongs to role postgres, and we may not use it: let postgres say GRANT USAGE, CREATE ON SCHEMA "acme" TO USER
-    cannot open 127.0.0.1:PORT/DATABASE, schema acme: schema acme belongs to role postgres, and we may not create tables in it: let postgres say GRANT USAGE, CREATE ON SCHEMA "acme" TO USER
+    cannot open 127.0.0.1:PORT/DATABASE, schema acme: schema acme belongs to role postgres and we may not use it: as postgres run GRANT USAGE, CREATE ON SCHEMA "acme" TO USER
+    cannot open 127.0.0.1:PORT/DATABASE, schema acme: schema acme belongs to role postgres and we may not create tables in it: as postgres run GRANT USAGE, CREATE ON SCHEMA "acme" TO USER
     cannot open 127.0.0.1:PORT/DATABASE, schema acme: schema acme belongs to role postgres and holds tables that are not ours (theirs): rename it, or use another database
     PostgreSQL at 127.0.0.1:PORT/DATABASE, storing rows: permission denied for table thing; README's section on PostgreSQL lists the grants
     "#);
@@ -75,7 +75,10 @@ async fn the_schema_of_our_memory_is_named() {
     let database = Database::new(&url.as_str().into(), None, None).unwrap();
     let mut connected = database.connect().await.unwrap();
     let refused = Schema::PREVIEW.prepare(&mut connected).await.unwrap_err().to_string();
-    assert!(refused.contains("making schema data_sources_monitor_preview: permission denied"), "{refused}");
+    assert!(
+        refused.contains("preparing schema data_sources_monitor_preview: permission denied"),
+        "{refused}"
+    );
     let make = format!("CREATE SCHEMA data_sources_monitor_preview AUTHORIZATION {user}");
     cluster.session(&name).await.batch_execute(&make).await.unwrap();
     Schema::PREVIEW.prepare(&mut connected).await.unwrap();

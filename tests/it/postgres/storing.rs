@@ -67,8 +67,8 @@ async fn nothing_is_rounded_or_lost() {
     let report = desk.run(0, send(&thing, rows)).await.unwrap();
     assert_eq!((report.end, counts(&report)), (End::Partial, [7, 4, 0, 0, 0, 3, 0]));
     insta::assert_snapshot!(report.notes.join("\n"), @"
-    column moment of table thing became wider: its rows were converted
-    column amount of table thing became wider: its rows were converted
+    column moment of table thing was widened: its stored values were converted
+    column amount of table thing was widened: its stored values were converted
     ");
     insta::assert_snapshot!(desk.rows("SELECT id, moment, amount, doc FROM thing ORDER BY id").await.join("\n"), @r#"
     after|2026-05-02 09:15:00|0.10|1
@@ -85,7 +85,7 @@ async fn nothing_is_rounded_or_lost() {
     "#);
 }
 
-/// A view that reads a column which must become wider is named, and nothing is changed; without it the run goes through.
+/// A view that depends on a column which must be widened is named, and nothing is changed; without it the run is complete.
 #[tokio::test]
 async fn views_in_the_way_are_named() {
     let Some(desk) = desk().await else { return };
@@ -95,7 +95,7 @@ async fn views_in_the_way_are_named() {
         .await;
     let ops = send(&thing(Text), vec![vec![Cell::Int(2), text("x")]]);
     let error = desk.run(1, ops.clone()).await.unwrap_err();
-    insta::assert_snapshot!(error, @"table thing: column v must become wider, and these views read it: acme.by_people; drop them, sync, and make them again");
+    insta::assert_snapshot!(error, @"table thing: column v must be widened, but views depend on it (acme.by_people): drop them, sync, and create them again");
     assert_eq!(desk.rows("SELECT v FROM by_people").await, ["5"]);
     desk.execute("DROP VIEW by_people").await;
     desk.run(2, ops).await.unwrap();
@@ -259,15 +259,15 @@ async fn a_run_that_a_promoted_replica_does_not_know_stores_nothing() {
     second.end(outcome(1, End::Complete)).await.unwrap();
 }
 
-/// A lock whose row somebody deleted is not told as another sync, which nobody would find.
+/// A lock whose row somebody deleted is not reported as another sync, which no one would find.
 #[tokio::test]
 async fn an_emptied_lock_is_named() {
     let Some(desk) = desk().await else { return };
     let destination = desk.open().await;
     desk.execute("DELETE FROM _lock").await;
     let error = destination.begin(begin(0)).await.unwrap_err().to_string();
-    let (told, cure) = error.split_once(": INSERT").unwrap();
-    assert!(told.ends_with("somebody emptied its table _lock"), "{told}");
-    desk.execute(&format!("INSERT{cure}")).await;
+    let (reason, repair) = error.split_once("; repair it with: ").unwrap();
+    assert!(reason.ends_with("table _lock is empty"), "{reason}");
+    desk.execute(repair).await;
     destination.begin(begin(0)).await.unwrap();
 }

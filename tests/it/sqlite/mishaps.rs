@@ -17,10 +17,10 @@ async fn no_database_is_refused() {
     std::fs::write(desk.path(), "this is a letter, not a database, and long enough to be read as one")
         .unwrap();
     let error = sqlite::open(&desk.path(), "acme").unwrap_err();
-    assert!(matches!(error, DestinationError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("is corrupt or not a database"), "{error}");
     assert!(std::fs::read(desk.path()).unwrap().starts_with(b"this is a letter"));
     let error = sqlite::open(&desk.folder().join("absent").join("x.db"), "acme").unwrap_err();
-    assert!(matches!(error, DestinationError::Unwritable { .. }), "{error}");
+    assert!(error.to_string().starts_with("cannot open "), "{error}");
 }
 
 /// Not a test of its own: the writer that [`a_full_disk_leaves_nothing_half`] runs where no file may grow large.
@@ -37,7 +37,7 @@ async fn writer_without_room() {
         for op in ops {
             if let Err(error) = sqlite.write(op).await {
                 assert_eq!(sqlite.end(outcome(0, End::Complete)).await.unwrap_err(), error);
-                println!("refused: {error:?}");
+                println!("refused: {error}");
                 return;
             }
         }
@@ -57,7 +57,7 @@ async fn a_full_disk_leaves_nothing_half() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert!(said.contains("refused: Full") || said.contains("refused: Failed"), "{said}");
+    assert!(said.contains("refused: no space left") || said.contains("refused: storing rows in"), "{said}");
     let stored = desk.rows("SELECT count(*), max(id) + 1, (SELECT cursor FROM _state) FROM thing").await;
     let parts: Vec<_> = stored[0].split('|').collect();
     assert!(parts[0] != "0" && parts[0] == parts[1] && parts[1] == parts[2], "{stored:?}");
@@ -81,7 +81,7 @@ async fn a_locked_file_is_named() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(desk.open().await.runs(1).await.unwrap().len(), 1);
     let error = desk.run(1, send(&thing(), vec![vec![Cell::Int(2), text("b")]])).await.unwrap_err();
-    assert!(matches!(error, DestinationError::Locked { .. }), "{error}");
+    assert!(error.to_string().contains("is locked by another program"), "{error}");
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(
         desk.run(1, send(&thing(), vec![vec![Cell::Int(2), text("b")]])).await.unwrap().end,
@@ -122,7 +122,6 @@ async fn a_damaged_file_is_named() {
     bytes[8 * page..length].fill(0xa5);
     std::fs::write(desk.path(), &bytes).unwrap();
     let error = desk.run(1, send(&thing(), rows(2_500))).await.unwrap_err();
-    assert!(matches!(error, DestinationError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("move it aside"), "{error}");
     assert_eq!(std::fs::read(desk.path()).unwrap()[8 * page..length], bytes[8 * page..length]);
 }

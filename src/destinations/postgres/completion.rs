@@ -1,42 +1,37 @@
-//! What happens when a table was read to its end: rows that are gone are marked, or the rows of a table replaced.
+//! What happens when a table was read to its end: stale rows are soft-deleted, or all rows are replaced.
 
 use jiff::Timestamp;
 use tokio_postgres::Transaction;
 use tokio_postgres::types::Type;
 
+use super::failure::PostgresFailure;
+use super::merge::differs;
 use super::names::{Names, list, quoted};
-use super::rows::differs;
 use super::table::{self, DELETED, SYNCED};
-use super::trouble::Trouble;
-use crate::domain::cell::ColumnType;
 use crate::domain::op::{Sweep, TableShape, Tally};
 
-/// Marks the rows that this run did not send; `Err` within says why nothing was marked.
-pub(super) async fn sweep(
+/// Soft-deletes the rows that this run did not send. `Err` within says why it did not.
+pub(super) async fn delete_stale(
     db: &Transaction<'_>,
     names: &Names,
     shape: &TableShape,
     sweep: Sweep,
     now: Timestamp,
     tally: &mut Tally,
-) -> Result<Result<(), String>, Trouble> {
-    if tally.rejected > 0 {
-        let reason = "no row was marked deleted, because rows were rejected that may be the missing ones";
-        return Ok(Err(reason.to_owned()));
-    }
+) -> Result<Result<(), String>, PostgresFailure> {
     table::remember_keys(db, names, shape).await?;
     let (table, seen) = (names.of(&shape.table), names.seen(&shape.table));
-    // Filled a moment ago, and nobody has counted its rows yet.
+    // The planner has no statistics of a table that was filled a moment ago.
     db.batch_execute(&format!("ANALYZE {seen}")).await?;
     let keys = same_key(shape, "s", "t");
     let gone = format!("t.{DELETED} IS NULL AND NOT EXISTS (SELECT 1 FROM {seen} s WHERE {keys})");
-    // The condition stands in WHERE, since nowhere else the server joins: it would go through the keys for each row.
+    // Only in WHERE does the server plan an anti-join; elsewhere it would scan the keys for each row.
     let sql = format!(
         "SELECT (SELECT count(*) FROM {table} WHERE {DELETED} IS NULL), (SELECT count(*) FROM {table} t WHERE {gone})"
     );
     let rows = db.query_typed(&sql, &[]).await?;
     let (live, missing): (i64, i64) = rows.first().map_or((0, 0), |row| (row.get(0), row.get(1)));
-    if let Some(refusal) = sweep.refusal(missing.unsigned_abs(), live.unsigned_abs()) {
+    if let Some(refusal) = sweep.refusal(tally.rejected, missing.unsigned_abs(), live.unsigned_abs()) {
         return Ok(Err(refusal));
     }
     let sql = format!("UPDATE {table} t SET {DELETED} = $1, {SYNCED} = $1 WHERE {gone}");
@@ -49,26 +44,21 @@ fn same_key(shape: &TableShape, left: &str, right: &str) -> String {
     pairs.collect::<Vec<_>>().join(" AND ")
 }
 
-/// Puts the staged rows in the place of the table's; rows that are the same stay as they are.
-pub(super) async fn replace(
+/// Replaces the rows of a table by the staged ones; unchanged rows stay as they are.
+pub(super) async fn replace_rows(
     db: &Transaction<'_>,
     names: &Names,
     shape: &TableShape,
     tally: &mut Tally,
-) -> Result<(), Trouble> {
+) -> Result<(), PostgresFailure> {
     table::stage(db, names, shape).await?;
     let (table, staged) = (names.of(&shape.table), names.staging(&shape.table));
     db.batch_execute(&format!("ANALYZE {staged}")).await?;
-    let known: Vec<String> = shape
-        .columns
-        .iter()
-        .filter(|column| column.kind != ColumnType::Unknown)
-        .map(|column| column.name.clone())
-        .collect();
+    let known: Vec<String> = shape.known_columns().map(|column| column.name.clone()).collect();
     let all = format!("{}, {SYNCED}", list(&known));
     let rows = db.query_typed(&format!("SELECT count(*) FROM {staged}"), &[]).await?;
     let fresh = rows.first().map_or(0, |row| row.get::<_, i64>(0)).unsigned_abs();
-    // Until now they were counted as they came in.
+    // They were counted as inserted when they arrived.
     tally.inserted = tally.inserted.saturating_sub(fresh);
     if shape.key.is_empty() {
         tally.deleted += db.execute_typed(&format!("DELETE FROM {table}"), &[]).await?;

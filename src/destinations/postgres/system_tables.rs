@@ -1,4 +1,4 @@
-//! The tables that begin with `_`: where reading goes on, how runs went, and what was rejected.
+//! The tables that begin with `_`: checkpoints, the run history, and rejected rows.
 
 use std::collections::BTreeMap;
 
@@ -6,46 +6,35 @@ use jiff::Timestamp;
 use tokio_postgres::types::Type;
 use tokio_postgres::{GenericClient, Row, Transaction};
 
+use super::failure::PostgresFailure;
 use super::names::Names;
-use super::trouble::Trouble;
-use crate::destinations::account::{
-    Closing, INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, WHOLE_RUN, counts, end_of, number,
+use crate::destinations::run_history::{
+    INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, RunClosing, StoredRow, WHOLE_RUN, counts, group_by_run,
+    parse_end, parse_state, tally, to_sql_integer,
 };
-use crate::destinations::{DestinationError, Entry, RejectedRow, Run};
+use crate::destinations::{Entry, RejectedRow, Run};
 use crate::domain::op::{Checkpoint, End, Rejected, State, Tally};
 
-/// The whole state.
+/// The checkpoints of all tables.
 pub(super) async fn state(
     client: &impl GenericClient,
     names: &Names,
     connector: &str,
     place: &str,
-) -> Result<State, Trouble> {
-    let mut state = State { format: State::FORMAT, connector: connector.to_owned(), ..State::default() };
-    let sql = format!("SELECT table_name, partition, format, cursor FROM {}", names.of("_state"));
-    for row in client.query_typed(&sql, &[]).await? {
-        let format: i32 = row.get(2);
-        if i64::from(format) > i64::from(State::FORMAT) {
-            let (found, known) = (format.into(), State::FORMAT.into());
-            return Err(DestinationError::Newer { place: place.to_owned(), found, known }.into());
-        }
-        let (table, text): (String, String) = (row.get(0), row.get(3));
-        let cursor = serde_json::from_str(&text).map_err(|e| DestinationError::Damaged {
-            place: place.to_owned(),
-            reason: format!("the state of table {table} is no JSON: {e}"),
-        })?;
-        state.tables.entry(table).or_default().insert(row.get(1), cursor);
-    }
-    Ok(state)
+) -> Result<State, PostgresFailure> {
+    let sql = format!("SELECT table_name, partition, format::bigint, cursor FROM {}", names.of("_state"));
+    let rows = client.query_typed(&sql, &[]).await?;
+    let entries = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect();
+    Ok(parse_state(connector, place, entries)?)
 }
 
-/// Stores what checkpoints say, in their order.
-pub(super) async fn save(
+/// Stores checkpoints, in their order.
+pub(crate) async fn save(
     db: &Transaction<'_>,
     names: &Names,
     checkpoints: &[Checkpoint],
-) -> Result<(), Trouble> {
-    // Of many pages' worth of one cursor only the last counts.
+) -> Result<(), PostgresFailure> {
+    // Of several checkpoints of one cursor only the last counts.
     let mut last = BTreeMap::new();
     for (table, partition, cursor) in checkpoints.iter().flat_map(|checkpoint| &checkpoint.entries) {
         last.insert((table.as_str(), partition.as_str()), cursor.as_ref().map(ToString::to_string));
@@ -81,7 +70,11 @@ pub(super) async fn save(
     Ok(())
 }
 
-pub(super) async fn forget(db: &Transaction<'_>, names: &Names, tables: &[String]) -> Result<(), Trouble> {
+pub(super) async fn remove_state(
+    db: &Transaction<'_>,
+    names: &Names,
+    tables: &[String],
+) -> Result<(), PostgresFailure> {
     let sql = format!("DELETE FROM {} WHERE table_name = ANY($1)", names.of("_state"));
     db.execute_typed(&sql, &[(&tables, Type::TEXT_ARRAY)]).await?;
     Ok(())
@@ -92,7 +85,7 @@ pub(super) async fn open_run(
     db: &Transaction<'_>,
     names: &Names,
     started: Timestamp,
-) -> Result<i64, Trouble> {
+) -> Result<i64, PostgresFailure> {
     let runs = names.of("_runs");
     db.execute_typed(
         &format!("UPDATE {runs} SET outcome = $1, ended_at = NULL, reason = coalesce(reason, $2) WHERE outcome = $3"),
@@ -122,7 +115,7 @@ pub(super) async fn count(
     started: Timestamp,
     table: &str,
     tally: &Tally,
-) -> Result<(), Trouble> {
+) -> Result<(), PostgresFailure> {
     let sql = format!(
         "INSERT INTO {} AS r (run, table_name, started_at, outcome, seen, inserted, updated, unchanged, duplicate,
                               rejected, deleted)
@@ -158,30 +151,29 @@ pub(super) async fn close(
     names: &Names,
     run: i64,
     started: Timestamp,
-    closing: &Closing,
-) -> Result<(), Trouble> {
+    closing: &RunClosing,
+) -> Result<(), PostgresFailure> {
     let sql = format!(
         "UPDATE {} SET ended_at = $1, outcome = $2, reason = $3, place = $4, requests = $5, retries = $6,
                 waited_ms = $7 WHERE run = $8 AND table_name = $9",
         names.of("_runs")
     );
-    for line in closing.lines() {
-        count(db, names, run, started, line.table, &line.tally).await?;
-        let account = &line.account;
-        // What a service said may hold what no text here may.
-        let (reason, place) = (account.reason.as_deref().map(plain), account.place.as_deref().map(plain));
+    for row in closing.rows() {
+        count(db, names, run, started, row.table, &row.tally).await?;
+        let ending = &row.ending;
+        let (reason, place) = (ending.reason.as_deref().map(plain), ending.place.as_deref().map(plain));
         db.execute_typed(
             &sql,
             &[
-                (&closing.ended(), Type::TIMESTAMPTZ),
-                (&account.end.as_str(), Type::TEXT),
+                (&closing.outcome.ended, Type::TIMESTAMPTZ),
+                (&ending.end.as_str(), Type::TEXT),
                 (&reason, Type::TEXT),
                 (&place, Type::TEXT),
-                (&number(account.requests), Type::INT8),
-                (&number(account.retries), Type::INT8),
-                (&number(account.waited_ms), Type::INT8),
+                (&to_sql_integer(ending.requests), Type::INT8),
+                (&to_sql_integer(ending.retries), Type::INT8),
+                (&to_sql_integer(ending.waited_ms), Type::INT8),
                 (&run, Type::INT8),
-                (&line.table, Type::TEXT),
+                (&row.table, Type::TEXT),
             ],
         )
         .await?;
@@ -189,17 +181,17 @@ pub(super) async fn close(
     Ok(())
 }
 
-/// Text without the one character the server does not take, which is shown instead.
+/// PostgreSQL stores no NUL character; a visible one takes its place.
 pub(super) fn plain(text: &str) -> String {
     text.replace('\0', "\u{2400}")
 }
 
-pub(super) async fn reject(
+pub(crate) async fn reject(
     db: &Transaction<'_>,
     names: &Names,
     run: i64,
     rejected: &[Rejected],
-) -> Result<(), Trouble> {
+) -> Result<(), PostgresFailure> {
     if rejected.is_empty() {
         return Ok(());
     }
@@ -231,7 +223,7 @@ pub(super) async fn rejected(
     client: &impl GenericClient,
     names: &Names,
     limit: usize,
-) -> Result<Vec<RejectedRow>, Trouble> {
+) -> Result<Vec<RejectedRow>, PostgresFailure> {
     let sql = format!(
         "SELECT run, table_name, reason, raw FROM {} ORDER BY id DESC LIMIT $1",
         names.of("_rejected")
@@ -248,7 +240,7 @@ pub(super) async fn runs(
     client: &impl GenericClient,
     names: &Names,
     limit: usize,
-) -> Result<Vec<Run>, Trouble> {
+) -> Result<Vec<Run>, PostgresFailure> {
     let table = names.of("_runs");
     let sql = format!(
         "SELECT run, table_name, started_at, ended_at, outcome, reason, place, requests, retries, waited_ms,
@@ -257,41 +249,26 @@ pub(super) async fn runs(
          ORDER BY run DESC, table_name"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX / 2);
-    let mut runs: Vec<Run> = Vec::new();
-    for row in client.query_typed(&sql, &[(&limit, Type::INT8)]).await? {
-        let (run, table): (i64, String) = (row.get(0), row.get(1));
-        let entry = entry(&row);
-        match runs.last_mut().filter(|last| last.number == run) {
-            Some(last) => drop(last.tables.insert(table, entry)),
-            None => runs.push(Run {
-                number: run,
-                started: row.get(2),
-                ended: row.get(3),
-                entry,
-                tables: BTreeMap::new(),
-            }),
-        }
-    }
-    Ok(runs)
+    let row = |row: &Row| StoredRow {
+        run: row.get(0),
+        table: row.get(1),
+        started: row.get(2),
+        ended: row.get(3),
+        entry: entry(row),
+    };
+    let rows = client.query_typed(&sql, &[(&limit, Type::INT8)]).await?;
+    Ok(group_by_run(rows.iter().map(row).collect()))
 }
 
 fn entry(row: &Row) -> Entry {
     let number = |at: usize| u64::try_from(row.get::<_, i64>(at)).unwrap_or(0);
     Entry {
-        end: end_of(row.get(4)),
+        end: parse_end(row.get(4)),
         reason: row.get(5),
         place: row.get(6),
         requests: number(7),
         retries: number(8),
         waited_ms: number(9),
-        tally: Tally {
-            seen: number(10),
-            inserted: number(11),
-            updated: number(12),
-            unchanged: number(13),
-            duplicate: number(14),
-            rejected: number(15),
-            deleted: number(16),
-        },
+        tally: tally(std::array::from_fn(|i| number(10 + i))),
     }
 }

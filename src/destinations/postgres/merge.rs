@@ -1,9 +1,9 @@
-//! Rows of one table on their way: encoded as they come, sent by COPY into a table of the session, merged with one
+//! Rows of one table on their way: encoded as they arrive, sent by COPY into a temporary table, merged with one
 //! statement at the commit.
 //!
 //! What is sent by COPY waits outside of any transaction, so that none is open while a source is slow, and a merge that
-//! failed for a deadlock is simply tried again. Few rows, and all where nothing of a session lasts (a pooler), go
-//! as arrays within the merge's own statement. Start at [`Segment::push`], then [`Segment::merge`].
+//! failed for a deadlock is retried. Few rows, and all rows behind a pooler, go as arrays within the merge's own
+//! statement. Start at [`Segment::push`], then [`Segment::merge`].
 
 use std::sync::Arc;
 
@@ -13,10 +13,11 @@ use jiff::Timestamp;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Transaction};
 
+use super::binary::{self, Misfit};
+use super::failure::PostgresFailure;
 use super::names::{Names, list, quoted};
-use super::table::{DELETED, SYNCED, conversion, says_true};
-use super::trouble::{Trouble, refuse};
-use super::wire::{self, Misfit};
+use super::table::{DELETED, SYNCED, conversion, truthy_sql};
+use crate::destinations::DestinationError;
 use crate::domain::cell::{Cell, ColumnType};
 use crate::domain::op::{TableShape, Tally, Write};
 
@@ -26,12 +27,15 @@ const FEW_ROWS: usize = 2_000;
 /// Encoded bytes after which rows are sent ahead of their merge.
 pub(super) const SEND_BYTES: usize = 1 << 20;
 
-/// The bytes of a key that the server's index surely takes: its limit is a third of a page.
-pub(super) const KEY_BYTES: usize = 2_500;
+/// The bytes of a key that the server's index always takes: its limit is a third of a page.
+pub(crate) const KEY_BYTES: usize = 2_500;
+
+/// Why a row is rejected.
+pub(crate) const KEY_TOO_LONG: &str = "its key is longer than PostgreSQL can index";
 
 /// A table as rows are written to it now.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(crate) struct MergeTarget {
     pub(super) shape: TableShape,
     /// The stored columns whose type is known.
     columns: Vec<(String, ColumnType)>,
@@ -43,61 +47,60 @@ pub(super) struct Target {
     pub(super) sweeping: bool,
 }
 
-impl Target {
+impl MergeTarget {
     pub(super) fn new(shape: TableShape, sweeping: bool) -> Self {
-        let columns: Vec<_> = shape
-            .columns
-            .iter()
-            .filter(|column| column.kind != ColumnType::Unknown)
-            .map(|column| (column.name.clone(), column.kind))
-            .collect();
+        let columns: Vec<_> =
+            shape.known_columns().map(|column| (column.name.clone(), column.kind)).collect();
         let at = |name: &String| columns.iter().position(|(column, _)| column == name);
         let key = shape.key.iter().filter_map(at).collect();
-        let deleted_if = shape.deleted_place().and_then(|place| Some(shape.columns.get(place)?.name.clone()));
+        let deleted_if = shape.deleted_column().map(str::to_owned);
         Self { shape, columns, key, deleted_if, sweeping }
     }
 }
 
 /// What became of a row that was pushed.
-pub(super) enum Pushed {
+pub(super) enum PushedRow {
     /// It waits for its merge.
     Taken,
     /// A column must become text first.
     Widen(String),
-    /// It can be stored nowhere.
+    /// No column can store it.
     Rejected(&'static str),
 }
 
 /// Rows of one table and one shape.
 pub(super) struct Segment {
-    pub(super) target: Arc<Target>,
+    pub(super) target: Arc<MergeTarget>,
     /// Where the cells of a row that comes are, for each stored column.
     places: Vec<Option<usize>>,
-    /// Encoded rows that are not sent yet.
+    /// Encoded rows that were not sent yet.
     waiting: Vec<u8>,
     waiting_rows: usize,
-    /// Rows that the session's table holds, and its name.
+    /// Rows that the temporary table holds, and its name.
     sent: u64,
     table: Option<String>,
 }
 
 impl Segment {
-    pub(super) fn new(target: Arc<Target>) -> Self {
+    pub(super) fn new(target: Arc<MergeTarget>) -> Self {
         Self { target, places: Vec::new(), waiting: Vec::new(), waiting_rows: 0, sent: 0, table: None }
     }
 
-    /// Makes ready for rows whose cells stand in this order.
+    /// Prepares for rows with the cells in this order.
     pub(super) fn expect(&mut self, shape: &TableShape) {
         let place = |(name, _): &(String, ColumnType)| shape.columns.iter().position(|c| c.name == *name);
         self.places = self.target.columns.iter().map(place).collect();
     }
 
     /// Takes a row.
-    pub(super) fn push(&mut self, cells: &[Cell]) -> Result<Pushed, Trouble> {
+    pub(super) fn push(&mut self, cells: &[Cell]) -> Result<PushedRow, DestinationError> {
         let begun = self.waiting.len();
         let fields = self.target.columns.len() + 1;
         let fields = i16::try_from(fields).map_err(|_| {
-            refuse(&self.target.shape.table, "it has more columns than PostgreSQL takes (1,600)")
+            DestinationError::table(
+                &self.target.shape.table,
+                "it has more columns than PostgreSQL allows (1,600)",
+            )
         })?;
         self.waiting.extend_from_slice(&fields.to_be_bytes());
         self.waiting.extend_from_slice(&8_i32.to_be_bytes());
@@ -108,29 +111,24 @@ impl Segment {
             let cell = self.places.get(i).copied().flatten().and_then(|place| cells.get(place));
             let cell = cell.unwrap_or(&Cell::Null);
             let before = self.waiting.len();
-            let misfit = wire::append(cell, *kind, &mut self.waiting).err();
+            let misfit = binary::append(cell, *kind, &mut self.waiting).err();
             if self.target.key.contains(&i) {
                 key_bytes += self.waiting.len() - before;
             }
             let misfit = match misfit {
-                None if key_bytes > KEY_BYTES => {
-                    Misfit::Reject("its key is longer than PostgreSQL can index")
-                }
+                None if key_bytes > KEY_BYTES => Misfit::Reject(KEY_TOO_LONG),
                 None => continue,
                 Some(misfit) => misfit,
             };
             self.waiting.truncate(begun);
             return match misfit {
-                Misfit::Widen => Ok(Pushed::Widen(name.clone())),
-                Misfit::Reject(reason) => Ok(Pushed::Rejected(reason)),
-                Misfit::Type => Err(refuse(
-                    &self.target.shape.table,
-                    format!("a {:?} value came for column {name}, which is {kind:?}", cell.column_type()),
-                )),
+                Misfit::Widen => Ok(PushedRow::Widen(name.clone())),
+                Misfit::Reject(reason) => Ok(PushedRow::Rejected(reason)),
+                Misfit::Type => Err(DestinationError::misfit(&self.target.shape.table, name, *kind, cell)),
             };
         }
         self.waiting_rows += 1;
-        Ok(Pushed::Taken)
+        Ok(PushedRow::Taken)
     }
 
     /// How many rows wait for their merge.
@@ -143,7 +141,7 @@ impl Segment {
         self.waiting.len()
     }
 
-    /// Whether rows are in the session's table, which outlives no session.
+    /// Whether rows are in the temporary table, which ends with the session.
     pub(super) fn is_sent(&self) -> bool {
         self.sent > 0
     }
@@ -153,7 +151,7 @@ impl Segment {
         self.sent > 0 || self.waiting_rows > FEW_ROWS
     }
 
-    /// Sends what waits into a table of the session, ahead of the merge.
+    /// Sends what waits into the temporary table, ahead of the merge.
     pub(super) async fn send(
         &mut self,
         client: &Client,
@@ -162,8 +160,8 @@ impl Segment {
         if self.waiting_rows == 0 {
             return Ok(());
         }
-        // In a transaction, all of the exchange goes to one session: a pooler that nobody told us of then refuses it,
-        // where it would otherwise lose the thread in the middle of a COPY and leave both sides waiting.
+        // In a transaction, all messages go to one session. Otherwise a pooler that is not configured could switch
+        // sessions in the middle of a COPY and leave both sides waiting.
         client.batch_execute("BEGIN").await?;
         match self.copy(client, number).await {
             Ok((table, sent)) => {
@@ -175,7 +173,7 @@ impl Segment {
                 Ok(())
             }
             Err(error) => {
-                // The first error says it; a connection that is lost cannot roll back either.
+                // The first error counts; on a lost connection this fails too.
                 let _ = client.batch_execute("ROLLBACK").await;
                 Err(error)
             }
@@ -196,10 +194,9 @@ impl Segment {
         let statement = format!("COPY {table} FROM STDIN (FORMAT binary)");
         let sink = client.copy_in::<_, Bytes>(statement.as_str()).await?;
         let mut sink = std::pin::pin!(sink);
-        // Signature, flags, no extension; the end is a count of fields that no row has.
-        sink.send(Bytes::from_static(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0")).await?;
+        sink.send(Bytes::from_static(binary::COPY_HEADER)).await?;
         sink.send(Bytes::copy_from_slice(&self.waiting)).await?;
-        sink.send(Bytes::from_static(&[0xff, 0xff])).await?;
+        sink.send(Bytes::from_static(binary::COPY_TRAILER)).await?;
         let sent = sink.as_mut().finish().await?;
         Ok((table, sent))
     }
@@ -207,7 +204,7 @@ impl Segment {
     fn definition(&self, table: &str) -> String {
         let columns = self.target.columns.iter().enumerate();
         let columns: Vec<_> =
-            columns.map(|(i, (_, kind))| format!("c{i} {}", wire::sql_type(*kind))).collect();
+            columns.map(|(i, (_, kind))| format!("c{i} {}", binary::sql_type(*kind))).collect();
         format!(
             "CREATE TEMPORARY TABLE {} (ord bigint, {})",
             table.replace("pg_temp.", ""),
@@ -215,15 +212,15 @@ impl Segment {
         )
     }
 
-    /// Empties the session's table, in the transaction that has merged it.
-    pub(super) async fn clear(&self, db: &Transaction<'_>) -> Result<(), Trouble> {
+    /// Empties the temporary table, in the transaction that merged it.
+    pub(super) async fn clear(&self, db: &Transaction<'_>) -> Result<(), PostgresFailure> {
         if let Some(table) = self.table.as_ref().filter(|_| self.sent > 0) {
             db.batch_execute(&format!("TRUNCATE {table}")).await?;
         }
         Ok(())
     }
 
-    /// The same once more without its rows, after they were committed.
+    /// The segment without its rows, after they were committed.
     pub(super) fn emptied(mut self) -> Self {
         self.waiting.clear();
         self.waiting_rows = 0;
@@ -231,8 +228,8 @@ impl Segment {
         self
     }
 
-    /// Drops the session's table.
-    pub(super) async fn forget(self, client: &Client) -> Result<(), tokio_postgres::Error> {
+    /// Drops the temporary table.
+    pub(super) async fn drop_table(self, client: &Client) -> Result<(), tokio_postgres::Error> {
         match self.table {
             Some(table) => client.batch_execute(&format!("DROP TABLE {table}")).await,
             None => Ok(()),
@@ -244,16 +241,16 @@ impl Segment {
         &self,
         db: &Transaction<'_>,
         names: &Names,
-        now: &Target,
+        now: &MergeTarget,
         synced: Timestamp,
         tally: &mut Tally,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), PostgresFailure> {
         let rows = self.rows();
         if rows == 0 {
             return Ok(());
         }
         let arrays = if self.sent == 0 { self.arrays() } else { Vec::new() };
-        let sql = Sql { segment: self, now, names };
+        let sql = MergeSql { segment: self, now, names };
         let mut params: Vec<(&(dyn ToSql + Sync), Type)> =
             arrays.iter().map(|array| (array as &(dyn ToSql + Sync), array.kind.clone())).collect();
         params.push((&synced, Type::TIMESTAMPTZ));
@@ -264,7 +261,7 @@ impl Segment {
         tally.seen += rows;
         tally.inserted += fresh;
         if now.shape.write == Write::Replace {
-            // A row that meets another of its key is the same run's.
+            // A staged row of the same key is of the same run.
             tally.duplicate += rows.saturating_sub(fresh);
         } else if now.key.is_empty() || changed == rows {
             tally.updated += changed - fresh;
@@ -282,11 +279,11 @@ impl Segment {
         Ok(())
     }
 
-    /// The rows column by column: an element of an array is written as a field of COPY is.
-    fn arrays(&self) -> Vec<Array> {
+    /// The rows column by column: an array element has the encoding of a COPY field.
+    fn arrays(&self) -> Vec<BinaryArray> {
         let count = self.target.columns.len();
-        let mut arrays: Vec<Array> = std::iter::once(Array::new(ColumnType::Bigint))
-            .chain(self.target.columns.iter().map(|(_, kind)| Array::new(*kind)))
+        let mut arrays: Vec<BinaryArray> = std::iter::once(BinaryArray::new(ColumnType::Bigint))
+            .chain(self.target.columns.iter().map(|(_, kind)| BinaryArray::new(*kind)))
             .collect();
         let mut rest = self.waiting.as_slice();
         while let Some((_, fields)) = rest.split_at_checked(2) {
@@ -305,13 +302,13 @@ impl Segment {
 }
 
 /// The statements for a segment.
-struct Sql<'a> {
+struct MergeSql<'a> {
     segment: &'a Segment,
-    now: &'a Target,
+    now: &'a MergeTarget,
     names: &'a Names,
 }
 
-impl Sql<'_> {
+impl MergeSql<'_> {
     /// The rows, with the columns of the table as it is now and their order as `ord`.
     fn source(&self) -> String {
         let segment = self.segment;
@@ -323,7 +320,7 @@ impl Sql<'_> {
                 let came = segment.target.columns.iter().position(|(came, _)| came == name);
                 let expression = match came.and_then(|i| Some((i, segment.target.columns.get(i)?.1))) {
                     Some((i, came)) => conversion(&format!("c{i}"), came, *kind),
-                    None => format!("NULL::{}", wire::sql_type(*kind)),
+                    None => format!("NULL::{}", binary::sql_type(*kind)),
                 };
                 format!("{expression} AS {}", quoted(name))
             })
@@ -333,7 +330,7 @@ impl Sql<'_> {
             _ => {
                 let names: Vec<String> = (0..segment.target.columns.len()).map(|i| format!("c{i}")).collect();
                 let kinds = std::iter::once("bigint")
-                    .chain(segment.target.columns.iter().map(|(_, kind)| wire::sql_type(*kind)));
+                    .chain(segment.target.columns.iter().map(|(_, kind)| binary::sql_type(*kind)));
                 let arrays: Vec<String> =
                     kinds.enumerate().map(|(i, kind)| format!("${}::{kind}[]", i + 1)).collect();
                 format!("unnest({}) AS rows_that_came(ord, {})", arrays.join(", "), names.join(", "))
@@ -346,7 +343,7 @@ impl Sql<'_> {
         self.now.key.iter().filter_map(|i| self.now.columns.get(*i)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Of two rows with one key the later wins; a row that is the same is not written.
+    /// Of two rows with one key the later wins; an unchanged row is not written.
     fn merge(&self, synced: usize) -> String {
         let replace = self.now.shape.write == Write::Replace;
         let table = &self.now.shape.table;
@@ -387,29 +384,35 @@ impl Sql<'_> {
         )
     }
 
-    /// A row that comes is there, unless the source says that it is gone; since when is what was found out first.
-    fn mark(&self, synced: usize) -> Mark {
+    /// A row that arrives is live, unless the source says that it is deleted. A row that was deleted before keeps the
+    /// time of its first deletion.
+    fn mark(&self, synced: usize) -> DeletedExpressions {
         let Some(column) = &self.now.deleted_if else {
             let (column, value) = (String::new(), String::new());
-            return Mark { column, value, kept: "NULL".into(), differs: format!("t.{DELETED} IS NOT NULL") };
+            return DeletedExpressions {
+                column,
+                value,
+                kept: "NULL".into(),
+                differs: format!("t.{DELETED} IS NOT NULL"),
+            };
         };
-        let told = format!("EXCLUDED.{DELETED}");
-        Mark {
+        let sent = format!("EXCLUDED.{DELETED}");
+        DeletedExpressions {
             column: format!(", {DELETED}"),
-            value: format!(", CASE WHEN {} THEN ${synced} END", says_true(column)),
-            kept: format!("CASE WHEN {told} IS NOT NULL THEN coalesce(t.{DELETED}, {told}) END"),
-            differs: format!("(t.{DELETED} IS NULL) <> ({told} IS NULL)"),
+            value: format!(", CASE WHEN {} THEN ${synced} END", truthy_sql(column)),
+            kept: format!("CASE WHEN {sent} IS NOT NULL THEN coalesce(t.{DELETED}, {sent}) END"),
+            differs: format!("(t.{DELETED} IS NULL) <> ({sent} IS NULL)"),
         }
     }
 
-    /// How many keys came.
+    /// Counts the keys that were sent.
     fn distinct(&self) -> String {
-        format!("SELECT count(*) FROM (SELECT DISTINCT {} FROM {}) AS k", list(&self.keys()), self.source())
+        format!("SELECT count(*) FROM (SELECT DISTINCT {} FROM {}) AS k", list(self.keys()), self.source())
     }
 
-    /// Keeps the keys that came.
+    /// Stores the keys that were sent.
     fn remember(&self) -> String {
-        let key = list(&self.keys());
+        let key = list(self.keys());
         format!(
             "INSERT INTO {} ({key}) SELECT DISTINCT {key} FROM {}",
             self.names.seen(&self.now.shape.table),
@@ -418,8 +421,8 @@ impl Sql<'_> {
     }
 }
 
-/// How the mark of a deleted row gets into the merge, in SQL.
-struct Mark {
+/// How a row says in the merge that it is deleted.
+struct DeletedExpressions {
     /// The column, if anything but NULL can be inserted into it.
     column: String,
     /// What is inserted into it.
@@ -443,7 +446,7 @@ fn different(columns: &[String], stored: &str, new: &str) -> impl Iterator<Item 
 
 /// An array in the binary format, its elements already encoded.
 #[derive(Debug)]
-struct Array {
+struct BinaryArray {
     kind: Type,
     element: Type,
     length: i32,
@@ -451,9 +454,9 @@ struct Array {
     elements: Vec<u8>,
 }
 
-impl Array {
+impl BinaryArray {
     fn new(kind: ColumnType) -> Self {
-        let (kind, element) = wire::array_type(kind);
+        let (kind, element) = binary::array_type(kind);
         Self { kind, element, length: 0, nulls: false, elements: Vec::new() }
     }
 
@@ -464,7 +467,7 @@ impl Array {
     }
 }
 
-impl ToSql for Array {
+impl ToSql for BinaryArray {
     fn to_sql(
         &self,
         _: &Type,

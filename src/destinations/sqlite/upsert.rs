@@ -1,7 +1,7 @@
 //! Rows of one table into SQLite: converted to the stored types, sorted by key, and written only if they changed.
 //!
 //! Sorting a large batch by key keeps the writes to the key's tree close together, and brings rows of one key side
-//! by side, so that only the last is written. Start at [`Target::write`].
+//! by side, so that only the last is written. Start at [`UpsertTarget::write`].
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -10,14 +10,15 @@ use jiff::tz::TimeZone;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{CachedStatement, Connection};
 
-use super::file::quoted;
-use super::table::{DELETED, SYNCED, Trouble, list, refuse};
-use crate::domain::cell::{Cell, ColumnType};
+use super::file::{SqliteFailure, list, quoted};
+use super::table::{DELETED, SYNCED};
+use crate::destinations::DestinationError;
+use crate::domain::cell::{Cell, ColumnType, exact_double};
 use crate::domain::op::{Rows, TableShape, Tally, Write};
 
-/// A table to write to, with its statements in words.
+/// A table to write to, with its statements.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct UpsertTarget {
     table: String,
     /// The stored columns in the order of the statements' parameters.
     columns: Vec<(String, ColumnType)>,
@@ -28,6 +29,8 @@ pub(super) struct Target {
     insert: String,
     update: Option<String>,
     remember: Option<String>,
+    /// Rows go into the staging table, where rows of the same key are of the same run.
+    staging: bool,
 }
 
 /// The name of the temporary table that holds the keys seen in this run.
@@ -45,23 +48,20 @@ pub(super) fn differs(pairs: impl Iterator<Item = (String, String)>) -> String {
     pairs.map(|(stored, new)| format!("{stored} IS NOT {new}")).collect::<Vec<_>>().join(" OR ")
 }
 
-impl Target {
+impl UpsertTarget {
     /// The statements for a table as stored. With `sweeping`, the key of every row is remembered.
     pub(super) fn new(shape: &TableShape, sweeping: bool) -> Self {
-        let columns: Vec<_> = shape
-            .columns
-            .iter()
-            .filter(|column| column.kind != ColumnType::Unknown)
-            .map(|column| (column.name.clone(), column.kind))
-            .collect();
+        let columns: Vec<_> =
+            shape.known_columns().map(|column| (column.name.clone(), column.kind)).collect();
         let at = |name: &String| columns.iter().position(|(column, _)| column == name);
         let key: Vec<usize> = shape.key.iter().filter_map(at).collect();
         let name = match shape.write {
             Write::Replace => staging(&shape.table),
             Write::Upsert | Write::Append => quoted(&shape.table),
         };
-        let deleted_if = shape.deleted_place().and_then(|place| at(&shape.columns.get(place)?.name));
-        let mark = Mark::at(deleted_if.map(|_| columns.len() + 2));
+        let deleted_if =
+            shape.deleted_column().and_then(|name| columns.iter().position(|(column, _)| column == name));
+        let mark = DeletedParameter::new(deleted_if.map(|_| columns.len() + 2));
         let names: Vec<String> = columns.iter().map(|(name, _)| quoted(name)).collect();
         let places: Vec<String> = (1..=columns.len() + 1).map(|i| format!("?{i}")).collect();
         let mut insert = format!(
@@ -93,7 +93,8 @@ impl Target {
             let places: Vec<_> = (1..=key.len()).map(|i| format!("?{i}")).collect();
             format!("INSERT OR IGNORE INTO {} VALUES ({})", seen(&shape.table), places.join(", "))
         });
-        Self { table: shape.table.clone(), columns, key, deleted_if, insert, update, remember }
+        let staging = shape.write == Write::Replace;
+        Self { table: shape.table.clone(), columns, key, deleted_if, insert, update, remember, staging }
     }
 
     /// Writes gathered rows of this table, in order; counts what became of each.
@@ -102,10 +103,9 @@ impl Target {
         db: &Connection,
         batches: &[&Rows],
         synced: &str,
-        replacing: bool,
         tally: &mut Tally,
-    ) -> Result<(), Trouble> {
-        let rows: Vec<Incoming<'_>> = batches.iter().flat_map(|rows| self.incoming(rows)).collect();
+    ) -> Result<(), SqliteFailure> {
+        let rows: Vec<IncomingRow<'_>> = batches.iter().flat_map(|rows| self.incoming(rows)).collect();
         tally.seen += rows.len() as u64;
         let mut order: Vec<(u64, usize)> = rows.iter().map(|row| self.lead(row)).zip(0..).collect();
         if !self.key.is_empty() {
@@ -135,7 +135,7 @@ impl Target {
                 Some(update) => self.execute(update, row, synced)?,
                 None => 0,
             };
-            match (replacing, changed) {
+            match (self.staging, changed) {
                 (true, _) => tally.duplicate += 1,
                 (false, 0) => tally.unchanged += 1,
                 (false, _) => tally.updated += 1,
@@ -147,9 +147,9 @@ impl Target {
     fn execute(
         &self,
         statement: &mut CachedStatement<'_>,
-        row: &Incoming<'_>,
+        row: &IncomingRow<'_>,
         synced: &str,
-    ) -> Result<usize, Trouble> {
+    ) -> Result<usize, SqliteFailure> {
         for column in 0..self.columns.len() {
             statement.raw_bind_parameter(column + 1, self.value(row, column)?)?;
         }
@@ -161,33 +161,29 @@ impl Target {
         Ok(statement.raw_execute()?)
     }
 
-    fn incoming<'r>(&self, rows: &'r Rows) -> impl Iterator<Item = Incoming<'r>> + use<'r> {
+    fn incoming<'r>(&self, rows: &'r Rows) -> impl Iterator<Item = IncomingRow<'r>> + use<'r> {
         let places: Vec<Option<usize>> = self
             .columns
             .iter()
             .map(|(name, _)| rows.shape.columns.iter().position(|column| column.name == *name))
             .collect();
         let places: Arc<[Option<usize>]> = places.into();
-        rows.rows.iter().map(move |cells| Incoming { cells, places: Arc::clone(&places) })
+        rows.rows.iter().map(move |cells| IncomingRow { cells, places: Arc::clone(&places) })
     }
 
-    fn value<'r>(&self, row: &'r Incoming<'_>, column: usize) -> Result<ToSqlOutput<'r>, Trouble> {
+    fn value<'r>(&self, row: &'r IncomingRow<'_>, column: usize) -> Result<ToSqlOutput<'r>, SqliteFailure> {
         let Some((name, kind)) = self.columns.get(column) else { return Ok(NULL) };
         let cell = row.cell(column);
-        stored(cell, *kind).ok_or_else(|| {
-            let reason =
-                format!("a {:?} value came for column {name}, which is {kind:?}", cell.column_type());
-            refuse(&self.table, reason)
-        })
+        stored(cell, *kind).ok_or_else(|| DestinationError::misfit(&self.table, name, *kind, cell).into())
     }
 
-    /// The beginning of a row's key as a number of the same order: most rows are told apart without a look at their key.
-    fn lead(&self, row: &Incoming<'_>) -> u64 {
+    /// The first bytes of a row's key as a number of the same order: for most rows it decides without comparing keys.
+    fn lead(&self, row: &IncomingRow<'_>) -> u64 {
         let Some(&column) = self.key.first() else { return 0 };
         self.columns.get(column).map_or(0, |(_, kind)| lead(row.cell(column), *kind))
     }
 
-    fn by_key(&self, a: &Incoming<'_>, b: &Incoming<'_>) -> Ordering {
+    fn by_key(&self, a: &IncomingRow<'_>, b: &IncomingRow<'_>) -> Ordering {
         self.key
             .iter()
             .map(|&column| {
@@ -199,8 +195,8 @@ impl Target {
     }
 }
 
-/// How the mark of a deleted row gets into the statements, in SQL.
-struct Mark {
+/// How a row says in the statements that it is deleted.
+struct DeletedParameter {
     /// The column, if anything but NULL can be inserted into it.
     column: String,
     /// What is inserted into it.
@@ -211,10 +207,10 @@ struct Mark {
     differs: (String, String),
 }
 
-impl Mark {
-    /// A row that comes is there, unless the source says, in this parameter, that it is gone; since when is what was
-    /// found out first.
-    fn at(place: Option<usize>) -> Self {
+impl DeletedParameter {
+    /// A row that arrives is live, unless this parameter says that it is deleted. A row that was deleted before keeps
+    /// the time of its first deletion.
+    fn new(place: Option<usize>) -> Self {
         let Some(place) = place else {
             let differs = (DELETED.to_owned(), "NULL".to_owned());
             return Self { column: String::new(), value: String::new(), kept: "NULL".to_owned(), differs };
@@ -229,12 +225,12 @@ impl Mark {
 }
 
 /// A row, and where its cells are.
-struct Incoming<'r> {
+struct IncomingRow<'r> {
     cells: &'r [Cell],
     places: Arc<[Option<usize>]>,
 }
 
-impl Incoming<'_> {
+impl IncomingRow<'_> {
     /// The cell for a stored column: a column the row does not know is null.
     fn cell(&self, column: usize) -> &Cell {
         let place = self.places.get(column).copied().flatten();
@@ -255,7 +251,7 @@ fn stored(cell: &Cell, kind: ColumnType) -> Option<ToSqlOutput<'_>> {
         (T::Boolean | T::Bigint, Cell::Bool(value)) => integer((*value).into()),
         (T::Bigint, Cell::Int(value)) => integer(*value),
         (T::Double, Cell::Bool(value)) => real(f64::from(u8::from(*value))),
-        (T::Double, Cell::Int(value)) => double_of(*value).and_then(real),
+        (T::Double, Cell::Int(value)) => exact_double(*value).and_then(real),
         (T::Double, Cell::Double(value)) => real(*value),
         (T::Decimal, Cell::Bool(value)) => as_owned(u8::from(*value).to_string()),
         (T::Decimal, Cell::Int(_) | Cell::Double(_) | Cell::Decimal(_)) => as_text(cell),
@@ -278,13 +274,6 @@ fn as_owned(text: String) -> Option<ToSqlOutput<'static>> {
     Some(ToSqlOutput::Owned(Value::Text(text)))
 }
 
-/// The double that is this integer, if there is one.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
-fn double_of(value: i64) -> Option<f64> {
-    let double = value as f64;
-    (value.unsigned_abs() <= 1 << 53).then_some(double)
-}
-
 /// The order of two values in a column's tree; equal exactly if they are stored alike.
 fn compare(a: &Cell, b: &Cell, kind: ColumnType) -> Ordering {
     match kind {
@@ -297,7 +286,7 @@ fn compare(a: &Cell, b: &Cell, kind: ColumnType) -> Ordering {
     }
 }
 
-/// A number that is never out of order with what [`compare`] says; the same number says nothing.
+/// A number whose order never contradicts [`compare`]; equal numbers decide nothing.
 fn lead(cell: &Cell, kind: ColumnType) -> u64 {
     match kind {
         ColumnType::Text => {
@@ -324,7 +313,7 @@ fn integer_of(cell: &Cell) -> Option<i64> {
 fn real_of(cell: &Cell) -> f64 {
     let value = match cell {
         Cell::Double(value) => *value,
-        cell => integer_of(cell).and_then(double_of).unwrap_or(f64::NAN),
+        cell => integer_of(cell).and_then(exact_double).unwrap_or(f64::NAN),
     };
     // SQLite has one zero.
     value + 0.0
@@ -342,9 +331,8 @@ fn instant_of(cell: &Cell) -> Option<jiff::Timestamp> {
 mod tests {
     use super::*;
 
-    /// The number that stands for the beginning of a key never contradicts the order of whole values.
     #[test]
-    fn leads_follow_the_order() {
+    fn lead_numbers_never_contradict_the_order_of_keys() {
         let text = |text: &str| Cell::Text(text.into());
         let texts = ["", "\0", "a", "ab", "abcdefgh", "abcdefgh\0", "abcdefghi", "b", "\u{e9}", "\u{10ffff}"];
         let mut texts: Vec<Cell> = texts.into_iter().map(text).collect();

@@ -1,7 +1,7 @@
-//! The daemon's own memory moved: what is believed, its history, and what is remembered of the banner.
+//! The daemon's own state: monitors, their history, and the banner record.
 //!
-//! It is written as a daemon writes it, under the monitor's lease, and only what is missing: so it may be cut off and
-//! run again. A memory that somebody else has written is left alone. Start at [`Source::open`].
+//! It is written as a daemon writes it, under the monitor's lease, and only what is missing, so that it can be repeated.
+//! State that a daemon has written there is left alone. Start at [`StateSource::open`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,53 +10,56 @@ use anyhow::{bail, ensure};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::super::CommandError;
-use super::super::compose;
+use super::Print;
 use crate::database::Database;
 use crate::domain::assess::Transition;
 use crate::domain::history::{Day, Days, Span};
 use crate::domain::tenure::Pace;
 use crate::store::lease::{Lease, Taken};
 use crate::store::schema::Schema;
-use crate::store::{Batch, Closer, Kept, Store};
+use crate::store::{Batch, Closer, Kept, OpenError, Store};
 
-/// Rows kept in one transaction, which must be through within seconds.
+/// Rows stored in one transaction, which must end within seconds.
 const AT_ONCE: usize = 2_000;
 
-/// A memory in a folder, which no daemon can open meanwhile.
-pub(super) struct Source {
+/// The state in a folder, which no daemon can open meanwhile.
+pub(super) struct StateSource {
     store: Store,
     _closer: Closer,
     kept: Kept,
 }
 
-/// All of a memory.
-struct All {
+struct WholeState {
     kept: Kept,
     transitions: Vec<Transition>,
     days: Days,
 }
 
-/// What tells a transition.
-type Key = (Timestamp, String, &'static str, &'static str);
+/// What identifies a transition.
+type TransitionKey = (Timestamp, String, &'static str, &'static str);
 
-impl Source {
-    /// Opens the memory of a folder, if there is one.
-    pub(super) fn open(folder: &Path) -> Result<Option<Source>, CommandError> {
-        if !folder.join(format!("{}.db", super::MEMORY)).exists() {
+impl StateSource {
+    /// Opens the state of a folder, if there is any.
+    pub(super) fn open(folder: &Path) -> Result<Option<StateSource>, OpenError> {
+        if !folder.join(format!("{}.db", super::STATE_FILE)).exists() {
             return Ok(None);
         }
         let (store, closer, kept) = Store::open_undamaged(folder)?;
-        Ok(Some(Source { store, _closer: closer, kept }))
+        Ok(Some(StateSource { store, _closer: closer, kept }))
     }
 
-    /// Copies what is not there yet, to where the daemons look for it that have this memory.
-    pub(super) async fn copy(self, database: &Database, set: Schema) -> anyhow::Result<()> {
-        // Only a daemon that writes banners remembers one, whatever is set for who moves it.
-        let schema = if self.kept.banner.is_some() { Schema::SHARED } else { set };
+    /// Copies what is missing to the schema where daemons will look for it.
+    pub(super) async fn copy(
+        self,
+        database: &Database,
+        configured: Schema,
+        holder: String,
+        print: Print,
+    ) -> anyhow::Result<()> {
+        // Only a daemon that writes banners has a banner record, whatever is configured here.
+        let schema = if self.kept.banner.is_some() { Schema::SHARED } else { configured };
         let from = read(&self.store, self.kept).await?;
-        let (name, holder) = ("monitor".to_owned(), compose::holder());
-        let lease = Lease { schema, name, holder, ttl: Pace::USUAL.ttl };
+        let lease = Lease { schema, name: "monitor".to_owned(), holder, ttl: Pace::USUAL.ttl };
         let (to, _closer) = Store::connect(database.clone(), lease.clone()).await?;
         let connected = database.connect().await?;
         let judge = |e| connected.judge("taking the monitor's lease", &e);
@@ -64,39 +67,39 @@ impl Source {
             Taken::Ours(token) => token,
             Taken::Theirs(holder) => {
                 let who = holder.map_or_else(|| "another daemon".to_owned(), |holder| holder.name);
-                bail!("{who} works with it: stop all daemons that use {}", database.name())
+                bail!("{who} is using it: stop all daemons that use {}", database.name())
             }
         };
         let copied = copy(&from, &to.under(token)).await;
-        // Otherwise it ends by itself.
+        // If this fails, the lease expires.
         let _ = lease.release(&connected.client, token).await;
         let how = copied?;
-        let (monitors, changes, days) = (from.kept.states.len(), from.transitions.len(), from.days.len());
-        say!(
-            "memory: {monitors} monitors, {changes} changes, {days} days in schema {}, {how}",
+        let (monitors, transitions, days) = (from.kept.states.len(), from.transitions.len(), from.days.len());
+        print(format_args!(
+            "state: {monitors} monitors, {transitions} transitions, {days} days in schema {}, {how}",
             schema.name()
-        );
+        ));
         if schema == Schema::PREVIEW {
-            say!(
-                "No QLIK_ variable is set, so that is the memory of daemons in preview. For those that write the banner set \
-                 QLIK_TENANT_URL and its key, as they have them, and run this again"
-            );
+            print(format_args!(
+                "No QLIK_ variable is set, so this is the state of daemons in preview mode. For daemons that write the banner, \
+                 set QLIK_TENANT_URL and its key as they have them, and run this again."
+            ));
         }
         Ok(())
     }
 }
 
-async fn copy(from: &All, to: &Store) -> anyhow::Result<&'static str> {
+async fn copy(from: &WholeState, to: &Store) -> anyhow::Result<&'static str> {
     let there = read(to, to.recall().await?).await?;
     if from.within(&there) {
         return Ok("was there");
     }
     ensure!(
         there.within(from),
-        "there is a memory already that did not come from here: a daemon has worked with it. To have the old one instead, \
-         stop all daemons, drop the schema, and run this again"
+        "the schema already holds the state of another daemon; to replace it, stop all daemons, drop the schema, and run this \
+         again"
     );
-    let known: BTreeSet<Key> = there.transitions.iter().map(key).collect();
+    let known: BTreeSet<TransitionKey> = there.transitions.iter().map(key).collect();
     let missing: Vec<&Transition> = from.transitions.iter().filter(|t| !known.contains(&key(t))).collect();
     for changes in missing.chunks(AT_ONCE) {
         let transitions = changes.iter().map(|t| (*t).clone()).collect();
@@ -107,7 +110,7 @@ async fn copy(from: &All, to: &Store) -> anyhow::Result<&'static str> {
         let rest = |(key, day): &((String, Date), Day)| (key.clone(), less(day, there.days.get(key)));
         to.keep(Batch { days: days.iter().map(rest).collect(), ..Batch::default() }).await?;
     }
-    // As the last things, since they make a memory look whole.
+    // Last, because they make the state look complete.
     let states: BTreeMap<_, _> = from.kept.states.iter().cloned().collect();
     to.keep(Batch { states, ..Batch::default() }).await?;
     if let Some((tenant, memory)) = &from.kept.banner {
@@ -116,12 +119,12 @@ async fn copy(from: &All, to: &Store) -> anyhow::Result<&'static str> {
     let now = read(to, to.recall().await?).await?;
     ensure!(
         from.within(&now) && now.within(from),
-        "what was read back is not what was sent: the server or the disk changed it; run this again"
+        "the stored state differs from what was sent: the server or its disk changed it; run this again"
     );
     Ok("copied")
 }
 
-async fn read(store: &Store, kept: Kept) -> anyhow::Result<All> {
+async fn read(store: &Store, kept: Kept) -> anyhow::Result<WholeState> {
     let span = Span { monitor: None, from: Timestamp::MIN, to: Timestamp::MAX, limit: usize::MAX };
     let reader = store.reader();
     let transitions = reader.transitions(span).await?;
@@ -131,14 +134,14 @@ async fn read(store: &Store, kept: Kept) -> anyhow::Result<All> {
         .into_iter()
         .map(|(monitor, date, day)| ((monitor, date), day))
         .collect();
-    Ok(All { kept, transitions, days })
+    Ok(WholeState { kept, transitions, days })
 }
 
-impl All {
-    /// Whether the other one has all of this one.
-    fn within(&self, other: &All) -> bool {
+impl WholeState {
+    /// Whether the other state contains this one.
+    fn within(&self, other: &WholeState) -> bool {
         let states: BTreeMap<_, _> = other.kept.states.iter().map(|(name, state)| (name, state)).collect();
-        let known: BTreeSet<Key> = other.transitions.iter().map(key).collect();
+        let known: BTreeSet<TransitionKey> = other.transitions.iter().map(key).collect();
         self.kept.states.iter().all(|(name, state)| states.get(name).is_some_and(|other| same(state, other)))
             && self.kept.banner.as_ref().is_none_or(|banner| {
                 other
@@ -152,7 +155,7 @@ impl All {
     }
 }
 
-/// Equal as they are kept.
+/// Equal as stored.
 fn same(one: &impl serde::Serialize, other: &impl serde::Serialize) -> bool {
     match (serde_json::to_value(one), serde_json::to_value(other)) {
         (Ok(one), Ok(other)) => one == other,
@@ -160,11 +163,11 @@ fn same(one: &impl serde::Serialize, other: &impl serde::Serialize) -> bool {
     }
 }
 
-fn key(t: &Transition) -> Key {
+fn key(t: &Transition) -> TransitionKey {
     (t.at, t.monitor.clone(), t.from.as_str(), t.to.as_str())
 }
 
-/// What a day has more than another.
+/// The seconds of a day that another lacks.
 fn less(day: &Day, other: Option<&Day>) -> Day {
     let mut rest = *day;
     for (mine, theirs) in rest.at.iter_mut().zip(other.map_or([0; 5], |other| other.at)) {

@@ -1,7 +1,7 @@
-//! What goes from one destination to another when tables move: rows with their marks, and a sum to compare them by.
+//! Rows on their way from one database to another, and a checksum to compare both sides by.
 //!
-//! The sum is taken of what values mean, in one spelling for both sides, and does not depend on the order of rows.
-//! Start at [`Sum::add`].
+//! The checksum is of what values mean, in one spelling for both sides, and does not depend on the order of rows. Start
+//! at [`TableChecksum::add`].
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -12,27 +12,24 @@ use crate::domain::cell::{Cell, ColumnType};
 
 /// A row as it is stored.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub(super) struct MovedRow {
     /// In the order of the shape's columns.
-    pub cells: Box<[Cell]>,
-    /// When it was last written; `None` in tables of ours, which do not say.
-    pub synced: Option<Timestamp>,
-    /// Since when it is gone at the source.
-    pub deleted: Option<Timestamp>,
+    pub(super) cells: Box<[Cell]>,
+    /// `_synced_at`; `None` in tables of ours, which lack the column.
+    pub(super) synced: Option<Timestamp>,
+    /// `_deleted_at`.
+    pub(super) deleted: Option<Timestamp>,
 }
 
-/// How many rows, and which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sum {
-    /// Their number.
-    pub rows: u64,
-    /// Of all of them.
-    pub checksum: u64,
+pub(super) struct TableChecksum {
+    pub(super) rows: u64,
+    pub(super) checksum: u64,
 }
 
-impl Sum {
-    /// Counts a row whose columns were of these types where it came from.
-    pub fn add(&mut self, row: &Stored, kinds: &[ColumnType]) {
+impl TableChecksum {
+    /// Adds a row; `kinds` are the types of its columns in the database it comes from.
+    pub(super) fn add(&mut self, row: &MovedRow, kinds: &[ColumnType]) {
         let mut hash = DefaultHasher::new();
         for (cell, kind) in row.cells.iter().zip(kinds) {
             add_cell(&mut hash, cell, *kind);
@@ -45,8 +42,8 @@ impl Sum {
     }
 }
 
-/// The moment, no finer than servers keep it.
-pub fn micros(at: Timestamp) -> Timestamp {
+/// The instant, truncated to what servers store.
+pub(super) fn micros(at: Timestamp) -> Timestamp {
     let round = TimestampRound::new().smallest(Unit::Microsecond).mode(jiff::RoundMode::Floor);
     at.round(round).unwrap_or(at)
 }
@@ -55,20 +52,20 @@ fn add_cell(hash: &mut DefaultHasher, cell: &Cell, kind: ColumnType) {
     let Some(text) = cell.to_text() else { return hash.write_u8(0) };
     hash.write_u8(1);
     match kind {
-        ColumnType::Decimal => hash.write(plain(&text).as_bytes()),
+        ColumnType::Decimal => hash.write(canonical(&text).as_bytes()),
         ColumnType::Json => match serde_json::from_str(&text) {
             Ok(value) => add_json(hash, &value),
-            // Nested deeper than is read here: that it is there must do.
+            // Nested deeper than the parser allows: only that a value exists is compared.
             Err(_) => hash.write_u8(2),
         },
-        // One zero.
+        // Servers may drop the sign of zero.
         ColumnType::Double if text == "-0" => hash.write(b"0"),
         _ => hash.write(text.as_bytes()),
     }
     hash.write_u8(0xff);
 }
 
-/// Servers keep what a document means, not how it was written.
+/// Servers store what a document means, not how it was written.
 fn add_json(hash: &mut DefaultHasher, value: &serde_json::Value) {
     use serde_json::Value;
     match value {
@@ -94,8 +91,8 @@ fn add_json(hash: &mut DefaultHasher, value: &serde_json::Value) {
     }
 }
 
-/// A decimal number in one spelling: without exponent, and without zeros that say nothing.
-fn plain(text: &str) -> String {
+/// A decimal number in one spelling, without leading and trailing zeros.
+fn canonical(text: &str) -> String {
     let text = text.trim();
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let Ok(exponent) = exponent.trim_start_matches('+').parse::<i64>() else { return text.to_owned() };
@@ -120,9 +117,8 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A number has one spelling, however it was written; different numbers have different ones.
     #[test]
-    fn decimals_have_one_spelling() {
+    fn equal_decimals_have_one_spelling_and_others_do_not() {
         for (one, other) in [
             ("1", "1.000"),
             ("1e5", "100000"),
@@ -132,20 +128,19 @@ mod tests {
             ("1e-3", "0.001"),
             ("123456789012345678901234567890.5", "1.234567890123456789012345678905e29"),
         ] {
-            assert_eq!(plain(one), plain(other));
+            assert_eq!(canonical(one), canonical(other));
         }
-        assert_ne!(plain("10"), plain("1"));
-        assert_ne!(plain("-1"), plain("1"));
-        assert_ne!(plain("0.1"), plain("0.01"));
+        assert_ne!(canonical("10"), canonical("1"));
+        assert_ne!(canonical("-1"), canonical("1"));
+        assert_ne!(canonical("0.1"), canonical("0.01"));
     }
 
-    /// The same rows in another order, or the same document in another spelling, have the same sum; another value,
-    /// mark or number of rows has not.
+    /// The order of rows and the spelling of documents do not matter; values, marks and the number of rows do.
     #[test]
-    fn sums_tell_rows_apart() {
+    fn checksums_differ_exactly_where_rows_differ() {
         let kinds = [ColumnType::Bigint, ColumnType::Json, ColumnType::Text];
         let at: Timestamp = "2026-01-02T03:04:05.123456789Z".parse().unwrap();
-        let row = |id: i64, json: &str, text: Option<&str>| Stored {
+        let row = |id: i64, json: &str, text: Option<&str>| MovedRow {
             cells: vec![
                 Cell::Int(id),
                 Cell::Json(json.into()),
@@ -155,8 +150,8 @@ mod tests {
             synced: Some(at),
             deleted: None,
         };
-        let sum = |rows: &[Stored]| {
-            rows.iter().fold(Sum::default(), |mut sum, row| {
+        let sum = |rows: &[MovedRow]| {
+            rows.iter().fold(TableChecksum::default(), |mut sum, row| {
                 sum.add(row, &kinds);
                 sum
             })
@@ -169,7 +164,7 @@ mod tests {
             vec![row(1, r#"{"a":1.0,"b":[2]}"#, None)],
             vec![
                 row(1, r#"{"a":1.0,"b":[2]}"#, None),
-                Stored { deleted: Some(at), ..row(2, "null", Some("")) },
+                MovedRow { deleted: Some(at), ..row(2, "null", Some("")) },
             ],
         ] {
             assert_ne!(one, sum(&other));

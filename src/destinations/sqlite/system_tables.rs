@@ -1,43 +1,39 @@
-//! The tables that begin with `_`: where reading goes on, how runs went, and what was rejected.
-
-use std::collections::BTreeMap;
+//! The tables that begin with `_`: checkpoints, the run history, and rejected rows.
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::destinations::account::{
-    INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, WHOLE_RUN, counts, end_of, number,
+use super::file::DatabaseFile;
+use crate::destinations::run_history::{
+    HistoryRow, INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, StoredRow, WHOLE_RUN, counts, group_by_run,
+    parse_end, parse_state, tally, to_sql_integer,
 };
-use crate::destinations::{Ending, Entry, RejectedRow, Run};
+use crate::destinations::{DestinationError, Entry, RejectedRow, Run};
 use crate::domain::cell::Cell;
 use crate::domain::op::{Checkpoint, End, Rejected, State, Tally};
 
-pub(super) fn text_of(moment: Timestamp) -> String {
+pub(super) fn to_text(moment: Timestamp) -> String {
     Cell::Timestamp(moment).to_text().unwrap_or_default().into_owned()
 }
 
-fn moment_of(text: &str) -> Option<Timestamp> {
+fn from_text(text: &str) -> Option<Timestamp> {
     let civil: civil::DateTime = text.parse().ok()?;
     civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
-/// The whole state. `Err` holds the format of an entry that is newer than ours.
-pub(super) fn state(db: &Connection, connector: &str) -> Result<Result<State, i64>, rusqlite::Error> {
-    let mut state = State { format: State::FORMAT, connector: connector.to_owned(), ..State::default() };
-    let mut query = db.prepare("SELECT table_name, partition, format, cursor FROM _state")?;
-    let mut rows = query.query([])?;
-    while let Some(row) = rows.next()? {
-        let format: i64 = row.get(2)?;
-        if format > i64::from(State::FORMAT) {
-            return Ok(Err(format));
-        }
-        let text: String = row.get(3)?;
-        let cursor = serde_json::from_str(&text).map_err(|e| {
-            rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, Box::new(e))
-        })?;
-        state.tables.entry(row.get(0)?).or_default().insert(row.get(1)?, cursor);
-    }
-    Ok(Ok(state))
+/// The checkpoints of all tables.
+pub(crate) fn state(
+    db: &Connection,
+    connector: &str,
+    file: &DatabaseFile,
+) -> Result<State, DestinationError> {
+    let entries = || -> Result<Vec<(String, String, i64, String)>, rusqlite::Error> {
+        let mut query = db.prepare("SELECT table_name, partition, format, cursor FROM _state")?;
+        let entry = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        query.query_map([], entry)?.collect()
+    };
+    let entries = entries().map_err(|e| file.error("reading the state", &e))?;
+    parse_state(connector, &file.name(), entries)
 }
 
 pub(super) fn save(db: &Connection, checkpoint: &Checkpoint) -> Result<(), rusqlite::Error> {
@@ -54,13 +50,13 @@ pub(super) fn save(db: &Connection, checkpoint: &Checkpoint) -> Result<(), rusql
     Ok(())
 }
 
-pub(super) fn forget(db: &Connection, table: &str) -> Result<(), rusqlite::Error> {
+pub(super) fn remove_state(db: &Connection, table: &str) -> Result<(), rusqlite::Error> {
     db.execute("DELETE FROM _state WHERE table_name = ?", [table]).map(drop)
 }
 
 /// Closes what a crash left open, and enters a new run.
 pub(super) fn open_run(db: &Connection, started: Timestamp) -> Result<i64, rusqlite::Error> {
-    let started = text_of(started);
+    let started = to_text(started);
     db.execute(
         "UPDATE _runs SET outcome = ?, ended_at = NULL, reason = coalesce(reason, ?)
          WHERE outcome = ?",
@@ -97,7 +93,7 @@ pub(super) fn count(
         .execute(params![
             run,
             table,
-            text_of(started),
+            to_text(started),
             RUNNING,
             seen,
             inserted,
@@ -114,24 +110,24 @@ pub(super) fn count(
 pub(super) fn close(
     db: &Connection,
     run: i64,
-    table: &str,
     ended: Timestamp,
-    account: &Ending,
+    row: &HistoryRow<'_>,
 ) -> Result<(), rusqlite::Error> {
+    let ending = &row.ending;
     db.prepare_cached(
         "UPDATE _runs SET ended_at = ?, outcome = ?, reason = ?, place = ?, requests = ?, retries = ?, waited_ms = ?
          WHERE run = ? AND table_name = ?",
     )?
     .execute(params![
-        text_of(ended),
-        account.end.as_str(),
-        account.reason,
-        account.place,
-        number(account.requests),
-        number(account.retries),
-        number(account.waited_ms),
+        to_text(ended),
+        ending.end.as_str(),
+        ending.reason,
+        ending.place,
+        to_sql_integer(ending.requests),
+        to_sql_integer(ending.retries),
+        to_sql_integer(ending.waited_ms),
         run,
-        table
+        row.table
     ])
     .map(drop)
 }
@@ -167,45 +163,29 @@ pub(super) fn runs(db: &Connection, limit: usize) -> Result<Vec<Run>, rusqlite::
          FROM _runs WHERE run > (SELECT coalesce(max(run), 0) FROM _runs) - ?
          ORDER BY run DESC, table_name",
     )?;
-    let mut rows = query.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    let mut runs: Vec<Run> = Vec::new();
-    while let Some(row) = rows.next()? {
-        let number: i64 = row.get(0)?;
-        let table: String = row.get(1)?;
-        let entry = entry(row)?;
-        match runs.last_mut().filter(|run| run.number == number) {
-            Some(run) => {
-                run.tables.insert(table, entry);
-            }
-            None => runs.push(Run {
-                number,
-                started: moment_of(&row.get::<_, String>(2)?).unwrap_or_default(),
-                ended: row.get::<_, Option<String>>(3)?.as_deref().and_then(moment_of),
-                entry,
-                tables: BTreeMap::new(),
-            }),
-        }
-    }
-    Ok(runs)
+    let row = |row: &Row<'_>| {
+        let ended: Option<String> = row.get(3)?;
+        let started = from_text(&row.get::<_, String>(2)?).unwrap_or_default();
+        let ended = ended.as_deref().and_then(from_text);
+        Ok(StoredRow { run: row.get(0)?, table: row.get(1)?, started, ended, entry: entry(row)? })
+    };
+    let rows: Result<Vec<_>, _> = query.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], row)?.collect();
+    Ok(group_by_run(rows?))
 }
 
 fn entry(row: &Row<'_>) -> Result<Entry, rusqlite::Error> {
     let number = |at: usize| row.get::<_, i64>(at).map(|count| u64::try_from(count).unwrap_or(0));
+    let mut counts = [0; 7];
+    for (at, count) in (10..).zip(&mut counts) {
+        *count = number(at)?;
+    }
     Ok(Entry {
-        end: end_of(&row.get::<_, String>(4)?),
+        end: parse_end(&row.get::<_, String>(4)?),
         reason: row.get(5)?,
         place: row.get(6)?,
         requests: number(7)?,
         retries: number(8)?,
         waited_ms: number(9)?,
-        tally: Tally {
-            seen: number(10)?,
-            inserted: number(11)?,
-            updated: number(12)?,
-            unchanged: number(13)?,
-            duplicate: number(14)?,
-            rejected: number(15)?,
-            deleted: number(16)?,
-        },
+        tally: tally(counts),
     })
 }

@@ -1,14 +1,14 @@
 //! Cells in PostgreSQL's binary format: the same bytes go into COPY and into arrays.
 //!
-//! Nothing is rounded and nothing is cut. What a column's type cannot hold exactly is told as a [`Misfit`], before it
-//! is sent: an instant finer than a microsecond, a number beyond `numeric`, text with a NUL. Start at [`append`].
+//! Nothing is rounded or truncated. What a column's type cannot hold exactly is a [`Misfit`], found before it is sent:
+//! an instant finer than a microsecond, a number beyond `numeric`, text with a NUL. Start at [`append`].
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use tokio_postgres::types::Type;
 
 use super::numeric;
-use crate::domain::cell::{Cell, ColumnType};
+use crate::domain::cell::{Cell, ColumnType, exact_double};
 
 /// PostgreSQL counts days and microseconds from the first of January 2000.
 const EPOCH: Date = jiff::civil::date(2000, 1, 1);
@@ -17,28 +17,34 @@ const EPOCH_MICROS: i128 = 946_684_800_000_000;
 /// The first day PostgreSQL knows is in 4714 before Christ; the year after it is whole.
 const FIRST_YEAR: i16 = -4712;
 
-/// Braces and brackets within each other that the server's parser surely takes.
+/// Nesting that the server's JSON parser always accepts.
 const JSON_DEPTH: usize = 1_000;
 
-/// Digits of a number within JSON that surely fit the server's `numeric`, which the document's numbers become.
+/// Digits of a number within JSON that always fit the server's `numeric`, which the document's numbers become.
 const JSON_DIGITS: usize = 10_000;
 
 /// The same for its exponent.
 const JSON_EXPONENT: i32 = 5_000;
 
+/// What a binary COPY begins with: signature, flags, no extension.
+pub(crate) const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// What it ends with: a count of fields that no row has.
+pub(crate) const COPY_TRAILER: &[u8] = &[0xff, 0xff];
+
 /// Why a value cannot be stored in a column as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Misfit {
+pub(crate) enum Misfit {
     /// As text it can.
     Widen,
     /// In no column of PostgreSQL.
     Reject(&'static str),
-    /// Its type does not belong there: a mistake of whoever sent it.
+    /// A type that the column's type does not include: a bug of the connector.
     Type,
 }
 
 /// The type of a column.
-pub(super) fn sql_type(kind: ColumnType) -> &'static str {
+pub(crate) fn sql_type(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Boolean => "boolean",
         ColumnType::Bigint => "bigint",
@@ -52,7 +58,7 @@ pub(super) fn sql_type(kind: ColumnType) -> &'static str {
 }
 
 /// The type of an array of values, and of one.
-pub(super) fn array_type(kind: ColumnType) -> (Type, Type) {
+pub(crate) fn array_type(kind: ColumnType) -> (Type, Type) {
     match kind {
         ColumnType::Boolean => (Type::BOOL_ARRAY, Type::BOOL),
         ColumnType::Bigint => (Type::INT8_ARRAY, Type::INT8),
@@ -66,7 +72,7 @@ pub(super) fn array_type(kind: ColumnType) -> (Type, Type) {
 }
 
 /// Appends a value with its length; after a misfit `out` is as it was.
-pub(super) fn append(cell: &Cell, kind: ColumnType, out: &mut Vec<u8>) -> Result<(), Misfit> {
+pub(crate) fn append(cell: &Cell, kind: ColumnType, out: &mut Vec<u8>) -> Result<(), Misfit> {
     let at = out.len();
     out.extend_from_slice(&(-1_i32).to_be_bytes());
     if matches!(cell, Cell::Null) {
@@ -101,7 +107,7 @@ fn value(cell: &Cell, kind: ColumnType, out: &mut Vec<u8>) -> Result<(), Misfit>
         (T::Bigint, Cell::Bool(value)) => fixed(&i64::from(*value).to_be_bytes(), out),
         (T::Bigint, Cell::Int(value)) => fixed(&value.to_be_bytes(), out),
         (T::Double, Cell::Bool(value)) => fixed(&f64::from(u8::from(*value)).to_be_bytes(), out),
-        (T::Double, Cell::Int(value)) => fixed(&double_of(*value).ok_or(Misfit::Type)?.to_be_bytes(), out),
+        (T::Double, Cell::Int(value)) => fixed(&exact_double(*value).ok_or(Misfit::Type)?.to_be_bytes(), out),
         // One zero, as in the other destination.
         (T::Double, Cell::Double(value)) => fixed(&(value + 0.0).to_be_bytes(), out),
         (T::Decimal, Cell::Bool(value)) => number(if *value { "1" } else { "0" }, out),
@@ -153,12 +159,6 @@ fn number(text: &str, out: &mut Vec<u8>) -> Result<(), Misfit> {
 fn days(day: Date) -> Result<i32, Misfit> {
     let since = day.since((jiff::Unit::Day, EPOCH)).map_err(|_| Misfit::Widen)?;
     Ok(since.get_days())
-}
-
-/// The double that is this integer, if there is one.
-#[allow(clippy::cast_precision_loss)]
-fn double_of(value: i64) -> Option<f64> {
-    (value.unsigned_abs() <= 1 << 53).then_some(value as f64)
 }
 
 /// Whether `jsonb` takes a document: it knows no NUL, no half of a surrogate pair, and not every number.
@@ -250,7 +250,7 @@ fn modest(number: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn told(cell: &Cell, kind: ColumnType) -> String {
+    fn encoded(cell: &Cell, kind: ColumnType) -> String {
         let mut out = vec![7];
         match append(cell, kind, &mut out) {
             Ok(()) => out[1..].iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -261,9 +261,8 @@ mod tests {
         }
     }
 
-    /// What cannot be stored exactly is told before it is sent, and what can is.
     #[test]
-    fn misfits_are_told() {
+    fn values_are_encoded_exactly_or_are_misfits() {
         use ColumnType::{Bigint, Boolean, Decimal, Double, Json, Text, Timestamp};
         let moment = |text: &str| Cell::Timestamp(text.parse().unwrap());
         let doc = |text: &str| Cell::Json(text.into());
@@ -296,7 +295,7 @@ mod tests {
             (doc("[1e999999]"), Json, huge),
             (doc("1"), Json, "000000020131"),
         ] {
-            assert_eq!(told(&cell, kind), want, "{cell:?} in {kind:?}");
+            assert_eq!(encoded(&cell, kind), want, "{cell:?} in {kind:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! A connector's file read out whole: its tables, and those of ours, as they are stored.
+//! A connector's SQLite file, read out: its tables, and those of ours, as they are stored.
 //!
-//! Holds the lock of a run meanwhile, so that nothing changes under it. Blocks. Start at [`Export::open`].
+//! Holds the lock of a run meanwhile, so that nothing changes. Blocks. Start at [`Export::open`].
 
 use std::fs::File;
 use std::path::Path;
@@ -9,83 +9,73 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use super::file::{Place, quoted};
-use super::table::{DELETED, SYNCED};
-use super::{ledger, table};
+use super::checksum::{MovedRow, TableChecksum, micros};
+use super::is_ours;
 use crate::destinations::DestinationError;
-use crate::destinations::moved::{Stored, micros};
+use crate::destinations::sqlite::file::{DatabaseFile, quoted};
+use crate::destinations::sqlite::system_tables;
+use crate::destinations::sqlite::table::{self, DELETED, SYNCED};
 use crate::domain::cell::{Cell, ColumnType};
 use crate::domain::op::{Column, State, TableShape, Write};
 
 const REJECTED: &str = "_rejected";
 
-/// Rows handed over at once.
-const CHUNK: usize = 1_000;
+/// Rows of one chunk.
+const CHUNK_ROWS: usize = 1_000;
 
-/// Text handed over at once, in bytes.
+/// Text of one chunk, in bytes.
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// A file that is read out.
-pub struct Export {
-    place: Place,
+pub(super) struct Export {
+    file: DatabaseFile,
     db: Connection,
     connector: String,
     _lock: File,
 }
 
 impl Export {
-    /// Opens the file of a connector and keeps runs away from it.
-    ///
-    /// # Errors
-    /// As when it is opened for a run, and when a run is under way.
-    pub fn open(path: &Path, connector: &str) -> Result<Export, DestinationError> {
-        let place = Place::new(path);
-        let db = place.open()?;
-        let lock = place.lock()?;
-        Ok(Export { place, db, connector: connector.to_owned(), _lock: lock })
+    /// Opens the file of a connector and takes its lock; fails while a run is active.
+    pub(super) fn open(path: &Path, connector: &str) -> Result<Export, DestinationError> {
+        let file = DatabaseFile::new(path);
+        let db = file.open()?;
+        let lock = file.lock()?;
+        Ok(Export { file, db, connector: connector.to_owned(), _lock: lock })
     }
 
-    /// The connector's tables, and those of ours that hold the account of runs.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn tables(&self) -> Result<Vec<TableShape>, DestinationError> {
-        let tables = table::all(&self.db).map_err(|e| self.place.judge("reading the tables", &e))?;
-        Ok(tables.into_values().chain([runs(), rejected()]).collect())
+    /// The connector's tables, and those of ours that hold the run history and rejected rows.
+    pub(super) fn tables(&self) -> Result<Vec<TableShape>, DestinationError> {
+        let tables = table::all(&self.db).map_err(|e| self.file.error("reading the tables", &e))?;
+        Ok(tables.into_values().chain([run_history(), rejected()]).collect())
     }
 
-    /// Where reading goes on.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn state(&self) -> Result<State, DestinationError> {
-        let state = ledger::state(&self.db, &self.connector);
-        state.map_err(|e| self.place.judge("reading the state", &e))?.map_err(|found| {
-            let known = State::FORMAT.into();
-            DestinationError::Newer { place: self.place.name(), found, known }
-        })
+    pub(super) fn state(&self) -> Result<State, DestinationError> {
+        system_tables::state(&self.db, &self.connector, &self.file)
     }
 
-    /// How many rows a table has.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn count(&self, table: &str) -> Result<u64, DestinationError> {
+    pub(super) fn count(&self, table: &str) -> Result<u64, DestinationError> {
         let count = format!("SELECT count(*) FROM {}", quoted(table));
         let count = self.db.query_row(&count, [], |row| row.get::<_, i64>(0));
-        Ok(count.map_err(|e| self.place.judge("counting rows", &e))?.unsigned_abs())
+        Ok(count.map_err(|e| self.file.error("counting rows", &e))?.unsigned_abs())
     }
 
-    /// Hands over all rows of a table, some at a time, for as long as they are taken; never none of them.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or holds what a column of its type cannot.
-    pub fn read(
+    pub(super) fn checksum(&self, shape: &TableShape) -> Result<TableChecksum, DestinationError> {
+        let kinds: Vec<ColumnType> = shape.columns.iter().map(|column| column.kind).collect();
+        let mut checksum = TableChecksum::default();
+        self.read(shape, |rows| {
+            rows.iter().for_each(|row| checksum.add(row, &kinds));
+            true
+        })?;
+        Ok(checksum)
+    }
+
+    /// Hands over all rows of a table in chunks, none of them empty, until `take` returns false. Fails where a value is
+    /// not of its column's type.
+    pub(super) fn read(
         &self,
         shape: &TableShape,
-        mut take: impl FnMut(Vec<Stored>) -> bool,
+        mut take: impl FnMut(Vec<MovedRow>) -> bool,
     ) -> Result<(), DestinationError> {
-        let judge = |e: rusqlite::Error| self.place.judge(&format!("reading table {}", shape.table), &e);
+        let judge = |e: rusqlite::Error| self.file.error(&format!("reading table {}", shape.table), &e);
         let there = self.columns(&shape.table)?;
         let is_there = |name: &str| there.iter().any(|there| there == name);
         let value = |name: &str| if is_there(name) { quoted(name) } else { "NULL".to_owned() };
@@ -96,7 +86,7 @@ impl Export {
             .chain([SYNCED, DELETED])
             .map(value)
             .collect();
-        // The newest are told by their order.
+        // The order says which rejected rows are the newest.
         let order = if shape.table == REJECTED { " ORDER BY id" } else { "" };
         let sql = format!("SELECT {} FROM {}{order}", columns.join(", "), quoted(&shape.table));
         let mut query = self.db.prepare(&sql).map_err(judge)?;
@@ -107,19 +97,19 @@ impl Export {
             let mut cells = Vec::with_capacity(shape.columns.len());
             for (place, column) in shape.columns.iter().enumerate() {
                 let cell =
-                    cell(at(place)?, column.kind).ok_or_else(|| self.misplaced(shape, &column.name))?;
-                cells.push(if is_ours(&shape.table) { fitting(cell) } else { cell });
+                    cell(at(place)?, column.kind).ok_or_else(|| self.wrong_type(shape, &column.name))?;
+                cells.push(if is_ours(shape) { fitting(cell) } else { cell });
             }
             let mark = |place: usize, name: &str| match cell(at(place)?, ColumnType::Timestamp) {
                 Some(Cell::Timestamp(at)) => Ok(Some(micros(at))),
                 Some(_) => Ok(None),
-                None => Err(self.misplaced(shape, name)),
+                None => Err(self.wrong_type(shape, name)),
             };
             let (synced, deleted) =
                 (mark(shape.columns.len(), SYNCED)?, mark(shape.columns.len() + 1, DELETED)?);
             bytes += cells.iter().map(Cell::text_len).sum::<usize>();
-            chunk.push(Stored { cells: cells.into(), synced, deleted });
-            if chunk.len() >= CHUNK || bytes >= CHUNK_BYTES {
+            chunk.push(MovedRow { cells: cells.into(), synced, deleted });
+            if chunk.len() >= CHUNK_ROWS || bytes >= CHUNK_BYTES {
                 bytes = 0;
                 if !take(std::mem::take(&mut chunk)) {
                     return Ok(());
@@ -133,12 +123,9 @@ impl Export {
     }
 
     /// Columns that somebody added by hand: they are not read.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn strange(&self, shape: &TableShape) -> Result<Vec<String>, DestinationError> {
+    pub(super) fn foreign_columns(&self, shape: &TableShape) -> Result<Vec<String>, DestinationError> {
         let known = |name: &String| {
-            is_ours(&shape.table)
+            is_ours(shape)
                 || [SYNCED, DELETED].contains(&name.as_str())
                 || shape.columns.iter().any(|c| c.name == *name)
         };
@@ -150,23 +137,20 @@ impl Export {
             .db
             .prepare("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0")
             .and_then(|mut query| query.query_map([table], |row| row.get(0))?.collect());
-        columns.map_err(|e| self.place.judge(&format!("reading table {table}"), &e))
+        columns.map_err(|e| self.file.error(&format!("reading table {table}"), &e))
     }
 
-    fn misplaced(&self, shape: &TableShape, column: &str) -> DestinationError {
+    fn wrong_type(&self, shape: &TableShape, column: &str) -> DestinationError {
         let reason = format!(
-            "its column {column} in {} holds a value that is not of its type: somebody changed it by hand; mend it, or drop the table and sync again",
-            self.place.name()
+            "column {column} in {} holds a value of another type, which was changed by hand: correct it, or drop the table and \
+             sync again",
+            self.file.name()
         );
-        DestinationError::Table { table: shape.table.clone(), reason }
+        DestinationError::table(&shape.table, reason)
     }
 }
 
-fn is_ours(table: &str) -> bool {
-    table.starts_with('_')
-}
-
-/// What servers keep of our own accounts: no finer moments, and not the one character they do not take.
+/// What PostgreSQL can store of our own tables: microseconds, and no NUL character.
 fn fitting(cell: Cell) -> Cell {
     match cell {
         Cell::Timestamp(at) => Cell::Timestamp(micros(at)),
@@ -175,7 +159,7 @@ fn fitting(cell: Cell) -> Cell {
     }
 }
 
-/// The value that is stored so; `None` if none is.
+/// The cell of a stored value; `None` if the value is not of this type.
 fn cell(value: ValueRef<'_>, kind: ColumnType) -> Option<Cell> {
     use ColumnType as T;
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Box::<str>::from);
@@ -187,18 +171,18 @@ fn cell(value: ValueRef<'_>, kind: ColumnType) -> Option<Cell> {
         (T::Decimal, ValueRef::Text(value)) => Cell::Decimal(text(value)?),
         (T::Json, ValueRef::Text(value)) => Cell::Json(text(value)?),
         (T::Text | T::Unknown, ValueRef::Text(value)) => Cell::Text(text(value)?),
-        (T::Date, ValueRef::Text(value)) => Cell::Date(signed(&text(value)?).parse().ok()?),
-        (T::Timestamp, ValueRef::Text(value)) => Cell::Timestamp(moment(&text(value)?)?),
+        (T::Date, ValueRef::Text(value)) => Cell::Date(pad_negative_year(&text(value)?).parse().ok()?),
+        (T::Timestamp, ValueRef::Text(value)) => Cell::Timestamp(parse_instant(&text(value)?)?),
         _ => return None,
     })
 }
 
-fn moment(text: &str) -> Option<Timestamp> {
-    format!("{}Z", signed(text).replacen(' ', "T", 1)).parse().ok()
+fn parse_instant(text: &str) -> Option<Timestamp> {
+    format!("{}Z", pad_negative_year(text).replacen(' ', "T", 1)).parse().ok()
 }
 
-/// A year before the first is written shorter than it is read.
-fn signed(text: &str) -> String {
+/// Negative years are stored with fewer digits than the parser wants.
+fn pad_negative_year(text: &str) -> String {
     match text.strip_prefix('-').and_then(|rest| rest.split_once('-')) {
         Some((year, rest)) => format!("-{year:0>6}-{rest}"),
         None => text.to_owned(),
@@ -216,7 +200,7 @@ fn ours(table: &str, columns: &[(&str, ColumnType)], key: &[&str]) -> TableShape
     }
 }
 
-fn runs() -> TableShape {
+fn run_history() -> TableShape {
     use ColumnType::{Bigint, Text, Timestamp};
     let head = [("run", Bigint), ("table_name", Text), ("started_at", Timestamp), ("ended_at", Timestamp)];
     let words = ["outcome", "reason", "place"].map(|name| (name, Text));

@@ -1,25 +1,25 @@
-//! What happens when a table was read to its end: rows that are gone are marked, or the rows of a table replaced.
+//! What happens when a table was read to its end: stale rows are soft-deleted, or all rows are replaced.
 
 use rusqlite::Connection;
 
-use super::file::quoted;
-use super::rows::{differs, seen, staging};
-use super::table::{DELETED, SYNCED, list};
-use crate::domain::cell::ColumnType;
-use crate::domain::op::{Sweep, TableShape, Tally};
+use super::file::{list, quoted};
+use super::table::{DELETED, SYNCED, conversion};
+use super::upsert::{differs, seen, staging};
+use crate::domain::op::{Sweep, TableShape, Tally, Write};
+use crate::domain::shape::Widening;
 
-/// Makes the temporary table for the keys of this run. Its columns have no types: values are kept as stored.
+/// Creates the temporary table for the keys of this run. Its columns have no types: values are kept as stored.
 pub(super) fn remember_keys(db: &Connection, shape: &TableShape) -> Result<(), rusqlite::Error> {
     let (name, key) = (seen(&shape.table), list(&shape.key));
     db.execute_batch(&format!("CREATE TABLE IF NOT EXISTS {name} ({key}, PRIMARY KEY ({key})) WITHOUT ROWID"))
 }
 
-/// Makes the temporary table for the rows that will replace a table's, or adds the columns it lacks.
+/// Creates the temporary table for the rows that will replace a table's, or adds the columns it lacks.
 pub(super) fn stage(db: &Connection, shape: &TableShape) -> Result<(), rusqlite::Error> {
     let name = staging(&shape.table);
     let key =
         if shape.key.is_empty() { String::new() } else { format!(", PRIMARY KEY ({})", list(&shape.key)) };
-    let columns = list(&columns(shape));
+    let columns = list(columns(shape));
     db.execute_batch(&format!("CREATE TABLE IF NOT EXISTS {name} ({columns}, {SYNCED}, {DELETED}{key})"))?;
     let there: Vec<String> = db
         .prepare("SELECT name FROM pragma_table_info(?, 'temp')")?
@@ -35,16 +35,16 @@ pub(super) fn stage(db: &Connection, shape: &TableShape) -> Result<(), rusqlite:
 pub(super) fn convert(
     db: &Connection,
     shape: &TableShape,
-    converted: &[(String, String)],
+    widened: &[Widening],
     sweeping: bool,
-    staged: bool,
 ) -> Result<(), rusqlite::Error> {
-    for (column, expression) in converted {
-        let set = format!("SET {} = {expression}", quoted(column));
-        if sweeping && shape.key.contains(column) {
+    for widening in widened {
+        let column = quoted(&widening.column);
+        let set = format!("SET {column} = {}", conversion(&column, widening.from, widening.to));
+        if sweeping && shape.key.contains(&widening.column) {
             db.execute_batch(&format!("UPDATE {} {set}", seen(&shape.table)))?;
         }
-        if staged {
+        if shape.write == Write::Replace {
             db.execute_batch(&format!("UPDATE {} {set}", staging(&shape.table)))?;
         }
     }
@@ -52,7 +52,7 @@ pub(super) fn convert(
 }
 
 /// Drops the temporary tables of a run.
-pub(super) fn forget(db: &Connection, table: &str) -> Result<(), rusqlite::Error> {
+pub(super) fn drop_run_tables(db: &Connection, table: &str) -> Result<(), rusqlite::Error> {
     db.execute_batch(&format!(
         "DROP TABLE IF EXISTS {}; DROP TABLE IF EXISTS {}",
         seen(table),
@@ -60,25 +60,21 @@ pub(super) fn forget(db: &Connection, table: &str) -> Result<(), rusqlite::Error
     ))
 }
 
-/// Marks the rows that this run did not send; `Err` says why nothing was marked.
-pub(super) fn sweep(
+/// Soft-deletes the rows that this run did not send. `Err` within says why it did not.
+pub(super) fn delete_stale(
     db: &Connection,
     shape: &TableShape,
     sweep: Sweep,
     now: &str,
     tally: &mut Tally,
 ) -> Result<Result<(), String>, rusqlite::Error> {
-    if tally.rejected > 0 {
-        let reason = "no row was marked deleted, because rows were rejected that may be the missing ones";
-        return Ok(Err(reason.to_owned()));
-    }
     remember_keys(db, shape)?;
     let table = quoted(&shape.table);
     let gone = format!("{DELETED} IS NULL AND {}", absent(shape, &seen(&shape.table)));
     let count = |sql: String| db.query_row(&sql, [], |row| row.get::<_, i64>(0));
     let live = count(format!("SELECT count(*) FROM {table} WHERE {DELETED} IS NULL"))?;
     let missing = count(format!("SELECT count(*) FROM {table} WHERE {gone}"))?;
-    if let Some(refusal) = sweep.refusal(missing.unsigned_abs(), live.unsigned_abs()) {
+    if let Some(refusal) = sweep.refusal(tally.rejected, missing.unsigned_abs(), live.unsigned_abs()) {
         return Ok(Err(refusal));
     }
     let marked =
@@ -87,8 +83,12 @@ pub(super) fn sweep(
     Ok(Ok(()))
 }
 
-/// Puts the staged rows in the place of the table's; rows that are the same stay as they are.
-pub(super) fn replace(db: &Connection, shape: &TableShape, tally: &mut Tally) -> Result<(), rusqlite::Error> {
+/// Replaces the rows of a table by the staged ones; unchanged rows stay as they are.
+pub(super) fn replace_rows(
+    db: &Connection,
+    shape: &TableShape,
+    tally: &mut Tally,
+) -> Result<(), rusqlite::Error> {
     stage(db, shape)?;
     let (table, staged) = (quoted(&shape.table), staging(&shape.table));
     let mut names = columns(shape);
@@ -97,7 +97,7 @@ pub(super) fn replace(db: &Connection, shape: &TableShape, tally: &mut Tally) ->
     names.pop();
     let fresh: i64 = db.query_row(&format!("SELECT count(*) FROM {staged}"), [], |row| row.get(0))?;
     let fresh = u64::try_from(fresh).unwrap_or(0);
-    // Until now they were counted as they came in.
+    // They were counted as inserted when they arrived.
     tally.inserted = tally.inserted.saturating_sub(fresh);
     if shape.key.is_empty() {
         tally.deleted += db.execute(&format!("DELETE FROM {table}"), [])? as u64;
@@ -139,14 +139,13 @@ pub(super) fn replace(db: &Connection, shape: &TableShape, tally: &mut Tally) ->
     Ok(())
 }
 
-/// "No row of the other table has its key", as SQL. The columns of the other one have no types, so that a comparison of
-/// each pair would go through all of it for each row; a list is looked up.
+/// "No row of the other table has its key", as SQL. The columns of the other table have no types, so that joining them
+/// would scan it for each row; `NOT IN` looks keys up.
 fn absent(shape: &TableShape, other: &str) -> String {
     let key = list(&shape.key);
     format!("({key}) NOT IN (SELECT {key} FROM {other})")
 }
 
 fn columns(shape: &TableShape) -> Vec<String> {
-    let known = shape.columns.iter().filter(|column| column.kind != ColumnType::Unknown);
-    known.map(|column| column.name.clone()).collect()
+    shape.known_columns().map(|column| column.name.clone()).collect()
 }

@@ -1,0 +1,53 @@
+//! What goes wrong inside the writer: the server's errors are translated once, at its edge.
+
+use crate::database::{Database, DatabaseError};
+use crate::destinations::DestinationError;
+
+#[derive(Debug)]
+pub(crate) enum PostgresFailure {
+    /// From the server, or the connection to it.
+    Sql(tokio_postgres::Error),
+    /// The same, with what was being done.
+    Explained(DatabaseError),
+    Other(DestinationError),
+}
+
+impl From<tokio_postgres::Error> for PostgresFailure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        PostgresFailure::Sql(error)
+    }
+}
+
+impl From<DatabaseError> for PostgresFailure {
+    fn from(error: DatabaseError) -> Self {
+        PostgresFailure::Explained(error)
+    }
+}
+
+impl From<DestinationError> for PostgresFailure {
+    fn from(error: DestinationError) -> Self {
+        PostgresFailure::Other(error)
+    }
+}
+
+impl PostgresFailure {
+    pub(crate) fn explained(self, database: &Database, doing: &str) -> PostgresFailure {
+        match self {
+            PostgresFailure::Sql(error) => PostgresFailure::Explained(database.judge(doing, &error)),
+            other => other,
+        }
+    }
+
+    /// Whether the same transaction may succeed when it is repeated.
+    pub(crate) fn is_retriable(&self) -> bool {
+        matches!(self, PostgresFailure::Explained(error) if error.is_retriable())
+    }
+
+    pub(crate) fn into_error(self, database: &Database, doing: &str) -> DestinationError {
+        match self {
+            PostgresFailure::Sql(error) => database.judge(doing, &error).into(),
+            PostgresFailure::Explained(error) => error.into(),
+            PostgresFailure::Other(error) => error,
+        }
+    }
+}
