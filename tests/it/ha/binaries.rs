@@ -98,7 +98,7 @@ async fn a_start_waits_for_the_database() {
     cluster.crash();
     let mut daemons = [Running::start(folder.path(), &vars), Running::start(folder.path(), &vars)];
     for daemon in &mut daemons {
-        let line = daemon.until("is tried again");
+        let line = daemon.until("retrying for");
         assert!(line.contains("WARNING") && line.contains("Connection refused"), "{line}");
     }
     let [mut ann, mut bob] = daemons;
