@@ -215,7 +215,7 @@ async fn exchange(server: SocketAddr, question: &Message) -> io::Result<Message>
     let socket = tokio::net::UdpSocket::bind((unspecified(server.ip()), 0)).await?;
     socket.connect(server).await?;
     socket.send(&bytes).await?;
-    let mut datagram = [0; MAX_DATAGRAM];
+    let mut datagram = vec![0; MAX_DATAGRAM];
     loop {
         let size = socket.recv(&mut datagram).await?;
         match Message::from_vec(&datagram[..size]) {
