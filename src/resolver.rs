@@ -202,9 +202,12 @@ async fn ask(
     question.add_query(Query::query(name.clone(), kind));
     let answer = tokio::time::timeout(timeout, exchange(server, &question)).await??;
     match answer.metadata.response_code {
-        ResponseCode::NoError | ResponseCode::NXDomain => {
-            Ok(answer.answers.iter().filter_map(|record| record.data.ip_addr()).collect())
-        }
+        ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer
+            .answers
+            .iter()
+            .filter(|r| r.record_type() == kind)
+            .filter_map(|r| r.data.ip_addr())
+            .collect()),
         code => Err(io::Error::other(code.to_string())),
     }
 }
