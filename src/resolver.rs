@@ -202,9 +202,12 @@ async fn ask(
     question.add_query(Query::query(name.clone(), kind));
     let answer = tokio::time::timeout(timeout, exchange(server, &question)).await??;
     match answer.metadata.response_code {
-        ResponseCode::NoError | ResponseCode::NXDomain => {
-            Ok(answer.answers.iter().filter_map(|record| record.data.ip_addr()).collect())
-        }
+        ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer
+            .answers
+            .iter()
+            .filter(|r| r.record_type() == kind)
+            .filter_map(|r| r.data.ip_addr())
+            .collect()),
         code => Err(io::Error::other(code.to_string())),
     }
 }
@@ -215,7 +218,7 @@ async fn exchange(server: SocketAddr, question: &Message) -> io::Result<Message>
     let socket = tokio::net::UdpSocket::bind((unspecified(server.ip()), 0)).await?;
     socket.connect(server).await?;
     socket.send(&bytes).await?;
-    let mut datagram = [0; MAX_DATAGRAM];
+    let mut datagram = vec![0; MAX_DATAGRAM];
     loop {
         let size = socket.recv(&mut datagram).await?;
         match Message::from_vec(&datagram[..size]) {
