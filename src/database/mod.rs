@@ -61,7 +61,7 @@ const SETTINGS: [(&str, &str); 6] = [
     ("extra_float_digits", "1"),
 ];
 
-/// Where PostgreSQL is and how to sign in. Cheap to clone; connects to nobody by itself.
+/// The address of PostgreSQL and our credentials. Cheap to clone; opens no connection by itself.
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
 
@@ -199,7 +199,7 @@ impl Database {
     }
 }
 
-/// Moves bytes until the connection ends; why it ended is told nowhere else.
+/// Drives a connection until it ends, and keeps the reason: statements only learn that it is closed.
 fn drive<S, T>(
     connection: tokio_postgres::Connection<S, T>,
     database: Database,
@@ -237,7 +237,7 @@ impl Connected {
         &self.database
     }
 
-    /// For whoever asks for something that takes long.
+    /// Its idle limit, which long statements lift.
     pub fn patience(&self) -> &Patience {
         &self.patience
     }

@@ -1,8 +1,8 @@
 //! Ends a connection on which nothing moves any more.
 //!
 //! The server limits its own work, and TCP notices a machine that is gone. Neither sees a pooler or proxy in between that
-//! keeps the connection and hands nothing on. It does not know whether an answer is awaited: whoever has nothing to ask
-//! for so long connects anew, and whoever asks for something that takes longer says so ([`Patience::at_length`]).
+//! keeps the connection and forwards nothing. It does not know whether an answer is awaited: an idle connection is ended too
+//! and must be made again, and a statement that may take longer is announced first ([`Patience::at_length`]).
 //! Start at [`until_silent`].
 
 use std::future::{Future, poll_fn};
@@ -68,7 +68,7 @@ pub(super) async fn until_silent<C: Future>(connection: C, patience: Patience) -
         }
         // A request wakes us after its patience was asked for, so the limit is that of what is awaited now.
         silence.as_mut().reset(Instant::now() + patience.limit());
-        // Only a poll makes a timer that was set anew wake us.
+        // A timer that was reset wakes the task only after it was polled.
         silence.as_mut().poll(cx).map(|()| None)
     })
     .await

@@ -1,6 +1,6 @@
-//! The one currency between connectors and whoever consumes them: a stream of [`Op`].
+//! The one currency between connectors and their consumers: a stream of [`Op`].
 //!
-//! Whoever consumes ops never knows the connector; whoever produces them never knows the consumer. A
+//! A consumer of ops never knows the connector, and a connector never knows the consumer. A
 //! checkpoint travels *in* the stream, so its order to the rows cannot go wrong: everything before a
 //! checkpoint must be durable no later than the checkpoint itself, in the same transaction.
 
@@ -148,7 +148,7 @@ pub struct Tally {
 pub enum End {
     /// Everything was read and stored.
     Complete,
-    /// Something is missing or doubtful, and the ledger says what.
+    /// Something is missing or doubtful, and the run history says what.
     Partial,
     /// A wait longer than the run's budget (a rate limit), or a stop: state kept, the next run goes on.
     Deferred,
@@ -160,7 +160,7 @@ impl End {
     /// All of them, best first.
     pub const ALL: [End; 4] = [End::Complete, End::Partial, End::Deferred, End::Failed];
 
-    /// The word for it, in ledgers, logs, metrics and pages.
+    /// As it is written in run histories, logs, metrics and pages.
     pub fn as_str(self) -> &'static str {
         match self {
             End::Complete => "complete",

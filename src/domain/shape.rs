@@ -196,7 +196,6 @@ mod tests {
         }
     }
 
-    /// A shape that was stored before deletions could be told reads as one that tells none, and is written as it was.
     #[test]
     fn shapes_without_a_deletion_column_are_stored_as_before() {
         let stored = r#"{"table":"t","columns":[{"name":"id","kind":"bigint"},{"name":"gone","kind":"boolean"}],"key":["id"],"write":"upsert"}"#;
