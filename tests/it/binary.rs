@@ -168,7 +168,7 @@ fn configuration_mistakes_are_78() {
     fs::write(folder.path().join("monitors/a.toml"), "name = \"A\"\nurl = \"https://a.test\"\n").unwrap();
     fs::write(folder.path().join("file"), "").unwrap();
     let (code, _, said) = output(folder.path(), &[], &[("DATA_DIR", "file/data"), ("LISTEN", "off")]);
-    assert!(code == 78 && said.contains("DATA_DIR file/data"), "{said}");
+    assert!(code == 78 && said.contains("DATA_DIR file: not a directory"), "{said}");
     let (code, _, said) = output(folder.path(), &[], &[("LOG_FILE", "none/monitor.log"), ("LISTEN", "off")]);
     assert!(code == 78 && said.contains("none"), "{said}");
     let (code, _, _) = output(folder.path(), &["no-such-command"], &[]);
