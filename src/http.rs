@@ -4,12 +4,15 @@
 //! It decides nothing about *whether* to try again: pages are simply polled again, the banner and the
 //! connectors each have their own rules. Start at [`ClientOptions::build`], [`read_body`] and [`Failure`].
 
+mod encoding;
+
 use std::error::Error as StdError;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::{Client, Response, header::HeaderMap, redirect};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::{Client, Response, redirect};
 use url::Url;
 
 /// Sent with every request, so that the other side can tell who asks.
@@ -92,6 +95,12 @@ impl ClientOptions {
         install_tls_provider();
         let mut builder = Client::builder()
             .user_agent(USER_AGENT)
+            // Decoded by `read_body`: the library stops at the first member of a gzip stream.
+            .no_gzip()
+            .default_headers(HeaderMap::from_iter([(
+                ACCEPT_ENCODING,
+                HeaderValue::from_static(encoding::ACCEPTED),
+            )]))
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(if self.keep_alive { 8 } else { 0 })
@@ -172,6 +181,9 @@ pub enum Failure {
     /// The connection broke in the middle.
     #[error("the connection broke: {0}")]
     Broken(String),
+    /// A content encoding that was not asked for, or that is not what the body has.
+    #[error("{0}")]
+    Encoding(String),
 }
 
 impl Failure {
@@ -222,7 +234,7 @@ fn describe(error: &reqwest::Error) -> String {
     }
 }
 
-/// Reads a body up to `cap` bytes (counted after decompression).
+/// Reads a body up to `cap` bytes (counted before and after decompression).
 ///
 /// # Errors
 /// [`Failure::TooLarge`] above the cap, or how the connection failed.
@@ -238,7 +250,9 @@ pub async fn read_body(mut response: Response, cap: usize) -> Result<Vec<u8>, Fa
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    let encodings = response.headers().get_all(CONTENT_ENCODING).iter();
+    let encodings: Vec<&str> = encodings.filter_map(|value| value.to_str().ok()).collect();
+    encoding::decoded(body, &encodings.join(","), cap).await
 }
 
 /// The wait that `Retry-After` asks for: seconds, or a date counted from `now`. `None` when absent or unreadable.
@@ -246,6 +260,10 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
+    }
+    // Some services send a fraction, and some a stray semicolon. Negative and infinite numbers are no durations.
+    if let Ok(seconds) = value.trim_end_matches(';').parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
     }
     let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
     Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
@@ -270,21 +288,24 @@ pub fn is_loopback(url: &Url) -> bool {
 mod tests {
     use super::*;
 
-    /// `Retry-After` is read as seconds and as a date; a past date is no wait; rubbish is absent.
+    /// `Retry-After` is read as seconds, with a fraction too, and as a date; a past date is no wait; rubbish is absent.
     #[test]
     fn reads_retry_after() {
         let now: Timestamp = "2026-05-02T09:00:00Z".parse().unwrap();
         for (value, want) in [
-            ("13", Some(13)),
+            ("13", Some(13_000)),
             (" 0 ", Some(0)),
-            ("Sat, 02 May 2026 09:02:00 GMT", Some(120)),
+            ("0.493", Some(493)),
+            ("1.4", Some(1_400)),
+            ("2;", Some(2_000)),
+            ("Sat, 02 May 2026 09:02:00 GMT", Some(120_000)),
             ("Sat, 02 May 2026 08:00:00 GMT", Some(0)),
             ("soon", None),
             ("-5", None),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert("retry-after", value.parse().unwrap());
-            assert_eq!(retry_after(&headers, now).map(|d| d.as_secs()), want, "{value}");
+            assert_eq!(retry_after(&headers, now).map(|d| d.as_millis()), want, "{value}");
         }
     }
 

@@ -220,6 +220,6 @@ fn unknown(failure: Failure) -> Unknown {
         Failure::Connect(why) => Unknown::Connect(words(why)),
         Failure::Redirect(why) => Unknown::Redirect(words(why)),
         Failure::TooLarge(cap) => Unknown::TooLarge(cap),
-        Failure::Broken(why) => Unknown::Broken(words(why)),
+        Failure::Broken(why) | Failure::Encoding(why) => Unknown::Broken(words(why)),
     }
 }
