@@ -3,6 +3,7 @@
 //! Everything here is pure: no input or output, no clock, no randomness, no environment, nothing
 //! asynchronous. The present moment and random seeds are arguments. Imported by all, imports none of ours.
 
+pub mod answer;
 pub mod assess;
 pub mod banner;
 pub mod cell;
