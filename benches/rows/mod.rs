@@ -45,6 +45,9 @@ pub(crate) fn reader() -> RowReader {
     let layout = Layout {
         table: "activity".into(),
         records: vec!["data".into(), ".".into()],
+        null_is_empty: None,
+        total: None,
+        sourced: Vec::new(),
         key: vec![KeyColumn::plain("uid")],
         write: Write::Upsert,
         nested: Nested::Flatten,

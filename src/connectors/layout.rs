@@ -2,16 +2,25 @@
 
 use super::decode::{Arrays, Coerce, ColumnRule, KeyColumn, Layout, Nested};
 use crate::domain::connector::{self as defined, Definition, Kind, Table};
+use crate::domain::paging::PageKind;
 
-pub(super) fn of(definition: &Definition, table: &Table) -> Layout {
+/// `inherited`: the columns that children inherit.
+pub(super) fn of(definition: &Definition, table: &Table, inherited: &[String]) -> Layout {
     let key = |key: &defined::Key| KeyColumn {
         column: key.column.clone(),
         fallbacks: key.fallbacks.clone(),
         show: key.show.clone(),
     };
+    let keyset = match &table.page.kind {
+        PageKind::Keyset { column, .. } => Some(column),
+        _ => None,
+    };
     Layout {
         table: table.name.clone(),
         records: table.records.clone(),
+        null_is_empty: table.null_is_empty,
+        total: table.page.total.clone(),
+        sourced: inherited.iter().chain(keyset).cloned().collect(),
         key: table.key.iter().map(key).collect(),
         write: table.write,
         nested: match table.nested {

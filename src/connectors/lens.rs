@@ -4,7 +4,8 @@ use std::hash::{DefaultHasher, Hash};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::cell::Cell;
+use super::decode::Sources;
+use crate::domain::cell::{Cell, Sourced};
 use crate::domain::connector::Table;
 use crate::domain::cursor::Position;
 use crate::domain::op::{Op, Rows};
@@ -28,10 +29,12 @@ pub(super) struct Lens {
     pub(super) expected: Option<String>,
     pub(super) expected_at: Option<u64>,
     pub(super) last_key: Option<String>,
+    /// The last row's value of the keyset column as the source wrote it, and with its JSON type.
     pub(super) last_value: Option<String>,
+    pub(super) last_json: Option<serde_json::Value>,
     pub(super) oldest: Option<Position>,
     pub(super) newest: Option<Position>,
-    pub(super) parents: Vec<Vec<Cell>>,
+    pub(super) parents: Vec<Vec<Sourced>>,
     /// What tells the page's rows from others; only of numbered rows without a key, which nothing else tells.
     pub(super) print: Option<DefaultHasher>,
     pub(super) passed: u64,
@@ -70,14 +73,6 @@ impl Lens {
                 self.note(position);
             }
         }
-        if let (Some(at), Some(last)) = (self.keyset.as_ref().and_then(place), rows.rows.last()) {
-            self.last_value = last.get(at).and_then(Cell::to_text).map(std::borrow::Cow::into_owned);
-        }
-        if !self.wanted.is_empty() {
-            let wanted: Vec<Option<usize>> = self.wanted.iter().map(place).collect();
-            let cells = |row: &[Cell]| wanted.iter().map(|at| cell(row, *at)).collect();
-            self.parents.extend(rows.rows.iter().map(|row| cells(row)));
-        }
         if !key.is_empty() {
             self.find_expected(rows, &key);
             self.last_key = rows.rows.last().map(|row| key_of(row, key.iter().copied()));
@@ -86,6 +81,24 @@ impl Lens {
             rows.rows.iter().for_each(|row| key_of(row, 0..row.len()).hash(print));
         }
         self.passed += rows.rows.len() as u64;
+    }
+
+    /// Looks at the values that go back to the source, of all rows of a page in its order.
+    pub(super) fn look_at_sources(&mut self, sources: &Sources) {
+        let place = |name: &String| sources.columns.iter().position(|column| column == name);
+        let value = |row: &[Sourced], at: Option<usize>| {
+            at.and_then(|at| row.get(at)).cloned().unwrap_or(Sourced::from(Cell::Null))
+        };
+        if let (Some(keyset), Some(last)) = (&self.keyset, sources.rows.last()) {
+            let last = value(last, place(keyset));
+            self.last_value = last.text().map(std::borrow::Cow::into_owned);
+            self.last_json = Some(last.json());
+        }
+        if !self.wanted.is_empty() {
+            let wanted: Vec<Option<usize>> = self.wanted.iter().map(place).collect();
+            let rows = sources.rows.iter();
+            self.parents.extend(rows.map(|row| wanted.iter().map(|at| value(row, *at)).collect::<Vec<_>>()));
+        }
     }
 
     fn note(&mut self, position: Position) {
@@ -112,10 +125,6 @@ impl Lens {
             self.passed += 1;
         }
     }
-}
-
-fn cell(row: &[Cell], at: Option<usize>) -> Cell {
-    at.and_then(|at| row.get(at)).cloned().unwrap_or(Cell::Null)
 }
 
 fn key_of(row: &[Cell], key: impl Iterator<Item = usize>) -> String {

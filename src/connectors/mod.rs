@@ -16,8 +16,11 @@ mod layout;
 mod lens;
 mod partition;
 mod probe;
+mod reply;
+mod request;
 mod run;
 mod tables;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,7 +39,7 @@ use partition::TableRun;
 use run::{LIMIT, Run, Stop};
 use tables::{Parents, TableEnd};
 
-use crate::domain::cell::Cell;
+use crate::domain::cell::{Cell, Sourced};
 use crate::domain::connector::{Definition, Table};
 use crate::domain::ledger::Ending;
 use crate::domain::op::{End, Op, State, Sweep, TableShape};
@@ -175,7 +178,7 @@ async fn read_table(
     parents: Option<&Parents>,
 ) -> Result<TableEnd, Stop> {
     let known = plan.shapes.iter().find(|shape| shape.table == table.name);
-    let layout = layout::of(run.account.definition(), table);
+    let layout = layout::of(run.account.definition(), table, columns);
     let reader = RowReader::new(layout, known)
         .map_err(|e| Stop::failed(e.to_string(), Some(format!("table {}", table.name))))?;
     let table_run = TableRun {
@@ -209,13 +212,15 @@ fn inherited_columns(definition: &Definition, table: &Table) -> Vec<String> {
 }
 
 /// What one child needs of its parent's rows, in the order in which it inherits.
-fn own_rows(definition: &Definition, table: &Table, rows: &[Vec<Cell>]) -> Vec<Vec<Cell>> {
+fn own_rows(definition: &Definition, table: &Table, rows: &[Vec<Sourced>]) -> Vec<Vec<Sourced>> {
     let Some(parent) = &table.parent else { return Vec::new() };
     let all = definition.table(&parent.table).map(|of| inherited_columns(definition, of)).unwrap_or_default();
     let places: Vec<Option<usize>> =
         parent.columns.values().map(|theirs| all.iter().position(|column| column == theirs)).collect();
-    let cell = |row: &[Cell], at: Option<usize>| at.and_then(|at| row.get(at)).cloned().unwrap_or(Cell::Null);
-    rows.iter().map(|row| places.iter().map(|at| cell(row, *at)).collect()).collect()
+    let value = |row: &[Sourced], at: Option<usize>| {
+        at.and_then(|at| row.get(at)).cloned().unwrap_or(Sourced::from(Cell::Null))
+    };
+    rows.iter().map(|row| places.iter().map(|at| value(row, *at)).collect()).collect()
 }
 
 fn outcome(run: &Run, stop: Option<Stop>, ends: Ends) -> Outcome {

@@ -16,14 +16,18 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::decode::{PageError, PageRead, RowReader};
-use super::fetch::{Answer, Fetched, Fetcher, Wanted, link_next};
+use super::fetch::{Answer, Fetched, Fetcher, link_next};
 use super::lens::Lens;
+use super::request::{Wanted, segment, with_missing, with_query};
 use super::run::{Run, Stop, TableProgress};
-use crate::domain::cell::Cell;
-use crate::domain::connector::{Method, Rule, Table, Then};
+use crate::domain::answer::{Rule, Then, is_nothing};
+use crate::domain::cell::Sourced;
+use crate::domain::config::ConfigKind;
+use crate::domain::connector::{Method, Table};
 use crate::domain::cursor::Position;
 use crate::domain::op::{Op, Rows, Sweep};
 use crate::domain::paging::{Ask, Next, PageKind, Pager, Seen, Step};
+use crate::domain::template::Part;
 use crate::http::same_origin;
 
 /// One table while it is read.
@@ -45,10 +49,10 @@ pub(super) struct TableRun<'r> {
 /// What is asked for in one partition, beside its pages.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scope {
-    /// The parent's row: column → value.
+    /// The parent's row: column → value, as the source writes it.
     pub(super) row: BTreeMap<String, String>,
-    /// The same as cells, in the order in which the table inherits them.
-    pub(super) inherited: Vec<Cell>,
+    /// The same values, in the order in which the table inherits them.
+    pub(super) inherited: Vec<Sourced>,
     /// Further parameters: bounds of a window, a cursor.
     pub(super) params: Vec<(String, String)>,
     /// Rows older than this are stored already: reading may stop (newest first only).
@@ -73,7 +77,15 @@ pub(super) struct Reading {
     /// Rows kept aside.
     pub(super) rejected: u64,
     /// What children need of each row.
-    pub(super) parents: Vec<Vec<Cell>>,
+    pub(super) parents: Vec<Vec<Sourced>>,
+}
+
+/// The page before a request.
+pub(super) struct Before {
+    /// What a relative link is relative to.
+    pub(super) url: Url,
+    /// The token or keyset value that the page gave, in its JSON type.
+    pub(super) value: Option<Value>,
 }
 
 /// Told of the furthest place after each page of a partition in ascending order.
@@ -98,6 +110,18 @@ pub(super) struct Decoded {
     closed: bool,
 }
 
+impl Decoded {
+    /// A last page may have no list: it said that it has nothing.
+    pub(super) fn nothing_is_no_fault(&mut self) {
+        if let Err(
+            PageError::NoRecords { .. } | PageError::NotRecords { .. } | PageError::NullRecords { .. },
+        ) = self.read
+        {
+            self.read = Ok(PageRead::default());
+        }
+    }
+}
+
 impl TableRun<'_> {
     /// Makes requests for this table. Where nothing can be halved any more, an answer that would ask for it is an error
     /// like any other, and tried again if such errors are.
@@ -113,7 +137,7 @@ impl TableRun<'_> {
         let rules = self.table.rules.iter().chain(&http.rules);
         let rules: Vec<Rule> =
             rules.filter(|rule| scope.halves || rule.then != Then::Halve).cloned().collect();
-        let has = rules.iter().filter_map(|rule| rule.has.clone());
+        let has = rules.iter().flat_map(Rule::paths).cloned();
         let mut paths: Vec<String> =
             page.total.iter().chain(&page.pages).chain(next).cloned().chain(has).collect();
         paths.extend(http.notices.iter().cloned());
@@ -138,19 +162,34 @@ impl TableRun<'_> {
             };
             let page = match answer {
                 Answer::Page(page) => page,
-                Answer::Empty => return Ok(reading),
+                Answer::Empty => match pager.next(&Seen::default()) {
+                    Ok(Step::Next(ask)) => {
+                        wanted = self.wanted_by(scope, &ask, None)?;
+                        continue;
+                    }
+                    Ok(Step::Unsettled) => return Ok(Reading { unsettled: true, ..reading }),
+                    Ok(Step::Done) => return Ok(reading),
+                    Err(e) => return Err(Stop::failed(e.to_string(), Some(fetcher.place(&wanted.url)))),
+                },
+                Answer::End => return Ok(reading),
                 Answer::Gone => return Ok(Reading { gone: true, ..reading }),
                 Answer::TooWide => return Ok(Reading { too_wide: true, ..reading }),
             };
-            let (url, place) = (page.url.clone(), page.place.clone());
+            let (place, last) = (page.place.clone(), page.last);
+            let mut before = self.before(&page);
             let mut seen = self.facts(&page);
-            let guess = pager.guess(seen.total, came_before);
-            let ahead = guess.as_ref().map(|ask| self.wanted_by(scope, ask, Some(&url))).transpose()?;
+            let guess = pager.guess(seen.total, came_before).filter(|_| !last);
+            let ahead = guess.as_ref().map(|ask| self.wanted_by(scope, ask, Some(&before))).transpose()?;
             let (decoded, fetched) =
                 self.decode_and_fetch(&fetcher, page, scope, &pager, ahead.as_ref()).await;
-            let lens = self.accept(decoded?, &place, &mut seen, &mut reading)?;
+            let mut decoded = decoded?;
+            if last {
+                decoded.nothing_is_no_fault();
+            }
+            let lens = self.accept(decoded, &place, &mut seen, &mut reading)?;
+            before.value = before.value.or_else(|| lens.last_json.clone());
             came_before = Some(seen.records).filter(|n| *n > 0);
-            let step = if stored_already(scope, &lens) { Ok(Step::Done) } else { pager.next(&seen) };
+            let step = if last || stored_already(scope, &lens) { Ok(Step::Done) } else { pager.next(&seen) };
             let step = step.map_err(|e| Stop::failed(e.to_string(), Some(place.clone())))?;
             // Only the pager knows whether the page follows on from the one before.
             let sure = reading.in_order && pager.undisturbed();
@@ -164,7 +203,7 @@ impl TableRun<'_> {
                     if guess.as_ref() == Some(&ask) {
                         ready = fetched.transpose()?;
                     }
-                    wanted = self.wanted_by(scope, &ask, Some(&url))?;
+                    wanted = self.wanted_by(scope, &ask, Some(&before))?;
                 }
             }
         }
@@ -208,6 +247,9 @@ impl TableRun<'_> {
                     closed = ops.blocking_send(op).is_err();
                 }
             });
+            if let Ok(read) = &read {
+                lens.look_at_sources(&read.sources);
+            }
             Decoded { lens, read, closed }
         };
         let decoded = self.run.decoder.run(decode).await;
@@ -276,68 +318,135 @@ impl TableRun<'_> {
             _ => None,
         };
         for path in &self.run.account.definition().http.notices {
-            match page.facts.value(path) {
-                None | Some(Value::Null) => {}
-                Some(Value::Array(items)) if items.is_empty() => {}
-                Some(value) => {
-                    let notice = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                    let notice = self.run.account.shared().redact(&notice);
-                    let notice: String = notice.chars().take(200).collect();
-                    self.run.note(format!("the source says: {notice}"));
-                }
+            if let Some(value) = page.facts.value(path).filter(|value| !is_nothing(value)) {
+                let notice = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let notice = self.run.account.shared().redact(&notice);
+                let notice: String = notice.chars().take(200).collect();
+                self.run.note(format!("the source says: {notice}"));
             }
         }
         let page = &self.table.page;
         Seen { total: number(&page.total), pages: number(&page.pages), next, ..Seen::default() }
     }
 
-    /// The request for a page. `base`: what a relative link is relative to.
-    pub(super) fn wanted_by(&self, scope: &Scope, ask: &Ask, base: Option<&Url>) -> Result<Wanted, Stop> {
+    /// What a page gives to the request after it.
+    pub(super) fn before(&self, page: &Fetched) -> Before {
+        let value = match &self.table.page.kind {
+            PageKind::Token { next: Next::Path(path), .. } => page.facts.value(path).cloned(),
+            _ => None,
+        };
+        Before { url: page.url.clone(), value }
+    }
+
+    /// The request for a page. `before`: the page that led to it.
+    pub(super) fn wanted_by(
+        &self,
+        scope: &Scope,
+        ask: &Ask,
+        before: Option<&Before>,
+    ) -> Result<Wanted, Stop> {
         let account = self.run.account.shared();
         let failed = |reason: String| {
             Stop::failed(account.redact(&reason), Some(format!("table {}", self.table.name)))
         };
-        let params = match ask {
-            Ask::Link(link) => {
-                let url = base.unwrap_or(&account.base).join(link);
-                let url = url.map_err(|e| failed(format!("the next link is no URL ({e}): {link:?}")))?;
-                if !same_origin(&url, &account.base) {
-                    let origin = url.origin().ascii_serialization();
-                    return Err(failed(format!(
-                        "the next link leads to {origin}, another place than {}: refused, and our credentials stay here",
-                        account.base.origin().ascii_serialization()
-                    )));
-                }
-                return Ok(Wanted { url, method: self.table.method, body: BTreeMap::new() });
-            }
-            Ask::Params(params) => params,
-        };
-        let mut url = self.address(scope).map_err(failed)?;
+        let method = self.table.method;
         let mut query: Vec<(String, String)> = Vec::new();
         for (name, template) in &self.table.params {
-            if let Some(text) = account.config.fill(template, &scope.row) {
-                query.push((name.clone(), text));
+            query.extend(account.config.fill(template, &scope.row).map(|text| (name.clone(), text)));
+        }
+        let params = match ask {
+            Ask::Link(link) => {
+                let mut url = self.linked(link, before).map_err(failed)?;
+                let body = match method {
+                    Method::Get => BTreeMap::new(),
+                    Method::Post => self.body(scope, self.sized(), None),
+                };
+                // A link names what it means to change; the rest of the request stays as it was.
+                query.extend(scope.params.iter().filter(|_| method == Method::Get).cloned());
+                let given = url.clone();
+                let changed =
+                    !self.progress.bare_links.load(Ordering::Relaxed) && with_missing(&mut url, &query);
+                return Ok(Wanted { url, bare: changed.then_some(given), method, body });
             }
-        }
-        let mut body: BTreeMap<String, Value> = BTreeMap::new();
-        for (name, template) in &self.table.body {
-            if let Some(text) = account.config.fill(template, &scope.row) {
-                body.insert(name.clone(), Value::String(text));
+            Ask::Params(params) => params.clone(),
+        };
+        let mut url = self.address(scope).map_err(failed)?;
+        let body = match method {
+            Method::Get => {
+                query.extend(scope.params.iter().cloned().chain(params));
+                BTreeMap::new()
             }
+            Method::Post => self.body(scope, params, before.and_then(|before| before.value.as_ref())),
+        };
+        with_query(&mut url, &query);
+        Ok(Wanted { url, bare: None, method, body })
+    }
+
+    /// The address of a next link.
+    fn linked(&self, link: &str, before: Option<&Before>) -> Result<Url, String> {
+        let base = &self.run.account.shared().base;
+        let url = before.map_or(base, |before| &before.url).join(link);
+        let url = url.map_err(|e| format!("the next link is no URL ({e}): {link:?}"))?;
+        if !same_origin(&url, base) {
+            let origin = url.origin().ascii_serialization();
+            return Err(format!(
+                "the next link leads to {origin}, another place than {}: refused, and our credentials stay here",
+                base.origin().ascii_serialization()
+            ));
         }
-        let further = scope.params.iter().chain(params).cloned();
-        match self.table.method {
-            Method::Get => query.extend(further),
-            Method::Post => body.extend(further.map(|(name, text)| {
-                // A token such as 007 is no number, though it looks like one.
-                let number = text.parse::<i64>().ok().filter(|number| number.to_string() == text);
-                (name, number.map_or(Value::String(text), Value::from))
-            })),
+        Ok(url)
+    }
+
+    /// The page's size as a parameter.
+    fn sized(&self) -> Vec<(String, String)> {
+        self.table.page.size.iter().map(|(name, size)| (name.clone(), size.to_string())).collect()
+    }
+
+    /// The JSON body of a POST: what the definition says in its types, then what is asked for in this request. `given`:
+    /// what the page before gave, whose type a parameter of its text has.
+    fn body(
+        &self,
+        scope: &Scope,
+        params: Vec<(String, String)>,
+        given: Option<&Value>,
+    ) -> BTreeMap<String, Value> {
+        let account = self.run.account.shared();
+        let inherited =
+            self.table.parent.iter().flat_map(|parent| parent.columns.keys()).zip(&scope.inherited);
+        let inherited: BTreeMap<&String, &Sourced> = inherited.collect();
+        let typed = |part: &Part| match part {
+            Part::Row(column) => Some(inherited.get(column)?.json()),
+            Part::Config(key) => {
+                let text = account.config.get(key)?;
+                let kind = account.definition.config.get(key).map(|key| key.kind);
+                Some(match kind {
+                    Some(ConfigKind::Integer) => {
+                        text.parse::<i64>().map_or_else(|_| text.into(), Value::from)
+                    }
+                    Some(ConfigKind::Boolean) => Value::Bool(text == "true"),
+                    Some(ConfigKind::List) => account.config.list(key).into(),
+                    _ => text.into(),
+                })
+            }
+            Part::Text(text) => Some(text.as_str().into()),
+        };
+        let text = |template: &_| account.config.fill(template, &scope.row);
+        let filled = self.table.body.iter();
+        let mut body: BTreeMap<String, Value> =
+            filled.filter_map(|(name, of)| Some((name.clone(), of.fill(&text, &typed)?))).collect();
+        let given_text = given.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        for (name, text) in scope.params.iter().cloned().chain(params) {
+            let value = match given {
+                Some(value) if given_text.as_ref() == Some(&text) => value.clone(),
+                // A value such as 007 is no number, though it looks like one.
+                _ => match text.parse::<i64>().ok().filter(|number| number.to_string() == text) {
+                    Some(number) => Value::from(number),
+                    None => Value::String(text),
+                },
+            };
+            body.insert(name, value);
         }
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        Ok(Wanted { url, method: self.table.method, body })
+        body
     }
 
     /// The table's URL, with the parent's values encoded so that none can lead elsewhere.
@@ -354,18 +463,6 @@ impl TableRun<'_> {
             Err(format!("{path:?} leads away from base_url"))
         }
     }
-}
-
-/// A value as one segment of a path.
-fn segment(value: &str) -> String {
-    let mut out = String::new();
-    for byte in value.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'.' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 /// Whether a page reached back to what is stored already.

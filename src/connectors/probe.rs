@@ -13,12 +13,14 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::decode::RowReader;
-use super::fetch::{Answer, Fetched, Fetcher, Wanted, link_next};
+use super::fetch::{Answer, Fetched, Fetcher, link_next};
 use super::lens::Lens;
 use super::partition::{Reading, Scope, TableRun};
+use super::request::Wanted;
 use super::run::{Run, Stop, TableProgress};
 use super::{Account, RunPlan, auth, inherited_columns, is_ancestor, layout, own_rows, selected};
-use crate::domain::cell::Cell;
+use crate::domain::answer::Rule;
+use crate::domain::cell::{Cell, Sourced};
 use crate::domain::connector::{Definition, Method, Table};
 use crate::domain::op::{Op, State, TableShape};
 use crate::domain::paging::{Pager, Step};
@@ -105,13 +107,18 @@ async fn ask(
     }
     let progress = TableProgress::default();
     let rules = account.definition().http.rules.clone();
-    let paths = rules.iter().filter_map(|rule| rule.has.clone()).collect();
+    let paths = rules.iter().flat_map(Rule::paths).cloned().collect();
     let fetcher = Fetcher { run: &run, progress: &progress, rules, child: false, paths };
     let place = fetcher.place(&url);
-    match fetcher.get(&Wanted { url, method: Method::Get, body: BTreeMap::new() }).await {
+    match fetcher.get(&Wanted { url, bare: None, method: Method::Get, body: BTreeMap::new() }).await {
         Ok(Answer::Page(page)) => Ok((place, Some(page))),
-        Ok(Answer::Empty) => Ok((place, None)),
-        Ok(Answer::Gone | Answer::TooWide) => Err(format!("{place} is not there: check base_url")),
+        Ok(Answer::Empty | Answer::End) => Ok((place, None)),
+        Ok(Answer::Gone) => {
+            Err(format!("{place}: a rule of the definition says that this is gone (then = \"skip\")"))
+        }
+        Ok(Answer::TooWide) => {
+            Err(format!("{place}: a rule of the definition says that this is too much (then = \"halve\")"))
+        }
         Err(stop) => Err(words(stop, Some(place))),
     }
 }
@@ -130,7 +137,7 @@ pub async fn probe(
     let run = Run::new(plan.account.clone(), ops, cancel, plan.now);
     let definition = Arc::clone(plan.account.definition());
     let wanted = selected(&plan.account, plan.tables.as_deref())?;
-    let mut parents: BTreeMap<String, Vec<Vec<Cell>>> = BTreeMap::new();
+    let mut parents: BTreeMap<String, Vec<Vec<Sourced>>> = BTreeMap::new();
     let mut probes = Vec::new();
     for table in &definition.tables {
         let is_wanted = wanted.iter().any(|other| other.name == table.name);
@@ -155,7 +162,7 @@ pub async fn probe(
     Ok((probes, run.notes()))
 }
 
-type Known<'a> = (Option<&'a TableShape>, &'a State, Option<&'a [Vec<Cell>]>);
+type Known<'a> = (Option<&'a TableShape>, &'a State, Option<&'a [Vec<Sourced>]>);
 
 /// Looks at one table. Returns what children need of the rows seen.
 async fn one(
@@ -165,8 +172,9 @@ async fn one(
     (known, state, parents): Known<'_>,
     inbox: &mut mpsc::Receiver<Op>,
     probe: &mut TableProbe,
-) -> Result<Vec<Vec<Cell>>, Stop> {
-    let reader = RowReader::new(layout::of(definition, table), known)
+) -> Result<Vec<Vec<Sourced>>, Stop> {
+    let wanted = inherited_columns(definition, table);
+    let reader = RowReader::new(layout::of(definition, table, &wanted), known)
         .map_err(|e| Stop::failed(e.to_string(), None))?;
     let reader = Arc::new(Mutex::new(reader));
     let table_run = TableRun {
@@ -175,7 +183,7 @@ async fn one(
         reader: Arc::clone(&reader),
         progress: Arc::default(),
         silent: false,
-        wanted: inherited_columns(definition, table),
+        wanted,
         sweep: None,
         since: None,
     };
@@ -250,7 +258,7 @@ fn words(stop: Stop, place: Option<String>) -> String {
 
 /// What is asked for first.
 impl TableRun<'_> {
-    fn first_scope(&self, state: &State, parents: Option<&[Vec<Cell>]>) -> Result<Option<Scope>, Stop> {
+    fn first_scope(&self, state: &State, parents: Option<&[Vec<Sourced>]>) -> Result<Option<Scope>, Stop> {
         match (&self.table.parent, &self.table.window, &self.table.cursor) {
             (Some(parent), _, cursor) => {
                 let rows = parents.unwrap_or_default();
@@ -278,20 +286,26 @@ impl TableRun<'_> {
         let problem = |problem: &str| First { problem: Some(problem.to_owned()), ..First::default() };
         let page = match self.fetcher(scope).get(wanted).await? {
             Answer::Page(page) => page,
-            Answer::Empty => return Ok(First::default()),
+            Answer::Empty | Answer::End => return Ok(First::default()),
             Answer::Gone => return Ok(problem("404: what is asked for is gone")),
             Answer::TooWide => {
                 return Ok(problem("the source calls this too much; a run would halve the window"));
             }
         };
-        let (url, place) = (page.url.clone(), page.place.clone());
+        let (place, last) = (page.place.clone(), page.last);
+        let mut before = self.before(&page);
         let mut seen = self.facts(&page);
         let lens = Lens::new(self.table, self.wanted.clone(), None, self.run.started_at());
-        let decoded = self.decode(page.body, scope, lens).await?;
+        let mut decoded = self.decode(page.body, scope, lens).await?;
+        if last {
+            decoded.nothing_is_no_fault();
+        }
         let mut reading = Reading::default();
-        self.accept(decoded, &place, &mut seen, &mut reading)?;
+        let lens = self.accept(decoded, &place, &mut seen, &mut reading)?;
+        before.value = before.value.or(lens.last_json);
         let next = match pager.next(&seen).map_err(|e| Stop::failed(e.to_string(), Some(place)))? {
-            Step::Next(ask) => Some(self.wanted_by(scope, &ask, Some(&url))?),
+            Step::Next(_) if last => None,
+            Step::Next(ask) => Some(self.wanted_by(scope, &ask, Some(&before))?),
             Step::Done | Step::Unsettled => None,
         };
         Ok(First { next, parents: reading.parents, problem: None })
@@ -302,6 +316,6 @@ impl TableRun<'_> {
 #[derive(Default)]
 struct First {
     next: Option<Wanted>,
-    parents: Vec<Vec<Cell>>,
+    parents: Vec<Vec<Sourced>>,
     problem: Option<String>,
 }

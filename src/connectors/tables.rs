@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::partition::{Reading, Scope, TableRun, Unwatched, Watch};
 use super::run::Stop;
-use crate::domain::cell::Cell;
+use crate::domain::cell::Sourced;
 use crate::domain::config;
 use crate::domain::connector::{Cursor, Order, Parent, Window};
 use crate::domain::cursor::{CursorState, Position};
@@ -33,7 +33,7 @@ pub(super) struct TableEnd {
 /// The rows of a table that others are read for.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Parents {
-    pub(super) rows: Vec<Vec<Cell>>,
+    pub(super) rows: Vec<Vec<Sourced>>,
     /// Whether these are all that the source has.
     pub(super) all: bool,
 }
@@ -305,16 +305,18 @@ impl TableRun<'_> {
     }
 
     /// What the children of one parent row are asked for by; `None` when the row has nothing to ask by.
-    pub(super) fn family(&self, parent: &Parent, row: &[Cell]) -> Option<Family> {
-        let texts: Option<Vec<String>> = row.iter().map(|cell| Some(cell.to_text()?.into_owned())).collect();
+    pub(super) fn family(&self, parent: &Parent, row: &[Sourced]) -> Option<Family> {
+        let texts: Option<Vec<String>> = row.iter().map(|value| Some(value.text()?.into_owned())).collect();
         let Some(texts) =
             texts.filter(|texts| texts.iter().all(|text| !matches!(text.as_str(), "" | "." | "..")))
         else {
             self.run.note(format!("{}: a row of {} has no value to ask by", self.table.name, parent.table));
             return None;
         };
-        let partition = match texts.as_slice() {
-            [one] => one.clone(),
+        // States that are stored know partitions by the values as stored.
+        let stored: Vec<_> = row.iter().filter_map(|value| value.cell.to_text()).collect();
+        let partition = match stored.as_slice() {
+            [one] => one.clone().into_owned(),
             several => serde_json::to_string(several).unwrap_or_default(),
         };
         let row_texts = parent.columns.keys().cloned().zip(texts).collect();
@@ -426,7 +428,7 @@ type Child<'a> = Pin<Box<dyn Future<Output = Result<Reading, Stop>> + Send + 'a>
 pub(super) struct Family {
     pub(super) partition: String,
     row: BTreeMap<String, String>,
-    inherited: Vec<Cell>,
+    inherited: Vec<Sourced>,
 }
 
 impl Family {
@@ -459,11 +461,13 @@ impl Watch for Steps<'_> {
 }
 
 /// A parent that two pages held has its children read once.
-fn dedup(parents: &mut Vec<Vec<Cell>>) {
+fn dedup(parents: &mut Vec<Vec<Sourced>>) {
     let mut seen = BTreeSet::new();
     parents.retain(|row| {
         seen.insert(
-            row.iter().map(|cell| cell.to_text().map(std::borrow::Cow::into_owned)).collect::<Vec<_>>(),
+            row.iter()
+                .map(|value| value.cell.to_text().map(std::borrow::Cow::into_owned))
+                .collect::<Vec<_>>(),
         )
     });
 }

@@ -9,6 +9,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::connectors::text::non_number;
+
 /// How much of a body that isn't JSON an error quotes.
 const QUOTED_CHARS: usize = 80;
 
@@ -47,6 +49,18 @@ pub enum PageError {
         wanted: String,
         /// The keys that are there.
         found: String,
+    },
+    /// Null is at the records' path, and the answer does not say that there are none.
+    #[error(
+        "null at {path:?} where the records of table {table} should be, and {why}: if null means none there, set null_is_empty = true"
+    )]
+    NullRecords {
+        /// The table.
+        table: String,
+        /// The path.
+        path: String,
+        /// What speaks against it.
+        why: String,
     },
     /// Something is at the records' path, but it is neither a list nor an object.
     #[error("{found} at {path:?} where the records of table {table} should be")]
@@ -136,7 +150,10 @@ impl Facts {
         let values = paths.iter().zip(found).filter_map(|(path, raw)| {
             let raw: &str = raw?;
             // A number beyond all doubles is no tree value; its text is.
-            let value = serde_json::from_str(raw).unwrap_or_else(|_| raw.into());
+            let value = match non_number(raw) {
+                Some(_) => serde_json::Value::Null,
+                None => serde_json::from_str(raw).unwrap_or_else(|_| raw.into()),
+            };
             Some(((*path).to_owned(), value))
         });
         Ok(Self { root: root(text), keys, values: values.collect() })

@@ -152,6 +152,11 @@ impl Plan {
         self.by_column.get(column).copied()
     }
 
+    /// The column's name.
+    pub(super) fn name(&self, slot: usize) -> &str {
+        self.slots.get(slot).map_or("", |slot| &slot.name)
+    }
+
     /// The column's type by now.
     pub(super) fn kind(&self, slot: usize) -> ColumnType {
         self.slots.get(slot).map_or(ColumnType::Unknown, |slot| slot.kind)

@@ -1,6 +1,8 @@
 //! Definitions run by the engine between fake services and a destination in memory that takes ops at their word.
 //! Start at [`Bench`].
 
+mod answers;
+mod forms;
 mod gaps;
 pub(crate) mod people_ai;
 mod rules;
