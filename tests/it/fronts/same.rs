@@ -10,13 +10,16 @@ use jiff::ToSpan;
 use serde_json::{Value, json};
 
 use super::tables::{Fronts, Tables};
+use crate::binary::output;
+use crate::cluster;
+use crate::contract::server_rows;
 use crate::engine::{built_in, quick};
 use crate::fakes::library::{self, Library};
-use crate::fakes::made_up::serve;
+use crate::fakes::made_up::{MadeUp, serve};
 use crate::fakes::people_ai::{self, PeopleAi};
 use crate::fakes::sensource::{self, SenSource};
 use crate::fakes::statuscake::{self, Sizes, StatusCake};
-use crate::fakes::{Clock, Reply};
+use crate::fakes::{Clock, Fake, Reply};
 
 /// The worked example of docs/connectors.md, as its readers copy it.
 fn worked_example() -> Definition {
@@ -336,10 +339,9 @@ fn odd(page: u32) -> Reply {
     Reply::bytes("application/json; charset=iso-8859-1", latin)
 }
 
-/// What goes back to the source and what its answers mean, the same at every entry point; no value becomes null on the way.
-#[tokio::test]
-async fn odd_answers() {
-    let acme = serve(|request| match (request.path.as_str(), request.param("page")) {
+/// The service that answers so.
+fn odd_service() -> Fake<MadeUp> {
+    serve(|request| match (request.path.as_str(), request.param("page")) {
         ("/odd", page) => {
             assert_eq!(request.json(), Some(json!({ "open": true, "min": 1.5 })));
             odd(if page.is_some() { 2 } else { 1 })
@@ -349,7 +351,13 @@ async fn odd_answers() {
         }
         (_, Some("2")) => Reply::json(&json!({ "reason": "behind the last page" })).with_status(400),
         (path, _) => panic!("nobody should ask for {path}"),
-    });
+    })
+}
+
+/// What goes back to the source and what its answers mean, the same at every entry point; no value becomes null on the way.
+#[tokio::test]
+async fn odd_answers() {
+    let acme = odd_service();
     let definition = quick(read_one("acme.toml", ODD, &Default::default()).unwrap(), |_| {});
     let mut fronts = Fronts::of(definition, &[("base_url", acme.url())]).await;
     for _ in 0..2 {
@@ -364,4 +372,34 @@ async fn odd_answers() {
         assert_eq!((cell("1", "n"), cell("1", "at"), cell("3", "n")), (None, None, Some("7")));
         assert_eq!((cell("3", "votes_plus_1"), cell("3", "votes_minus_1")), (Some("2"), Some("3")));
     }
+}
+
+/// The same by `sync` into PostgreSQL.
+#[tokio::test]
+async fn odd_answers_into_postgresql() {
+    let Some(cluster) = cluster::shared() else { return };
+    let (acme, folder) = (odd_service(), tempfile::tempdir().unwrap());
+    let name = cluster.database().await;
+    let user = cluster.user("some-pa55word").await;
+    let session = cluster.session(&name).await;
+    session.batch_execute(&format!("GRANT CREATE ON DATABASE {name} TO {user}")).await.unwrap();
+    std::fs::create_dir(folder.path().join("connectors")).unwrap();
+    std::fs::write(folder.path().join("connectors/acme.toml"), ODD).unwrap();
+    let (base, database) = (acme.url(), cluster.url(&user, &name));
+    let vars = [
+        ("ACME_BASE_URL", base.as_str()),
+        ("DATABASE_URL", database.as_str()),
+        ("DATABASE_PASSWORD", "some-pa55word"),
+    ];
+    let (_, out, err) = output(folder.path(), &["sync", "acme"], &vars);
+    assert!(out.contains("1 rows were rejected"), "{out}{err}");
+    session.batch_execute("SET search_path TO acme; SET timezone TO 'UTC'").await.unwrap();
+    let odd = "SELECT id, text, at, day, n, votes_plus_1, votes_minus_1 FROM odd ORDER BY id";
+    insta::assert_snapshot!(server_rows(&session, odd).await.join("\n"), @"
+    1|café|NULL|9999-12-31|NULL|NULL|NULL
+    3|�|NULL|0001-01-01|7|2|3
+    4|NULL|9999-12-31 00:00:00|NULL|NULL|NULL|NULL
+    5|NULL|2026-05-03 00:00:00|NULL|NULL|NULL|NULL
+    ");
+    assert_eq!(server_rows(&session, "SELECT made, id FROM parts").await, ["2026-05-01 23:00:00|1"]);
 }
