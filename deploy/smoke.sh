@@ -41,7 +41,7 @@ until_true grep -q 'port [0-9]' "$work/page.out"
 address=http://localhost:$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$work/page.out")
 
 # What the image holds, and nothing else; only /data may be written.
-mkdir -p "$root/etc/ssl/certs" "$root/data" "$root/monitors"
+mkdir -p "$root/etc/ssl/certs" "$root/data" "$root/monitors" "$root/connectors"
 cp "$binary" "$root/data-sources-monitor"
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 echo '127.0.0.1 localhost' > "$root/etc/hosts"

@@ -51,7 +51,13 @@ Examples:
         json: bool,
     },
     /// Find every mistake in the environment, .env and the definitions, all at once
-    Validate,
+    ///
+    /// Sends no request. The daemon refuses to start with the same mistakes, in the same words. Exit: 0 valid, 78 not.
+    Validate {
+        /// One JSON document instead of lines
+        #[arg(long)]
+        json: bool,
+    },
     /// The tenant's banner
     #[command(subcommand)]
     Banner(Banner),

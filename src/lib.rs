@@ -25,6 +25,7 @@ pub mod poll;
 pub mod protocol;
 pub mod publish;
 pub mod runtime;
+pub mod secrets;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

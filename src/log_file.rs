@@ -266,6 +266,22 @@ impl Write for RotatingFile {
     }
 }
 
+/// Whether the file can be written, without leaving anything where there is none yet.
+///
+/// # Errors
+/// Why it cannot.
+pub fn check(path: &Path) -> Result<(), LogFileError> {
+    let created = match OpenOptions::new().append(true).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(path)
+            .and_then(|_| std::fs::remove_file(path)),
+        opened => opened.map(drop),
+    };
+    created.map_err(|source| LogFileError { path: path.to_path_buf(), source })
+}
+
 impl Open {
     fn at(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(path)?;

@@ -3,10 +3,12 @@
 //! Start at [`VARIABLES`], the list of everything that can be set, and [`Settings::from_vars`]. Connectors' own
 //! variables are not settings: they are looked up by name through [`lookup`]. Nothing here opens a connection.
 
+mod env_file;
+mod names;
 mod source;
 mod variables;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,9 +16,12 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::plan::{Foreign, Policy};
+use crate::domain::proxy::{NoProxy, Proxies, ProxyAddress};
 use crate::domain::schedule::parse_duration;
+use crate::domain::urls::is_loopback;
 
-pub use source::{Problem, ProcessVars, Vars, lookup};
+pub use names::unknown_names;
+pub use source::{Named, Origin, Problem, ProcessVars, Vars, lookup};
 use variables::default_of;
 pub use variables::{VARIABLES, Variable};
 
@@ -54,8 +59,8 @@ pub struct Settings {
     pub database: Option<DatabaseAddress>,
     /// Further certificate authorities.
     pub extra_ca: Option<PathBuf>,
-    /// `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`.
-    pub proxies: [Option<String>; 3],
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
+    pub proxies: Proxies,
     /// What is allowed but unwise.
     pub warnings: Vec<Problem>,
 }
@@ -138,7 +143,14 @@ impl Settings {
     /// # Errors
     /// All mistakes at once.
     pub fn from_vars(vars: &dyn Vars) -> Result<Settings, Vec<Problem>> {
-        let mut read = Reader { vars, problems: Vec::new() };
+        let (settings, problems) = Settings::read(vars);
+        if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    }
+
+    /// Reads everything, and says what is wrong; a setting that is wrong is as if it were not set. For whoever looks
+    /// for further mistakes.
+    pub fn read(vars: &dyn Vars) -> (Settings, Vec<Problem>) {
+        let mut read = Reader { vars, problems: vars.problems().to_vec(), warnings: Vec::new() };
         let poll_interval = read.at_least("POLL_INTERVAL", Duration::from_secs(1));
         let resolved_for = read.duration("BANNER_RESOLVED_FOR");
         let settings = Settings {
@@ -169,10 +181,29 @@ impl Settings {
             clear_on_stop: read.choice("BANNER_ON_STOP", [("keep", false), ("clear", true)]),
             database: read.database(),
             extra_ca: read.optional("EXTRA_CA_FILE").map(PathBuf::from),
-            proxies: ["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"].map(|name| read.optional(name)),
-            warnings: Vec::new(),
+            proxies: read.proxies(),
+            warnings: std::mem::take(&mut read.warnings),
         };
-        if read.problems.is_empty() { Ok(settings.warned()) } else { Err(read.problems) }
+        (settings.warned(), read.problems)
+    }
+
+    /// The folders that are set and not there: the default, which is another one, is not what was meant.
+    pub fn missing_folders(&self, vars: &dyn Vars) -> Vec<Problem> {
+        let folders = [("MONITORS_DIR", &self.monitors_dir), ("CONNECTORS_DIR", &self.connectors_dir)];
+        let set = folders.into_iter().filter(|(name, _)| matches!(lookup(vars, name), Ok(Some(_))));
+        let missing = |(name, path): (&str, &PathBuf)| {
+            let place = path.display();
+            match std::fs::metadata(path) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Some(Problem::new(
+                    name,
+                    format!("there is no folder {place}; create it, or unset {name} to use what is built in"),
+                )),
+                Ok(found) if !found.is_dir() => Some(Problem::new(name, format!("{place} is not a folder"))),
+                // What cannot be read is told by whoever reads it.
+                Ok(_) | Err(_) => None,
+            }
+        };
+        set.filter_map(missing).collect()
     }
 
     fn warned(mut self) -> Settings {
@@ -218,13 +249,10 @@ pub fn tenant_url(text: &str) -> Result<Url, String> {
     let text = text.trim();
     let full = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
     let url = Url::parse(&full).map_err(|e| format!("not an address: {e}"))?;
-    let loopback = match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => return Err("has no host".into()),
-    };
-    if !(url.scheme() == "https" || url.scheme() == "http" && loopback) {
+    if url.host().is_none() {
+        return Err("has no host".into());
+    }
+    if !(url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url)) {
         return Err("must begin with https://".into());
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -239,6 +267,7 @@ pub fn tenant_url(text: &str) -> Result<Url, String> {
 struct Reader<'a> {
     vars: &'a dyn Vars,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 impl Reader<'_> {
@@ -261,7 +290,7 @@ impl Reader<'_> {
         let text = self.text(name);
         parse(text.trim()).unwrap_or_else(|| {
             self.problems.push(Problem::new(name, format!("`{}` is not {what}", text.trim())));
-            T::default()
+            parse(default_of(name)).unwrap_or_default()
         })
     }
 
@@ -315,9 +344,56 @@ impl Reader<'_> {
         if open == Open::Everything && token.is_some() {
             self.problems.push(Problem::new("WEB_OPEN", "is true beside WEB_TOKEN; keep one of the two"));
         }
-        let hosts = self.optional("WEB_HOSTS").unwrap_or_default();
-        let hosts = hosts.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned);
-        Web { token: token.map(SecretString::from), open, hosts: hosts.collect() }
+        Web { token: token.map(SecretString::from), open, hosts: self.hosts() }
+    }
+
+    /// Names alone: what browsers send is compared without its port.
+    fn hosts(&mut self) -> Vec<String> {
+        let text = self.optional("WEB_HOSTS").unwrap_or_default();
+        let mut hosts = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let bare = part.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(part);
+            let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_');
+            if part == "*" || bare.parse::<IpAddr>().is_ok() || part.chars().all(fits) {
+                hosts.push(bare.to_owned());
+            } else {
+                let words = format!(
+                    "`{part}` is not a host name; write it without scheme, port and path (example: monitor.example.com)"
+                );
+                self.problems.push(Problem::new("WEB_HOSTS", words));
+            }
+        }
+        hosts
+    }
+
+    fn proxies(&mut self) -> Proxies {
+        let all = self.proxy("ALL_PROXY");
+        let https = self.proxy("HTTPS_PROXY").or_else(|| all.clone());
+        let http = self.proxy("HTTP_PROXY").or(all);
+        let except = match self.in_either_case("NO_PROXY") {
+            None => NoProxy::default(),
+            Some((name, text)) => NoProxy::parse(&text).unwrap_or_else(|message| {
+                self.problems.push(Problem::new(name, message));
+                NoProxy::default()
+            }),
+        };
+        Proxies { https, http, except }
+    }
+
+    fn proxy(&mut self, name: &'static str) -> Option<ProxyAddress> {
+        let (name, text) = self.in_either_case(name)?;
+        let read = ProxyAddress::parse(&text);
+        read.map_err(|message| self.problems.push(Problem::new(name, message))).ok()
+    }
+
+    /// Proxies are customarily set in capitals or in small letters; capitals win.
+    fn in_either_case(&mut self, name: &'static str) -> Option<(String, String)> {
+        let lower = name.to_ascii_lowercase();
+        let (capital, small) = (self.optional(name), self.optional(&lower));
+        if capital.is_some() && small.is_some() && capital != small {
+            self.warnings.push(Problem::new(name, format!("is used; {lower} says something else")));
+        }
+        capital.map(|text| (name.to_owned(), text)).or(small.map(|text| (lower, text)))
     }
 
     fn tenant(&mut self) -> Option<Tenant> {
@@ -328,7 +404,7 @@ impl Reader<'_> {
             return None;
         }
         let credentials = match (key, id, secret) {
-            (Some(key), None, None) => Some(Credentials::ApiKey(key.into())),
+            (Some(key), None, None) => self.api_key(key),
             (None, Some(id), Some(secret)) => Some(Credentials::OAuth { id, secret: secret.into() }),
             (None, None, None) => {
                 self.wrong("QLIK_API_KEY", "is missing (or QLIK_CLIENT_ID and QLIK_CLIENT_SECRET)")
@@ -346,6 +422,15 @@ impl Reader<'_> {
             Some(Ok(url)) => Some(url),
         };
         Some(Tenant { url: url?, credentials: credentials? })
+    }
+
+    fn api_key(&mut self, key: String) -> Option<Credentials> {
+        if let Some(at) = key.trim().chars().position(|c| !c.is_ascii_graphic()) {
+            let message =
+                format!("holds a character that no API key has (character {}); copy it again", at + 1);
+            return self.wrong("QLIK_API_KEY", &message);
+        }
+        Some(Credentials::ApiKey(key.trim().into()))
     }
 
     fn database(&mut self) -> Option<DatabaseAddress> {

@@ -9,7 +9,6 @@
 
 mod filter;
 mod line;
-mod redact;
 mod sink;
 
 use std::io::{self, IsTerminal};
@@ -23,10 +22,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 
 use crate::log_file::{LogFileError, LogFileHandle, RotatingFile, Rotation};
+use crate::secrets::Redactor;
 use crate::settings;
 
-pub use filter::LevelError;
-pub use redact::Redactor;
+pub use filter::{LevelError, check_level};
 
 use line::{LineLayer, Output, Style};
 use sink::{Dropped, Sink};

@@ -56,6 +56,7 @@ fn layout(table: &str, key: &[&str], inherited: &[&str], columns: &[(&str, Optio
         inherited: inherited.iter().map(|column| (*column).to_owned()).collect(),
         freeze: false,
         deleted_if: None,
+        raw: Vec::new(),
     }
 }
 

@@ -47,7 +47,6 @@ pub(crate) fn reader() -> RowReader {
         records: vec!["data".into(), ".".into()],
         null_is_empty: None,
         total: None,
-        sourced: Vec::new(),
         key: vec![KeyColumn::plain("uid")],
         write: Write::Upsert,
         nested: Nested::Flatten,
@@ -56,6 +55,7 @@ pub(crate) fn reader() -> RowReader {
         inherited: vec![],
         freeze: false,
         deleted_if: None,
+        raw: Vec::new(),
     };
     RowReader::new(layout, None).unwrap()
 }

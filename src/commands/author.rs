@@ -13,7 +13,7 @@ use crate::connectors as engine;
 use crate::definitions::connector::{self, read_all};
 use crate::definitions::starter::propose::{Proposal, Sample, propose};
 use crate::definitions::starter::{Login, text};
-use crate::domain::config::check_url;
+use crate::domain::urls::check_url;
 use crate::runtime::clock::Clock;
 use crate::settings::Settings;
 

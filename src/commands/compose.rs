@@ -8,12 +8,14 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::CommandError;
+use super::preflight::names_and_folders;
 use crate::database::Database;
 use crate::definitions::monitor;
 use crate::domain::monitor::Monitor;
 use crate::http::{ClientOptions, Network, Redirects};
 use crate::publish::{DryRun, Qlik, QlikCredentials, Target};
-use crate::settings::{Credentials, ProcessVars, Settings, Tenant};
+use crate::secrets::Redactor;
+use crate::settings::{Credentials, ProcessVars, Settings, Tenant, Vars};
 
 /// Where `.env` is looked for.
 pub(super) const ENV_FILE: &str = ".env";
@@ -38,12 +40,21 @@ pub(super) fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     Ok(done)
 }
 
+pub(super) fn process_vars() -> ProcessVars {
+    ProcessVars::load(Path::new(ENV_FILE))
+}
+
 pub(super) fn vars() -> Result<ProcessVars, CommandError> {
-    ProcessVars::load(Path::new(ENV_FILE)).map_err(|problem| CommandError::configuration([problem]))
+    let vars = process_vars();
+    if vars.problems().is_empty() { Ok(vars) } else { Err(CommandError::configuration(vars.problems())) }
 }
 
 pub(super) fn settings() -> Result<Settings, CommandError> {
-    Settings::from_vars(&vars()?).map_err(CommandError::configuration)
+    let vars = process_vars();
+    let (settings, problems) = Settings::read(&vars);
+    let mut mistakes: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    mistakes.extend(names_and_folders(&settings, &vars));
+    if mistakes.is_empty() { Ok(settings) } else { Err(CommandError::Configuration(mistakes)) }
 }
 
 pub(super) fn monitors(settings: &Settings) -> Result<Vec<Monitor>, CommandError> {
@@ -52,8 +63,12 @@ pub(super) fn monitors(settings: &Settings) -> Result<Vec<Monitor>, CommandError
 }
 
 pub(super) fn network(settings: &Settings) -> Network {
-    let [https_proxy, http_proxy, no_proxy] = settings.proxies.clone();
-    Network { extra_ca: settings.extra_ca.clone(), https_proxy, http_proxy, no_proxy }
+    Network { extra_ca: settings.extra_ca.clone(), proxies: settings.proxies.clone() }
+}
+
+/// The way out through proxies, in words; `None` without any.
+pub(super) fn proxies_in_use(settings: &Settings) -> Option<String> {
+    (!settings.proxies.is_empty()).then(|| settings.proxies.to_string())
 }
 
 /// PostgreSQL, where `DATABASE_URL` names it. Nobody is connected to yet.
@@ -89,9 +104,21 @@ fn client(
 
 /// The tenant, or what stands for it in preview.
 pub(super) fn target(settings: &Settings) -> Result<Arc<dyn Target>, CommandError> {
+    redacted_target(settings, &Redactor::default())
+}
+
+/// The same; `redactor` learns its credentials and tokens.
+pub(super) fn redacted_target(
+    settings: &Settings,
+    redactor: &Redactor,
+) -> Result<Arc<dyn Target>, CommandError> {
     match &settings.tenant {
         None => Ok(Arc::new(DryRun::default())),
-        Some(tenant) => Ok(Arc::new(qlik(settings, tenant)?)),
+        Some(tenant) => {
+            let qlik = qlik(settings, tenant)?;
+            redactor.include("tenant", qlik.redactor());
+            Ok(Arc::new(qlik))
+        }
     }
 }
 

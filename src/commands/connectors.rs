@@ -14,6 +14,7 @@ use crate::destinations::Place;
 use crate::domain::config::{BASE_URL, ConfigValues, EVERY, Standing, TOKEN_URL, variable};
 use crate::domain::connector::Definition;
 use crate::runtime::jobs::{Job, Loaded};
+use crate::secrets::SHORT;
 use crate::settings::{Settings, Vars, lookup};
 
 /// What is given to a connector, by key.
@@ -119,18 +120,31 @@ fn put_together(
     config: ConfigValues,
 ) -> Result<Account, CommandError> {
     let name = definition.name.clone();
-    Account::new(Arc::new(definition), config, compose::network(settings))
-        .map_err(|e| CommandError::configuration([format!("{name}: {e}")]))
+    let wrong = |what: String| CommandError::configuration([format!("{name}: {what}")]);
+    let account = Account::new(Arc::new(definition), config, compose::network(settings))
+        .map_err(|e| wrong(e.to_string()))?;
+    match account.short_secrets().as_slice() {
+        [] => Ok(account),
+        short => Err(wrong(format!(
+            "{} has fewer than {SHORT} characters, which is no secret: it cannot be kept out of logs",
+            short.join(" and ")
+        ))),
+    }
 }
 
 /// Every connector and where it stands.
 pub(super) fn all(settings: &Settings, vars: &dyn Vars) -> Result<Vec<(Definition, Standing)>, CommandError> {
-    let mut all = Vec::new();
+    let (mut all, mut mistakes) = (Vec::new(), Vec::new());
     for definition in definitions(settings)? {
-        let standing = ConfigValues::resolve(&definition, &from_vars(&definition, vars)?);
-        all.push((definition, standing));
+        match from_vars(&definition, vars) {
+            Ok(given) => {
+                let standing = ConfigValues::resolve(&definition, &given);
+                all.push((definition, standing));
+            }
+            Err(error) => mistakes.extend(error.into_lines()),
+        }
     }
-    Ok(all)
+    if mistakes.is_empty() { Ok(all) } else { Err(CommandError::Configuration(mistakes)) }
 }
 
 /// The accounts of all connectors that are on, and the names of those that are off.

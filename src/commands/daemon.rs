@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::records;
 use super::{CommandError, compose, connectors};
 use crate::database::{Database, DatabaseError};
-use crate::domain::config::variable;
+use crate::domain::proxy::ProxyAddress;
 use crate::domain::tenure::Pace;
 use crate::runtime::board::BoardHandle;
 use crate::runtime::claims::{self, Claims};
@@ -22,12 +22,12 @@ use crate::runtime::clock::Clock;
 use crate::runtime::jobs::{Load, Loaded, Roster};
 use crate::runtime::lease::Contest;
 use crate::runtime::{Daemon, watcher};
+use crate::secrets::Redactor;
 use crate::settings::{Credentials, Open, Settings, Vars};
 use crate::store::jobs::{self, Jobs};
 use crate::store::lease::Lease;
 use crate::store::schema::Schema;
 use crate::store::{Closer, Kept, OpenError, Store};
-use crate::telemetry::Redactor;
 use crate::web;
 use crate::web::security::{Access, Door};
 
@@ -141,7 +141,7 @@ pub(super) fn assemble(
         board,
         store,
         contest,
-        target: compose::target(settings)?,
+        target: compose::redacted_target(settings, around.redactor)?,
         tenant: settings.tenant.as_ref().map(|tenant| tenant.url.to_string()),
         policy: settings.policy,
         recheck: settings.recheck,
@@ -206,9 +206,7 @@ fn roster(settings: &Settings, vars: ReadVars, redactor: &Redactor) -> Result<Ro
 /// Keeps what connectors know out of the log.
 fn hide_secrets_of(loaded: &Loaded, redactor: &Redactor) {
     for job in &loaded.jobs {
-        for (key, secret) in job.account.config().secrets() {
-            redactor.register(&variable(job.name(), key), secret);
-        }
+        redactor.include(job.name(), job.account.redactor());
     }
 }
 
@@ -228,6 +226,12 @@ pub(super) fn hide_secrets(settings: &Settings, redactor: &Redactor) -> Result<(
     }
     if let Some(password) = compose::database(settings)?.and_then(|database| database.password()) {
         hide("DATABASE_PASSWORD", &password);
+    }
+    for (name, proxy) in [("HTTPS_PROXY", &settings.proxies.https), ("HTTP_PROXY", &settings.proxies.http)] {
+        if let Some((user, password)) = proxy.as_ref().and_then(ProxyAddress::credentials) {
+            redactor.register_basic(&format!("{name} credentials"), &user, &password);
+            hide(name, &password.into());
+        }
     }
     Ok(())
 }

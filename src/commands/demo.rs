@@ -24,9 +24,10 @@ use crate::demo::{Pace, Servers, Stage, script};
 use crate::runtime::Controls;
 use crate::runtime::board::BoardHandle;
 use crate::runtime::clock::Clock;
+use crate::secrets::Redactor;
 use crate::settings::Settings;
 use crate::store::Batch;
-use crate::telemetry::{self, LogSettings, Redactor};
+use crate::telemetry::{self, LogSettings};
 
 /// Where the dashboard of a daemon is usually found.
 const USUAL_PORT: u16 = 8080;

@@ -104,7 +104,7 @@ fn print_head(account: &Account, state: &State, place: &str) {
     let secret: Vec<&str> = account.config().secrets().map(|(key, _)| key).collect();
     for key in definition.config.keys().chain(&common) {
         if let Some(value) = account.config().get(key) {
-            let value = if secret.contains(&key.as_str()) { "[secret]" } else { value };
+            let value = if secret.contains(&key.as_str()) { crate::secrets::MARK } else { value };
             say!("  {:<24} {value}", variable(&definition.name, key));
         }
     }
@@ -165,7 +165,7 @@ fn print_state(plan: &RunPlan, table: &Table) {
     let Some(known) = plan.state.tables.get(&table.name).filter(|known| !known.is_empty()) else { return };
     for (partition, value) in known.iter().take(SHOWN_PARTITIONS) {
         let of = if partition.is_empty() { String::new() } else { format!("{partition}: ") };
-        say!("  state    {of}{}", plan.account.config().redact(&value.to_string()));
+        say!("  state    {of}{}", plan.account.redactor().clean(&value.to_string()));
     }
     if known.len() > SHOWN_PARTITIONS {
         say!("  state    … and of {} more", known.len() - SHOWN_PARTITIONS);

@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 
 use super::{CommandError, compose};
 use crate::http::{ClientOptions, Network, Redirects, read_body};
+use crate::settings::Settings;
 
 /// A daemon that needs longer does not do its work.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -15,7 +16,8 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_BODY: usize = 64 * 1024;
 
 pub(super) async fn healthcheck() -> Result<ExitCode, CommandError> {
-    let settings = compose::settings()?;
+    // Whatever else is wrong by now, the daemon runs with what it was started with.
+    let (settings, _) = Settings::read(&compose::process_vars());
     let Some(listen) = settings.listen else {
         return Err(CommandError::configuration(["LISTEN: is off, so there is nothing to ask"]));
     };

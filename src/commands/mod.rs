@@ -18,6 +18,7 @@ pub mod demo;
 pub mod explain;
 mod healthcheck;
 pub mod migrate;
+mod preflight;
 mod records;
 mod run;
 pub mod runs;
@@ -89,7 +90,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(),
         Command::Check { json } => compose::block_on(check::check(json))?,
-        Command::Validate => validate::validate(),
+        Command::Validate { json } => validate::validate(json),
         Command::Banner(what) => compose::block_on(banner::banner(what))?,
         Command::Sync(args) => compose::block_on(sync::sync(args))?,
         Command::Test(args) => compose::block_on(connector::test(args))?,

@@ -8,6 +8,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::daemon::{self, ReadVars, Surroundings};
+use super::preflight::{Preflight, preflight};
 use super::{CommandError, compose};
 use crate::runtime::Controls;
 use crate::runtime::clock::Clock;
@@ -15,22 +16,27 @@ use crate::settings::Settings;
 use crate::telemetry::{self, Guard, LogSettings};
 
 pub(super) fn run() -> Result<ExitCode, CommandError> {
-    let settings = compose::settings()?;
-    compose::monitors(&settings)?;
+    let Preflight { settings, report } = preflight(&compose::process_vars());
+    if !report.mistakes.is_empty() {
+        return Err(CommandError::Configuration(report.mistakes));
+    }
     let log =
         telemetry::init(&LogSettings::from(&settings.log)).map_err(|e| CommandError::configuration([e]))?;
     daemon::hide_secrets(&settings, log.log().redactor())?;
     let runtime = compose::runtime()?;
-    let code = runtime.block_on(serve(settings, &log))?;
+    let code = runtime.block_on(serve(settings, &report.warnings, &log))?;
     // What still hangs after the grace period is not waited for.
     runtime.shutdown_background();
     Ok(code)
 }
 
-async fn serve(settings: Settings, log: &Guard) -> Result<ExitCode, CommandError> {
+async fn serve(settings: Settings, warnings: &[String], log: &Guard) -> Result<ExitCode, CommandError> {
     tracing::info!(target: "MainOrchestrator", "Starting Qlik Cloud Data Sources Monitor...");
-    for warning in &settings.warnings {
+    for warning in warnings {
         tracing::warn!(target: "MainOrchestrator", "{warning}");
+    }
+    if let Some(proxies) = compose::proxies_in_use(&settings) {
+        tracing::info!(target: "MainOrchestrator", "Proxies: {proxies}");
     }
     match &settings.tenant {
         Some(tenant) => tracing::info!(target: "MainOrchestrator", "Tenant: {}", tenant.url),

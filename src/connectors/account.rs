@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
@@ -18,8 +19,9 @@ use crate::domain::connector::{Auth, Definition};
 use crate::domain::rate::Limiter;
 use crate::domain::schedule::parse_duration;
 use crate::domain::template::Template;
-use crate::domain::text::plain;
+use crate::domain::urls::{check_url, is_loopback};
 use crate::http::{ClientOptions, Network, Redirects};
+use crate::secrets::{self, Redactor};
 
 /// An account; clones are the same one.
 #[derive(Clone)]
@@ -32,6 +34,7 @@ pub(super) struct Shared {
     pub(super) base: Url,
     pub(super) slots: Semaphore,
     pub(super) tokens: Option<Tokens>,
+    pub(super) redactor: Redactor,
     limiter: Mutex<Limiter>,
     began: Instant,
 }
@@ -72,13 +75,15 @@ impl Account {
     ) -> Result<Account, AccountError> {
         let harmless = definition.auth == Auth::None;
         let base = url(&config, config::BASE_URL, &definition.base_url, harmless)?;
+        let redactor = redactor(&definition, &config);
         let tokens = match &definition.auth {
             Auth::OAuth2(oauth) => {
-                Some(Tokens::new(oauth.clone(), url(&config, config::TOKEN_URL, &oauth.token_url, false)?))
+                let url = url(&config, config::TOKEN_URL, &oauth.token_url, false)?;
+                Some(Tokens::new(oauth.clone(), url, redactor.clone()))
             }
             _ => None,
         };
-        headers(&definition, &config)?;
+        check_headers(&definition, &config)?;
         let options = ClientOptions { network, redirects: Redirects::Refuse, keep_alive: true };
         let client = options.build().map_err(|e| AccountError::Client(e.to_string()))?;
         Ok(Account(Arc::new(Shared {
@@ -89,6 +94,7 @@ impl Account {
             client,
             base,
             tokens,
+            redactor,
             began: Instant::now(),
         })))
     }
@@ -111,6 +117,21 @@ impl Account {
     /// How often the daemon runs it.
     pub fn every(&self) -> Duration {
         self.0.config.get(config::EVERY).and_then(parse_duration).unwrap_or(self.0.definition.every)
+    }
+
+    /// What never shows anything secret of the account, tokens included.
+    pub fn redactor(&self) -> &Redactor {
+        &self.0.redactor
+    }
+
+    /// The variables of secrets too short to be redacted within a text; none where requests stay on this machine.
+    pub fn short_secrets(&self) -> Vec<String> {
+        let short = |secret: &SecretString| secret.expose_secret().chars().count() < secrets::SHORT;
+        let of = |(key, _)| config::variable(&self.0.definition.name, key);
+        if is_loopback(&self.0.base) {
+            return Vec::new();
+        }
+        self.0.config.secrets().filter(|(_, secret)| short(secret)).map(of).collect()
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -140,15 +161,9 @@ impl Shared {
         limiter.held_until().saturating_sub(self.began.elapsed())
     }
 
-    /// A text for people, without anything secret and on one line: a source may repeat what it was sent, and send what
-    /// a terminal would obey.
+    /// A text for people: a source may repeat what it was sent, and send what a terminal would obey.
     pub(super) fn redact(&self, text: &str) -> String {
-        let text = self.config.redact(text);
-        let text = match &self.tokens {
-            Some(tokens) => tokens.redact(&text),
-            None => text,
-        };
-        plain(&text).into_owned()
+        self.redactor.line(text)
     }
 
     /// The text of a template that needs nothing but the configuration.
@@ -164,8 +179,29 @@ impl Shared {
     }
 }
 
+/// Knows the secrets as they are configured and as they are sent.
+fn redactor(definition: &Definition, config: &ConfigValues) -> Redactor {
+    let redactor = Redactor::default();
+    for (key, secret) in config.secrets() {
+        redactor.register(key, secret);
+    }
+    let text = |template: &Template| config.fill(template, &BTreeMap::new()).unwrap_or_default();
+    match &definition.auth {
+        // Whoever writes a credential into the definition itself means it to be one.
+        Auth::Header { value, .. } | Auth::Query { value, .. } if value.config_keys().next().is_none() => {
+            redactor.register("[auth] value", &text(value).into());
+        }
+        Auth::Basic { user, password } => redactor.register_basic("[auth]", &text(user), &text(password)),
+        Auth::OAuth2(oauth) => {
+            redactor.register_basic("[auth]", &text(&oauth.client_id), &text(&oauth.client_secret));
+        }
+        Auth::None | Auth::Header { .. } | Auth::Query { .. } => {}
+    }
+    redactor
+}
+
 /// A value pasted with a line break would otherwise look like a broken connection, request after request.
-fn headers(definition: &Definition, config: &ConfigValues) -> Result<(), AccountError> {
+fn check_headers(definition: &Definition, config: &ConfigValues) -> Result<(), AccountError> {
     let signed = match &definition.auth {
         Auth::Header { name, value } => Some((name, value)),
         _ => None,
@@ -191,7 +227,7 @@ fn url(
         None => config.fill(default, &BTreeMap::new()).unwrap_or_default(),
     };
     let bad = |reason: String| AccountError::Url { key, reason };
-    config::check_url(&text, harmless).map_err(bad)?;
+    check_url(&text, harmless).map_err(bad)?;
     let mut url = Url::parse(&text).map_err(|e| bad(e.to_string()))?;
     if !url.path().ends_with('/') && key == config::BASE_URL {
         url.set_path(&format!("{}/", url.path()));

@@ -6,19 +6,21 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LINK, LOCATION};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
 use reqwest::{Request, StatusCode};
 use tokio::time::Instant;
 use url::Url;
 
-use super::auth::{self, Token};
+use super::auth;
 use super::decode::Facts;
+use super::query::{self, Wanted, with_missing, with_query};
 use super::reply::{Meaning, Reply};
-use super::request::{self, Wanted, with_missing, with_query};
 use super::run::{LIMIT, Run, Stop, TableProgress};
 use crate::domain::answer::Rule;
 use crate::domain::connector::{Auth, Method};
+use crate::http::oauth::AccessToken;
 use crate::http::{Failure, MAX_REDIRECTS, read_body, same_origin};
+use crate::secrets;
 
 /// A page, whole and JSON.
 pub(super) struct Fetched {
@@ -64,7 +66,7 @@ enum Attempt {
     /// A rate limit, with the wait that was asked for and what was answered.
     Limited(Option<Duration>, String),
     /// The access token is no longer valid.
-    Refused(Option<Token>, String),
+    Refused(Option<AccessToken>, String),
     /// The service does not take this request.
     Rejected(Stop),
     Final(Stop),
@@ -85,7 +87,9 @@ impl Fetcher<'_> {
         let mut tries = Tries::default();
         let mut wanted = wanted.clone();
         loop {
-            let wait = match self.attempt(&wanted).await? {
+            let attempt = self.attempt(&wanted).await?;
+            let limited = matches!(attempt, Attempt::Limited(..));
+            let wait = match attempt {
                 Attempt::Answer(answer) => return Ok(answer),
                 Attempt::Final(stop) => return Err(stop),
                 Attempt::Rejected(stop) => {
@@ -101,7 +105,7 @@ impl Fetcher<'_> {
                 Attempt::Transient(reason) => self.after_failure(&mut tries, reason, &wanted)?,
                 Attempt::Limited(asked, what) => self.after_refusal(&mut tries, asked, &what, &wanted)?,
             };
-            self.wait_until(Instant::now() + wait).await?;
+            self.wait_until(Instant::now() + wait, limited).await?;
             self.progress.retries.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -110,7 +114,7 @@ impl Fetcher<'_> {
         let account = self.run.account.shared();
         // Closed only when the account is dropped, which outlives us.
         let _slot = self.run.or_cancelled(account.slots.acquire()).await?.map_err(|_| Stop::Closed)?;
-        self.wait_until(account.book()).await?;
+        self.wait_until(account.book(), true).await?;
         let token = match &account.tokens {
             Some(tokens) => Some(tokens.current(self.run).await?),
             None => None,
@@ -139,7 +143,7 @@ impl Fetcher<'_> {
     async fn exchange(
         &self,
         wanted: &Wanted,
-        token: Option<&Token>,
+        token: Option<&AccessToken>,
     ) -> Result<(StatusCode, HeaderMap, Vec<u8>, Url), Failure> {
         let account = self.run.account.shared();
         let mut url = wanted.url.clone();
@@ -164,7 +168,7 @@ impl Fetcher<'_> {
     }
 
     /// The request with its credentials. No header and no parameter of ours is in it twice.
-    fn signed(&self, wanted: &Wanted, url: Url, token: Option<&Token>) -> Result<Request, Failure> {
+    fn signed(&self, wanted: &Wanted, url: Url, token: Option<&AccessToken>) -> Result<Request, Failure> {
         let account = self.run.account.shared();
         let mut request = match wanted.method {
             Method::Get => account.client.get(url),
@@ -172,17 +176,17 @@ impl Fetcher<'_> {
         };
         for (name, value) in &account.definition.http.headers {
             let value = account.fill(value).unwrap_or_default();
-            // Checked when the account was made.
-            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            // What no header can carry was refused with the account.
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), secrets::header(&value)) {
                 request = request.header(name, value);
             }
         }
         let signed = auth::sign(account, request, token).build();
         let mut request = signed.map_err(|e| Failure::of(&e))?;
-        request::once(request.headers_mut());
+        query::once(request.headers_mut());
         if let Auth::Query { name, .. } = &account.definition.auth {
             // A link may hold it already.
-            let signed = request::params(request.url()).into_iter().rfind(|(other, _)| other == name);
+            let signed = query::params(request.url()).into_iter().rfind(|(other, _)| other == name);
             with_query(request.url_mut(), signed.as_slice());
         }
         Ok(request)
@@ -209,7 +213,7 @@ impl Fetcher<'_> {
         }
     }
 
-    fn judged(&self, reply: Reply, token: Option<Token>) -> Attempt {
+    fn judged(&self, reply: Reply, token: Option<AccessToken>) -> Attempt {
         let account = self.run.account.shared();
         let context = super::reply::Context {
             rules: &self.rules,
@@ -263,7 +267,7 @@ impl Fetcher<'_> {
                     }
                     _ => Stop::failed(what(), Some(reply.place.clone())),
                 };
-                Attempt::Rejected(stop)
+                Attempt::Rejected(stop.with_status(reply.status.as_u16()))
             }
         }
     }
@@ -319,7 +323,7 @@ impl Fetcher<'_> {
     async fn renew(
         &self,
         tries: &mut Tries,
-        refused: Option<Token>,
+        refused: Option<AccessToken>,
         what: &str,
         wanted: &Wanted,
     ) -> Result<(), Stop> {
@@ -336,15 +340,16 @@ impl Fetcher<'_> {
             return Err(Stop::fatal(account.redact(&reason), Some(self.place(&wanted.url))));
         }
         tries.renewed = true;
-        tokens.renew(self.run, refused.serial).await.map(drop)
+        tokens.renew(self.run, refused.serial()).await.map(drop)
     }
 
-    async fn wait_until(&self, moment: Instant) -> Result<(), Stop> {
+    /// Waits, and counts it; `limited` if it is for a rate limit and not for another attempt.
+    async fn wait_until(&self, moment: Instant, limited: bool) -> Result<(), Stop> {
         let began = Instant::now();
         if moment <= began {
             return Ok(());
         }
-        self.progress.limited.store(true, Ordering::Relaxed);
+        self.progress.limited.store(limited, Ordering::Relaxed);
         let waited = self.run.sleep_until(moment).await;
         self.progress.limited.store(false, Ordering::Relaxed);
         // A stop may have ended it early.
@@ -385,40 +390,6 @@ fn redirected(
             to.path()
         )));
     }
-    with_missing(&mut to, &request::params(from));
+    with_missing(&mut to, &query::params(from));
     Ok(to)
-}
-
-/// The `rel="next"` of a `Link` header.
-pub(super) fn link_next(headers: &HeaderMap) -> Option<String> {
-    let values = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(split_links).find_map(|link| {
-        let (target, params) = link.trim().strip_prefix('<')?.split_once('>')?;
-        let next = params.split(';').any(|param| {
-            let (name, value) = param.split_once('=').unwrap_or((param, ""));
-            let rels = value.trim().trim_matches('"');
-            name.trim().eq_ignore_ascii_case("rel")
-                && rels.split_whitespace().any(|rel| rel.eq_ignore_ascii_case("next"))
-        });
-        next.then(|| target.to_owned())
-    })
-}
-
-/// Cuts a `Link` header at the commas between links, not at those inside of one.
-fn split_links(value: &str) -> Vec<&str> {
-    let mut links = Vec::new();
-    let (mut start, mut inside) = (0, false);
-    for (at, c) in value.char_indices() {
-        match c {
-            '<' => inside = true,
-            '>' => inside = false,
-            ',' if !inside => {
-                links.push(&value[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    links.push(&value[start..]);
-    links
 }

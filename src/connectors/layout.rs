@@ -1,26 +1,21 @@
 //! What the decoder needs to know of a table, out of its definition.
 
 use super::decode::{Arrays, Coerce, ColumnRule, KeyColumn, Layout, Nested};
+use super::inherited_columns;
 use crate::domain::connector::{self as defined, Definition, Kind, Table};
 use crate::domain::paging::PageKind;
 
-/// `inherited`: the columns that children inherit.
-pub(super) fn of(definition: &Definition, table: &Table, inherited: &[String]) -> Layout {
+pub(super) fn of(definition: &Definition, table: &Table) -> Layout {
     let key = |key: &defined::Key| KeyColumn {
         column: key.column.clone(),
         fallbacks: key.fallbacks.clone(),
         show: key.show.clone(),
-    };
-    let keyset = match &table.page.kind {
-        PageKind::Keyset { column, .. } => Some(column),
-        _ => None,
     };
     Layout {
         table: table.name.clone(),
         records: table.records.clone(),
         null_is_empty: table.null_is_empty,
         total: table.page.total.clone(),
-        sourced: inherited.iter().chain(keyset).cloned().collect(),
         key: table.key.iter().map(key).collect(),
         write: table.write,
         nested: match table.nested {
@@ -35,6 +30,7 @@ pub(super) fn of(definition: &Definition, table: &Table, inherited: &[String]) -
         inherited: table.parent.iter().flat_map(|parent| parent.columns.keys().cloned()).collect(),
         freeze: table.freeze,
         deleted_if: table.deleted_if.clone(),
+        raw: raw_columns(definition, table),
     }
 }
 
@@ -60,4 +56,19 @@ fn coerce(kind: Kind) -> Coerce {
         Kind::Text => Coerce::Text,
         Kind::Json => Coerce::Json,
     }
+}
+
+/// Columns whose values go back to the source, as it wrote them: those that paging and the cursor go by, and those that
+/// children are asked for by.
+pub(super) fn raw_columns(definition: &Definition, table: &Table) -> Vec<String> {
+    let keyset = match &table.page.kind {
+        PageKind::Keyset { column, .. } => Some(column.clone()),
+        _ => None,
+    };
+    let cursor = table.cursor.as_ref().map(|cursor| cursor.column.clone());
+    let mut columns: Vec<String> = keyset.into_iter().chain(cursor).collect();
+    columns.extend(inherited_columns(definition, table));
+    columns.sort();
+    columns.dedup();
+    columns
 }

@@ -16,8 +16,9 @@ mod layout;
 mod lens;
 mod partition;
 mod probe;
+mod query;
 mod reply;
-mod request;
+mod requests;
 mod run;
 mod tables;
 mod text;
@@ -178,7 +179,7 @@ async fn read_table(
     parents: Option<&Parents>,
 ) -> Result<TableEnd, Stop> {
     let known = plan.shapes.iter().find(|shape| shape.table == table.name);
-    let layout = layout::of(run.account.definition(), table, columns);
+    let layout = layout::of(run.account.definition(), table);
     let reader = RowReader::new(layout, known)
         .map_err(|e| Stop::failed(e.to_string(), Some(format!("table {}", table.name))))?;
     let table_run = TableRun {
@@ -193,6 +194,7 @@ async fn read_table(
             max_share: if plan.full_refresh { 1.0 } else { max_share },
         }),
         since: plan.since,
+        habits: Default::default(),
     };
     Box::pin(table_run.table(state, parents)).await
 }

@@ -1,34 +1,35 @@
 //! Page after page of one partition: a whole table, one window of it, or the children of one parent.
 //!
 //! While a page is decoded on the run's thread for it, the next is fetched if its address is known; the rows go on through
-//! a bounded channel, so nothing runs ahead of the destination by more than a few pages. Start at [`Partition::read`].
+//! a bounded channel, so nothing runs ahead of the destination by more than a few pages. Start at [`TableRun::read`]; the
+//! requests are put together in `requests`.
 
 use std::collections::BTreeMap;
-use std::hash::Hasher;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use futures_util::future::{Either, select};
-use jiff::Timestamp;
-use serde_json::Value;
+use jiff::fmt::rfc2822;
+use jiff::{SignedDuration, Timestamp};
+use reqwest::header::DATE;
 use tokio::sync::Mutex;
-use url::Url;
 
-use super::decode::{PageError, PageRead, RowReader};
-use super::fetch::{Answer, Fetched, Fetcher, link_next};
+use super::decode::{PageError, PageRead, Raws, RowReader};
+use super::fetch::{Answer, Fetched, Fetcher};
+use super::layout;
 use super::lens::Lens;
-use super::request::{Wanted, segment, with_missing, with_query};
+use super::query::Wanted;
 use super::run::{Run, Stop, TableProgress};
-use crate::domain::answer::{Rule, Then, is_nothing};
 use crate::domain::cell::Sourced;
-use crate::domain::config::ConfigKind;
-use crate::domain::connector::{Method, Table};
-use crate::domain::cursor::Position;
-use crate::domain::op::{Op, Rows, Sweep};
-use crate::domain::paging::{Ask, Next, PageKind, Pager, Seen, Step};
-use crate::domain::template::Part;
-use crate::http::same_origin;
+use crate::domain::connector::{ColumnRule, Kind, Table};
+use crate::domain::cursor::{Format, Place, Position, RowOrder, Spelling};
+use crate::domain::naming;
+use crate::domain::op::{Op, Rows, Sweep, Write};
+use crate::domain::paging::{Habits, PageContent, PageKind, Pager, RawValue, Step};
+
+/// A source whose clock is further ahead than this is wrong, and its rows from the future are no place to go on from.
+const MAX_SKEW: SignedDuration = SignedDuration::from_hours(48);
 
 /// One table while it is read.
 pub(super) struct TableRun<'r> {
@@ -44,6 +45,8 @@ pub(super) struct TableRun<'r> {
     pub(super) sweep: Option<Sweep>,
     /// See [`RunPlan::since`](super::RunPlan::since).
     pub(super) since: Option<Timestamp>,
+    /// What was learned of the service's pages.
+    pub(super) habits: StdMutex<Habits>,
 }
 
 /// What is asked for in one partition, beside its pages.
@@ -54,8 +57,10 @@ pub(super) struct Scope {
     /// The same values, in the order in which the table inherits them.
     pub(super) inherited: Vec<Sourced>,
     /// Further parameters: bounds of a window, a cursor.
-    pub(super) params: Vec<(String, String)>,
-    /// Rows older than this are stored already: reading may stop (newest first only).
+    pub(super) params: Vec<(String, RawValue)>,
+    /// Rows up to here are stored already.
+    pub(super) known: Option<Position>,
+    /// Rows older than this are not wanted again: reading may stop (newest first only).
     pub(super) stop_before: Option<Position>,
     /// Less can be asked for at once, should the source find this too much.
     pub(super) halves: bool,
@@ -68,37 +73,34 @@ pub(super) struct Reading {
     pub(super) gone: bool,
     /// The source finds the window too wide.
     pub(super) too_wide: bool,
-    /// Rows moved each time they were read.
-    pub(super) unsettled: bool,
-    /// Pages came oldest first, as far as could be seen.
-    pub(super) in_order: bool,
-    /// The furthest place seen.
-    pub(super) newest: Option<Position>,
+    /// Why it is not certain that everything was read.
+    pub(super) doubts: Vec<String>,
+    /// The place to go on from.
+    pub(super) newest: Option<Place>,
     /// Rows kept aside.
     pub(super) rejected: u64,
     /// What children need of each row.
     pub(super) parents: Vec<Vec<Sourced>>,
 }
 
-/// The page before a request.
-pub(super) struct Before {
-    /// What a relative link is relative to.
-    pub(super) url: Url,
-    /// The token or keyset value that the page gave, in its JSON type.
-    pub(super) value: Option<Value>,
-}
-
-/// Told of the furthest place after each page of a partition in ascending order.
+/// Told after each page of a partition that is read oldest first.
 pub(super) trait Watch {
-    /// Everything up to `newest` has been handed on.
-    async fn page_done(&self, newest: &Position) -> Result<(), Stop>;
+    /// Everything up to a place has been handed on.
+    async fn page_done(&self, place: &Place) -> Result<(), Stop>;
+
+    /// Rows turned out not to come oldest first: what was said before does not hold.
+    async fn retract(&self) -> Result<(), Stop>;
 }
 
 /// Nobody wants to know.
 pub(super) struct Unwatched;
 
 impl Watch for Unwatched {
-    async fn page_done(&self, _: &Position) -> Result<(), Stop> {
+    async fn page_done(&self, _: &Place) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    async fn retract(&self) -> Result<(), Stop> {
         Ok(())
     }
 }
@@ -122,90 +124,211 @@ impl Decoded {
     }
 }
 
+/// What came of an answer.
+enum Turn {
+    Page(Box<Fetched>),
+    Step(Step),
+    Gone,
+    TooWide,
+}
+
 impl TableRun<'_> {
-    /// Makes requests for this table. Where nothing can be halved any more, an answer that would ask for it is an error
-    /// like any other, and tried again if such errors are.
-    pub(super) fn fetcher(&self, scope: &Scope) -> Fetcher<'_> {
-        let page = &self.table.page;
-        let http = &self.run.account.definition().http;
-        let next = match &page.kind {
-            PageKind::Token { next: Next::Path(path), .. } | PageKind::Link { next: Next::Path(path) } => {
-                Some(path)
+    /// A pager for one partition.
+    fn pager(&self) -> Pager {
+        let habits = *self.habits.lock().unwrap_or_else(PoisonError::into_inner);
+        let verified = self.sweep.is_some() || self.table.write == Write::Replace;
+        Pager::new(self.table.page.clone(), !self.table.key.is_empty()).with(habits).verified(verified)
+    }
+
+    /// Looks at the rows of the page that a pager has asked for.
+    pub(super) fn lens(&self, pager: &mut Pager) -> Lens {
+        let expected = pager.expected();
+        Lens::new(self.table, self.wanted.clone(), expected, pager.take_progress())
+    }
+
+    fn row_order(&self, scope: &Scope) -> Option<RowOrder> {
+        let cursor = self.table.cursor.as_ref()?;
+        let bounds = (scope.known.clone(), scope.stop_before.clone());
+        let spelling = self.spelling(&cursor.column, &cursor.format);
+        Some(
+            RowOrder::new(cursor.order, cursor.format.clone(), spelling, bounds, self.run.now())
+                .once(self.table.key.is_empty()),
+        )
+    }
+
+    /// How the source writes a column.
+    fn spelling(&self, column: &str, format: &Format) -> Spelling {
+        let kind = self.table.columns.iter().find_map(|(source, rule)| match rule {
+            ColumnRule::Keep { name, kind, .. } => {
+                let named = name.clone().unwrap_or_else(|| naming::column_name(source));
+                (named == column).then_some(*kind).flatten()
             }
+            ColumnRule::Drop => None,
+        });
+        let kind = kind.or(match format {
+            Format::EpochSeconds => Some(Kind::EpochSeconds),
+            Format::EpochMillis => Some(Kind::EpochMillis),
+            _ => None,
+        });
+        let letters = match format {
+            Format::Strftime(letters) => Some(letters.clone()),
             _ => None,
         };
-        let rules = self.table.rules.iter().chain(&http.rules);
-        let rules: Vec<Rule> =
-            rules.filter(|rule| scope.halves || rule.then != Then::Halve).cloned().collect();
-        let has = rules.iter().flat_map(Rule::paths).cloned();
-        let mut paths: Vec<String> =
-            page.total.iter().chain(&page.pages).chain(next).cloned().chain(has).collect();
-        paths.extend(http.notices.iter().cloned());
-        paths.sort();
-        paths.dedup();
-        let child = self.table.parent.is_some();
-        Fetcher { run: self.run, progress: &self.progress, rules, child, paths }
+        Spelling { kind, letters }
     }
 
     /// Reads a partition to its end.
     pub(super) async fn read(&self, scope: &Scope, watch: &impl Watch) -> Result<Reading, Stop> {
         let fetcher = self.fetcher(scope);
-        let mut pager = Pager::new(self.table.page.clone(), !self.table.key.is_empty());
-        let mut reading = Reading { in_order: true, ..Reading::default() };
+        let (mut pager, mut order) = (self.pager(), self.row_order(scope));
+        let mut reading = Reading::default();
         let mut wanted = self.wanted_by(scope, &pager.first(), None)?;
-        let mut ready: Option<Answer> = None;
-        let mut came_before = None;
+        let (mut base, mut came_before, mut checkpointed) = (None, None, false);
+        let mut ready: Option<Result<Answer, Stop>> = None;
         loop {
             let answer = match ready.take() {
                 Some(answer) => answer,
-                None => fetcher.get(&wanted).await?,
+                None => fetcher.get(&wanted).await,
             };
-            let page = match answer {
-                Answer::Page(page) => page,
-                Answer::Empty => match pager.next(&Seen::default()) {
-                    Ok(Step::Next(ask)) => {
-                        wanted = self.wanted_by(scope, &ask, None)?;
-                        continue;
+            let step = match self.turn(answer, &mut pager)? {
+                Turn::Step(step) => step,
+                Turn::TooWide => return Ok(Reading { too_wide: true, ..reading }),
+                Turn::Gone => return self.gone(&fetcher, scope, &pager, reading).await,
+                Turn::Page(page) => {
+                    let (url, place, last) = (page.url.clone(), page.place.clone(), page.last);
+                    let mut content = self.facts(&page);
+                    self.allow_skew(&page, order.as_mut());
+                    let guess = pager.guess(content.total, came_before).filter(|_| !last);
+                    let ahead =
+                        guess.as_ref().map(|ask| self.wanted_by(scope, ask, Some(&url))).transpose()?;
+                    let (decoded, fetched) =
+                        self.decode_and_fetch(&fetcher, page, scope, &mut pager, ahead.as_ref()).await;
+                    let mut decoded = decoded?;
+                    if last {
+                        decoded.nothing_is_no_fault();
                     }
-                    Ok(Step::Unsettled) => return Ok(Reading { unsettled: true, ..reading }),
-                    Ok(Step::Done) => return Ok(reading),
-                    Err(e) => return Err(Stop::failed(e.to_string(), Some(fetcher.place(&wanted.url)))),
-                },
-                Answer::End => return Ok(reading),
-                Answer::Gone => return Ok(Reading { gone: true, ..reading }),
-                Answer::TooWide => return Ok(Reading { too_wide: true, ..reading }),
+                    let raws = self.accept(decoded, &place, &mut pager, &mut content, &mut reading)?;
+                    came_before = Some(content.records).filter(|n| *n > 0);
+                    let known = order.as_mut().is_some_and(|order| self.look_at(order, &raws, &content));
+                    let step = if last || known { Ok(Step::Done) } else { pager.next(&content) };
+                    let step = step.map_err(|e| Stop::failed(e.to_string(), Some(place)))?;
+                    if let Some(order) = &order {
+                        self.watch(watch, order, &pager, &mut checkpointed).await?;
+                    }
+                    if matches!(&step, Step::Next(ask) if guess.as_ref() == Some(ask)) {
+                        ready = fetched;
+                    }
+                    base = Some(url);
+                    step
+                }
             };
-            let (place, last) = (page.place.clone(), page.last);
-            let mut before = self.before(&page);
-            let mut seen = self.facts(&page);
-            let guess = pager.guess(seen.total, came_before).filter(|_| !last);
-            let ahead = guess.as_ref().map(|ask| self.wanted_by(scope, ask, Some(&before))).transpose()?;
-            let (decoded, fetched) =
-                self.decode_and_fetch(&fetcher, page, scope, &pager, ahead.as_ref()).await;
-            let mut decoded = decoded?;
-            if last {
-                decoded.nothing_is_no_fault();
-            }
-            let lens = self.accept(decoded, &place, &mut seen, &mut reading)?;
-            before.value = before.value.or_else(|| lens.last_json.clone());
-            came_before = Some(seen.records).filter(|n| *n > 0);
-            let step = if last || stored_already(scope, &lens) { Ok(Step::Done) } else { pager.next(&seen) };
-            let step = step.map_err(|e| Stop::failed(e.to_string(), Some(place.clone())))?;
-            // Only the pager knows whether the page follows on from the one before.
-            let sure = reading.in_order && pager.undisturbed();
-            if let Some(newest) = reading.newest.as_ref().filter(|_| sure) {
-                watch.page_done(newest).await?;
-            }
             match step {
-                Step::Done => return Ok(reading),
-                Step::Unsettled => return Ok(Reading { unsettled: true, ..reading }),
-                Step::Next(ask) => {
-                    if guess.as_ref() == Some(&ask) {
-                        ready = fetched.transpose()?;
-                    }
-                    wanted = self.wanted_by(scope, &ask, Some(&before))?;
+                Step::Next(ask) => wanted = self.wanted_by(scope, &ask, base.as_ref())?,
+                Step::Done => break,
+                Step::Partial(doubt) => {
+                    let doubt = format!("{}: {doubt}", self.table.name);
+                    reading.doubts.push(self.run.account.shared().redact(&doubt));
+                    break;
                 }
             }
+        }
+        *self.habits.lock().unwrap_or_else(PoisonError::into_inner) = pager.habits();
+        self.note_order(order.as_ref());
+        reading.newest = order.as_ref().and_then(RowOrder::end).cloned();
+        Ok(reading)
+    }
+
+    /// What an answer is to the pager.
+    fn turn(&self, answer: Result<Answer, Stop>, pager: &mut Pager) -> Result<Turn, Stop> {
+        match answer {
+            Ok(Answer::Page(page)) => Ok(Turn::Page(page)),
+            Ok(Answer::Empty) => {
+                let step = pager.next(&PageContent::default());
+                step.map(Turn::Step).map_err(|e| Stop::failed(e.to_string(), None))
+            }
+            Ok(Answer::End) => Ok(Turn::Step(Step::Done)),
+            Ok(Answer::Gone) => Ok(pager.refused(404).map_or(Turn::Gone, Turn::Step)),
+            Ok(Answer::TooWide) => Ok(Turn::TooWide),
+            Err(stop) => match stop.status().and_then(|status| pager.refused(status)) {
+                Some(step) => Ok(Turn::Step(step)),
+                None => Err(stop),
+            },
+        }
+    }
+
+    /// What is asked for is not there. Behind a page that was, this says nothing yet: the parent may have gone meanwhile,
+    /// or the service has lost its own next page.
+    async fn gone(
+        &self,
+        fetcher: &Fetcher<'_>,
+        scope: &Scope,
+        pager: &Pager,
+        reading: Reading,
+    ) -> Result<Reading, Stop> {
+        if pager.pages() == 0 {
+            return Ok(Reading { gone: true, ..reading });
+        }
+        let first = self.wanted_by(scope, &self.pager().first(), None)?;
+        match fetcher.get(&first).await? {
+            Answer::Gone => Ok(Reading { gone: true, ..reading }),
+            _ => {
+                let reason = "the next page is not there (404), though the first one is";
+                Err(Stop::failed(reason, Some(fetcher.place(&first.url))))
+            }
+        }
+    }
+
+    /// Rows may come from the future by as much as the source's clock is ahead of ours.
+    fn allow_skew(&self, page: &Fetched, order: Option<&mut RowOrder>) {
+        let Some(order) = order else { return };
+        let now = self.run.now();
+        let date = page.headers.get(DATE).and_then(|date| date.to_str().ok());
+        let theirs = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());
+        let latest = now.checked_add(MAX_SKEW).unwrap_or(Timestamp::MAX);
+        order.allow_until(theirs.map_or(now, |theirs| theirs.clamp(now, latest)));
+    }
+
+    /// Looks at the places of a page's rows. Returns whether a reading newest first may stop behind it.
+    fn look_at(&self, order: &mut RowOrder, raws: &[Raws], content: &PageContent) -> bool {
+        let names = layout::raw_columns(self.run.account.definition(), self.table);
+        let at = self.table.cursor.as_ref().and_then(|cursor| names.iter().position(|n| *n == cursor.column));
+        let of = |raws: &'_ Raws| at.and_then(|at| raws.get(at)).cloned().flatten();
+        let texts: Vec<Option<Box<str>>> = raws.iter().map(of).collect();
+        // Rows that were rejected have a place that nobody knows.
+        let unknown = content.records > texts.len() as u64;
+        order.page(texts.iter().map(Option::as_deref).chain(unknown.then_some(None)))
+    }
+
+    async fn watch(
+        &self,
+        watch: &impl Watch,
+        order: &RowOrder,
+        pager: &Pager,
+        checkpointed: &mut bool,
+    ) -> Result<(), Stop> {
+        if order.is_broken() {
+            // What was said before the first row out of order is not true either.
+            return if std::mem::take(checkpointed) { watch.retract().await } else { Ok(()) };
+        }
+        // Only the pager knows whether the page follows on from the one before.
+        match order.checkpoint().filter(|_| pager.undisturbed()) {
+            Some(place) => {
+                *checkpointed = true;
+                watch.page_done(place).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn note_order(&self, order: Option<&RowOrder>) {
+        if let (Some(cursor), Some(order)) = (&self.table.cursor, order)
+            && cursor.param.is_none()
+            && order.is_unordered()
+        {
+            self.run.note(format!(
+                "{}: the values of {} are neither times nor numbers, so their order is not known and every run reads the whole list: give the column a type, or the cursor a `format` in strftime letters",
+                self.table.name, cursor.column
+            ));
         }
     }
 
@@ -216,11 +339,10 @@ impl TableRun<'_> {
         fetcher: &Fetcher<'_>,
         page: Box<Fetched>,
         scope: &Scope,
-        pager: &Pager,
+        pager: &mut Pager,
         ahead: Option<&Wanted>,
     ) -> (Result<Decoded, Stop>, Option<Result<Answer, Stop>>) {
-        let expected = pager.expected().map(str::to_owned);
-        let lens = Lens::new(self.table, self.wanted.clone(), expected, self.run.started_at());
+        let lens = self.lens(pager);
         let decode = self.decode(page.body, scope, lens);
         let Some(ahead) = ahead else { return (decode.await, None) };
         match select(pin!(decode), pin!(fetcher.get(ahead))).await {
@@ -247,9 +369,6 @@ impl TableRun<'_> {
                     closed = ops.blocking_send(op).is_err();
                 }
             });
-            if let Ok(read) = &read {
-                lens.look_at_sources(&read.sources);
-            }
             Decoded { lens, read, closed }
         };
         let decoded = self.run.decoder.run(decode).await;
@@ -257,14 +376,15 @@ impl TableRun<'_> {
         decoded.map_err(|e| Stop::broken(format!("the decoder gave up: {e}"), None))
     }
 
-    /// Takes in what a decoded page held.
+    /// Takes in what a decoded page held. Returns what the source wrote in the columns of which that is wanted.
     pub(super) fn accept(
         &self,
         decoded: Decoded,
         place: &str,
-        seen: &mut Seen,
+        pager: &mut Pager,
+        content: &mut PageContent,
         reading: &mut Reading,
-    ) -> Result<Lens, Stop> {
+    ) -> Result<Vec<Raws>, Stop> {
         let Decoded { mut lens, read, closed } = decoded;
         if closed {
             return Err(Stop::Closed);
@@ -277,196 +397,36 @@ impl TableRun<'_> {
         }
         self.run.count_empty_keys(&self.table.name, read.empty_keys);
         self.progress.rows.fetch_add(if self.silent { 0 } else { lens.passed }, Ordering::Relaxed);
-        seen.records = read.records;
-        seen.expected_at = lens.expected_at;
+        content.records = read.records;
+        content.novelty = lens.progress.end_page(read.records);
+        content.expected_at = lens.expected_at;
         // Beside a rejected row nothing is certain about where a page ends.
-        seen.last_key = lens.last_key.clone().filter(|_| lens.rejected == 0);
-        seen.last_value = lens.last_value.clone();
-        seen.print = lens.print.as_ref().filter(|_| lens.passed > 0).map(Hasher::finish);
+        content.last_key = lens.last_key.filter(|_| lens.rejected == 0);
+        if !read.raws.is_empty() {
+            let names = layout::raw_columns(self.run.account.definition(), self.table);
+            lens.add_raws(&names, &read.raws);
+            self.look_at_keyset(&names, &read.raws, content);
+        }
         reading.rejected += lens.rejected;
         reading.parents.append(&mut lens.parents);
-        if let (Some(before), Some(oldest)) = (&reading.newest, &lens.oldest) {
-            reading.in_order &= oldest.compare(before).is_none_or(|order| order.is_ge());
-        }
-        if let Some(newest) = lens.newest.clone() {
-            reading.newest = Some(match reading.newest.take() {
-                Some(before) => before.later(newest),
-                None => newest,
-            });
-        }
-        Ok(lens)
+        pager.return_progress(lens.progress);
+        Ok(read.raws)
     }
 
-    /// What a page says beside its rows.
-    pub(super) fn facts(&self, page: &Fetched) -> Seen {
-        let number = |path: &Option<String>| {
-            let value = page.facts.value(path.as_deref()?)?;
-            value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
-        };
-        let text = |path: &str| match page.facts.value(path) {
-            Some(Value::String(text)) => Some(text.clone()),
-            Some(Value::Number(number)) => Some(number.to_string()),
-            _ => None,
-        };
-        let kind = &self.table.page.kind;
-        let next = match kind {
-            PageKind::Token { next, .. } | PageKind::Link { next } => match next {
-                Next::Path(path) => text(path),
-                Next::Header(name) => page.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned),
-                Next::LinkHeader => link_next(&page.headers),
-            },
-            _ => None,
-        };
-        for path in &self.run.account.definition().http.notices {
-            if let Some(value) = page.facts.value(path).filter(|value| !is_nothing(value)) {
-                let notice = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                let notice = self.run.account.shared().redact(&notice);
-                let notice: String = notice.chars().take(200).collect();
-                self.run.note(format!("the source says: {notice}"));
-            }
-        }
-        let page = &self.table.page;
-        Seen { total: number(&page.total), pages: number(&page.pages), next, ..Seen::default() }
+    /// Where a page of a keyset ends.
+    fn look_at_keyset(&self, names: &[String], raws: &[Raws], content: &mut PageContent) {
+        let PageKind::Keyset { column, .. } = &self.table.page.kind else { return };
+        let Some(at) = names.iter().position(|name| name == column) else { return };
+        let value = |row: &Raws| row.get(at).cloned().flatten();
+        let Some(last) = raws.last().and_then(value) else { return };
+        content.value_before =
+            raws.iter().rev().filter_map(value).find(|before| *before != last).map(RawValue::new);
+        content.tied = raws.len() > 1 && raws.get(raws.len() - 2).and_then(value).as_ref() == Some(&last);
+        content.last_value = Some(RawValue::new(last));
+        let spelling = self.spelling(column, &Format::Plain);
+        let places = raws.iter().filter_map(|row| Position::of(&value(row)?, &spelling));
+        let places: Vec<Position> = places.collect();
+        let goes = |way| places.windows(2).any(|pair| pair[0].compare(&pair[1]) == Some(way));
+        content.disordered = goes(std::cmp::Ordering::Less) && goes(std::cmp::Ordering::Greater);
     }
-
-    /// What a page gives to the request after it.
-    pub(super) fn before(&self, page: &Fetched) -> Before {
-        let value = match &self.table.page.kind {
-            PageKind::Token { next: Next::Path(path), .. } => page.facts.value(path).cloned(),
-            _ => None,
-        };
-        Before { url: page.url.clone(), value }
-    }
-
-    /// The request for a page. `before`: the page that led to it.
-    pub(super) fn wanted_by(
-        &self,
-        scope: &Scope,
-        ask: &Ask,
-        before: Option<&Before>,
-    ) -> Result<Wanted, Stop> {
-        let account = self.run.account.shared();
-        let failed = |reason: String| {
-            Stop::failed(account.redact(&reason), Some(format!("table {}", self.table.name)))
-        };
-        let method = self.table.method;
-        let mut query: Vec<(String, String)> = Vec::new();
-        for (name, template) in &self.table.params {
-            query.extend(account.config.fill(template, &scope.row).map(|text| (name.clone(), text)));
-        }
-        let params = match ask {
-            Ask::Link(link) => {
-                let mut url = self.linked(link, before).map_err(failed)?;
-                let body = match method {
-                    Method::Get => BTreeMap::new(),
-                    Method::Post => self.body(scope, self.sized(), None),
-                };
-                // A link names what it means to change; the rest of the request stays as it was.
-                query.extend(scope.params.iter().filter(|_| method == Method::Get).cloned());
-                let given = url.clone();
-                let changed =
-                    !self.progress.bare_links.load(Ordering::Relaxed) && with_missing(&mut url, &query);
-                return Ok(Wanted { url, bare: changed.then_some(given), method, body });
-            }
-            Ask::Params(params) => params.clone(),
-        };
-        let mut url = self.address(scope).map_err(failed)?;
-        let body = match method {
-            Method::Get => {
-                query.extend(scope.params.iter().cloned().chain(params));
-                BTreeMap::new()
-            }
-            Method::Post => self.body(scope, params, before.and_then(|before| before.value.as_ref())),
-        };
-        with_query(&mut url, &query);
-        Ok(Wanted { url, bare: None, method, body })
-    }
-
-    /// The address of a next link.
-    fn linked(&self, link: &str, before: Option<&Before>) -> Result<Url, String> {
-        let base = &self.run.account.shared().base;
-        let url = before.map_or(base, |before| &before.url).join(link);
-        let url = url.map_err(|e| format!("the next link is no URL ({e}): {link:?}"))?;
-        if !same_origin(&url, base) {
-            let origin = url.origin().ascii_serialization();
-            return Err(format!(
-                "the next link leads to {origin}, another place than {}: refused, and our credentials stay here",
-                base.origin().ascii_serialization()
-            ));
-        }
-        Ok(url)
-    }
-
-    /// The page's size as a parameter.
-    fn sized(&self) -> Vec<(String, String)> {
-        self.table.page.size.iter().map(|(name, size)| (name.clone(), size.to_string())).collect()
-    }
-
-    /// The JSON body of a POST: what the definition says in its types, then what is asked for in this request. `given`:
-    /// what the page before gave, whose type a parameter of its text has.
-    fn body(
-        &self,
-        scope: &Scope,
-        params: Vec<(String, String)>,
-        given: Option<&Value>,
-    ) -> BTreeMap<String, Value> {
-        let account = self.run.account.shared();
-        let inherited =
-            self.table.parent.iter().flat_map(|parent| parent.columns.keys()).zip(&scope.inherited);
-        let inherited: BTreeMap<&String, &Sourced> = inherited.collect();
-        let typed = |part: &Part| match part {
-            Part::Row(column) => Some(inherited.get(column)?.json()),
-            Part::Config(key) => {
-                let text = account.config.get(key)?;
-                let kind = account.definition.config.get(key).map(|key| key.kind);
-                Some(match kind {
-                    Some(ConfigKind::Integer) => {
-                        text.parse::<i64>().map_or_else(|_| text.into(), Value::from)
-                    }
-                    Some(ConfigKind::Boolean) => Value::Bool(text == "true"),
-                    Some(ConfigKind::List) => account.config.list(key).into(),
-                    _ => text.into(),
-                })
-            }
-            Part::Text(text) => Some(text.as_str().into()),
-        };
-        let text = |template: &_| account.config.fill(template, &scope.row);
-        let filled = self.table.body.iter();
-        let mut body: BTreeMap<String, Value> =
-            filled.filter_map(|(name, of)| Some((name.clone(), of.fill(&text, &typed)?))).collect();
-        let given_text = given.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-        for (name, text) in scope.params.iter().cloned().chain(params) {
-            let value = match given {
-                Some(value) if given_text.as_ref() == Some(&text) => value.clone(),
-                // A value such as 007 is no number, though it looks like one.
-                _ => match text.parse::<i64>().ok().filter(|number| number.to_string() == text) {
-                    Some(number) => Value::from(number),
-                    None => Value::String(text),
-                },
-            };
-            body.insert(name, value);
-        }
-        body
-    }
-
-    /// The table's URL, with the parent's values encoded so that none can lead elsewhere.
-    fn address(&self, scope: &Scope) -> Result<Url, String> {
-        let account = self.run.account.shared();
-        let row = scope.row.iter().map(|(column, value)| (column.clone(), segment(value))).collect();
-        let path = account.config.fill(&self.table.path, &row);
-        let path =
-            path.ok_or_else(|| format!("the path {} has a hole that nothing fills", self.table.path))?;
-        let url = account.base.join(path.trim_start_matches('/')).map_err(|e| format!("{path:?}: {e}"))?;
-        if same_origin(&url, &account.base) {
-            Ok(url)
-        } else {
-            Err(format!("{path:?} leads away from base_url"))
-        }
-    }
-}
-
-/// Whether a page reached back to what is stored already.
-fn stored_already(scope: &Scope, lens: &Lens) -> bool {
-    let (Some(bound), Some(oldest)) = (&scope.stop_before, &lens.oldest) else { return false };
-    oldest.compare(bound) == Some(std::cmp::Ordering::Less)
 }

@@ -13,15 +13,16 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::decode::RowReader;
-use super::fetch::{Answer, Fetched, Fetcher, link_next};
-use super::lens::Lens;
+use super::fetch::{Answer, Fetched, Fetcher};
 use super::partition::{Reading, Scope, TableRun};
-use super::request::Wanted;
+use super::query::Wanted;
+use super::requests::link_next;
 use super::run::{Run, Stop, TableProgress};
 use super::{Account, RunPlan, auth, inherited_columns, is_ancestor, layout, own_rows, selected};
 use crate::domain::answer::Rule;
 use crate::domain::cell::{Cell, Sourced};
 use crate::domain::connector::{Definition, Method, Table};
+use crate::domain::link_header::NextLink;
 use crate::domain::op::{Op, State, TableShape};
 use crate::domain::paging::{Pager, Step};
 use crate::http::same_origin;
@@ -85,9 +86,11 @@ pub async fn test(account: &Account, now: Timestamp) -> Result<String, String> {
 pub async fn page(account: &Account, path: &str, now: Timestamp) -> Result<Page, String> {
     match ask(account, path, now).await? {
         (place, None) => Err(format!("{place} answered with nothing")),
-        (place, Some(page)) => {
-            Ok(Page { place, link_header: link_next(&page.headers).is_some(), body: page.body })
-        }
+        (place, Some(page)) => Ok(Page {
+            place,
+            link_header: matches!(link_next(&page.headers), NextLink::Found(_)),
+            body: page.body,
+        }),
     }
 }
 
@@ -173,8 +176,7 @@ async fn one(
     inbox: &mut mpsc::Receiver<Op>,
     probe: &mut TableProbe,
 ) -> Result<Vec<Vec<Sourced>>, Stop> {
-    let wanted = inherited_columns(definition, table);
-    let reader = RowReader::new(layout::of(definition, table, &wanted), known)
+    let reader = RowReader::new(layout::of(definition, table), known)
         .map_err(|e| Stop::failed(e.to_string(), None))?;
     let reader = Arc::new(Mutex::new(reader));
     let table_run = TableRun {
@@ -183,9 +185,10 @@ async fn one(
         reader: Arc::clone(&reader),
         progress: Arc::default(),
         silent: false,
-        wanted,
+        wanted: inherited_columns(definition, table),
         sweep: None,
         since: None,
+        habits: Default::default(),
     };
     let Some(scope) = table_run.first_scope(state, parents)? else {
         return Err(Stop::failed("no row of its parent was seen, so there is nothing to ask for", None));
@@ -292,21 +295,19 @@ impl TableRun<'_> {
                 return Ok(problem("the source calls this too much; a run would halve the window"));
             }
         };
-        let (place, last) = (page.place.clone(), page.last);
-        let mut before = self.before(&page);
-        let mut seen = self.facts(&page);
-        let lens = Lens::new(self.table, self.wanted.clone(), None, self.run.started_at());
+        let (url, place, last) = (page.url.clone(), page.place.clone(), page.last);
+        let mut content = self.facts(&page);
+        let lens = self.lens(pager);
         let mut decoded = self.decode(page.body, scope, lens).await?;
         if last {
             decoded.nothing_is_no_fault();
         }
         let mut reading = Reading::default();
-        let lens = self.accept(decoded, &place, &mut seen, &mut reading)?;
-        before.value = before.value.or(lens.last_json);
-        let next = match pager.next(&seen).map_err(|e| Stop::failed(e.to_string(), Some(place)))? {
+        self.accept(decoded, &place, pager, &mut content, &mut reading)?;
+        let next = match pager.next(&content).map_err(|e| Stop::failed(e.to_string(), Some(place)))? {
             Step::Next(_) if last => None,
-            Step::Next(ask) => Some(self.wanted_by(scope, &ask, Some(&before))?),
-            Step::Done | Step::Unsettled => None,
+            Step::Next(ask) => Some(self.wanted_by(scope, &ask, Some(&url))?),
+            Step::Done | Step::Partial(_) => None,
         };
         Ok(First { next, parents: reading.parents, problem: None })
     }

@@ -85,21 +85,40 @@ pub(super) enum Stop {
         fatal: bool,
         /// A person has to mend something first.
         mend: bool,
+        /// The HTTP status that the source answered with, where that is the reason.
+        status: Option<u16>,
     },
 }
 
 impl Stop {
     pub(super) fn failed(reason: impl Into<String>, place: Option<String>) -> Stop {
-        Stop::Failed { reason: reason.into(), place, fatal: false, mend: false }
+        Stop::Failed { reason: reason.into(), place, fatal: false, mend: false, status: None }
     }
 
     /// What another run may be spared, though the rest of this one cannot be.
     pub(super) fn broken(reason: impl Into<String>, place: Option<String>) -> Stop {
-        Stop::Failed { reason: reason.into(), place, fatal: true, mend: false }
+        Stop::Failed { reason: reason.into(), place, fatal: true, mend: false, status: None }
     }
 
     pub(super) fn fatal(reason: impl Into<String>, place: Option<String>) -> Stop {
-        Stop::Failed { reason: reason.into(), place, fatal: true, mend: true }
+        Stop::Failed { reason: reason.into(), place, fatal: true, mend: true, status: None }
+    }
+
+    /// The same, with the status that the source answered with.
+    #[must_use]
+    pub(super) fn with_status(mut self, code: u16) -> Stop {
+        if let Stop::Failed { status, .. } = &mut self {
+            *status = Some(code);
+        }
+        self
+    }
+
+    /// The status that the source answered with, where that is the reason and only this request is concerned.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            Stop::Failed { status, fatal: false, .. } => *status,
+            _ => None,
+        }
     }
 
     /// Whether other tables should be read all the same.

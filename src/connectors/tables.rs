@@ -13,12 +13,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::partition::{Reading, Scope, TableRun, Unwatched, Watch};
+use super::requests::bound;
 use super::run::Stop;
 use crate::domain::cell::Sourced;
 use crate::domain::config;
-use crate::domain::connector::{Cursor, Order, Parent, Window};
-use crate::domain::cursor::{CursorState, Position};
+use crate::domain::connector::{Cursor, Parent, Window};
+use crate::domain::cursor::{CursorState, Format, Place, Position};
 use crate::domain::op::{Checkpoint, Op, State, Sweep};
+use crate::domain::paging::RawValue;
 use crate::domain::window::{self, Days, WindowState};
 
 /// What became of a table that was read to its end.
@@ -62,7 +64,7 @@ impl TableRun<'_> {
         let reading = self.read(&Scope::default(), &Unwatched).await?;
         self.too_wide(&reading)?;
         let sweep = self.sweep.filter(|_| reading.rejected == 0);
-        let all = reading.rejected == 0 && !reading.unsettled;
+        let all = reading.rejected == 0 && reading.doubts.is_empty();
         let mut end = self.end_of(reading);
         end.parents.all = all;
         self.finish(&end, sweep).await?;
@@ -147,15 +149,15 @@ impl TableRun<'_> {
         days: Days,
         zone: &TimeZone,
         today: Date,
-    ) -> Result<Vec<(String, String)>, Stop> {
-        let from = self.written(window, days.first, zone)?;
-        let to = self.written(window, days.written_end(window.end), zone)?;
+    ) -> Result<Vec<(String, RawValue)>, Stop> {
+        let from = bound(&self.written(window, days.first, zone)?);
+        let to = bound(&self.written(window, days.written_end(window.end), zone)?);
         let mut params = vec![(window.from.clone(), from), (window.to.clone(), to)];
         if let (Some(since), Some(changes)) = (plan.changed_since, &window.changes) {
-            params.push((changes.from.clone(), self.written(window, since, zone)?));
+            params.push((changes.from.clone(), bound(&self.written(window, since, zone)?)));
             let until = today.tomorrow().unwrap_or(today);
             if let Some(to) = &changes.to {
-                params.push((to.clone(), self.written(window, until, zone)?));
+                params.push((to.clone(), bound(&self.written(window, until, zone)?)));
             }
         }
         Ok(params)
@@ -184,43 +186,50 @@ impl TableRun<'_> {
         mut scope: Scope,
         partition: &str,
     ) -> Result<Reading, Stop> {
-        let (at, first_start) = self.begin_at(cursor, known, &mut scope);
-        let steps =
-            Steps { run: self, partition, at: at.clone(), start: first_start.clone(), order: cursor.order };
+        let before = known.clone();
+        let known = self.begin_at(cursor, known, &mut scope);
+        let steps = Steps { run: self, partition, known: known.clone(), before, format: &cursor.format };
         let reading = self.read(&scope, &steps).await?;
-        if !reading.gone && !reading.too_wide && !reading.unsettled {
-            let at = match (at, reading.newest.clone()) {
-                (Some(at), Some(newest)) => Some(at.later(newest)),
-                (at, newest) => newest.or(at),
-            };
-            let state = CursorState { at, start: first_start, read_at: Some(self.run.started_at()) };
+        if !reading.gone && !reading.too_wide && reading.doubts.is_empty() {
+            let mut state = known.moved_to(reading.newest.as_ref(), &cursor.format);
+            state.read_at = Some(self.run.started_at());
             self.remember(partition, &state).await?;
         }
         Ok(reading)
     }
 
-    /// Says in a scope where reading begins. Returns the place known and the first start ever.
+    /// Says in a scope where reading begins. Returns what is known of the partition, as far as it still counts.
     pub(super) fn begin_at(
         &self,
         cursor: &Cursor,
         known: Option<CursorState>,
         scope: &mut Scope,
-    ) -> (Option<Position>, Option<Position>) {
+    ) -> CursorState {
         let start = self.cursor_start(cursor);
         // An earlier start in the configuration means that what lies before was never read.
         let known = known.filter(|known| match (&start, &known.start) {
             (Some(now), Some(then)) => now.compare(then).is_none_or(|order| order.is_ge()),
             _ => true,
         });
-        let first_start = known.as_ref().and_then(|known| known.start.clone()).or_else(|| start.clone());
-        let at = known.and_then(|known| known.at);
-        let from = at.as_ref().map(|at| at.back(cursor.lookback, &cursor.format)).or(start);
+        let mut known = known.unwrap_or_default();
+        known.read_at = None;
+        known.start = known.start.or_else(|| start.clone());
+        let from = known.at.as_ref().map(|at| at.back(cursor.lookback, &cursor.format)).or(start);
         match (&cursor.param, from) {
-            (Some(param), Some(from)) => scope.params.push((param.clone(), from.written(&cursor.format))),
-            (None, Some(from)) => scope.stop_before = Some(from),
+            (Some(param), Some(from)) => {
+                // Exactly as the source wrote it, where the definition says so and nothing is taken off.
+                let raw =
+                    known.raw.clone().filter(|_| cursor.format == Format::Plain && cursor.lookback.is_zero());
+                let value = raw.map_or_else(|| bound(&from.written(&cursor.format)), RawValue::new);
+                scope.params.push((param.clone(), value));
+            }
+            (None, Some(from)) => {
+                scope.known = known.at.clone();
+                scope.stop_before = Some(from);
+            }
             (_, None) => {}
         }
-        (at, first_start)
+        known
     }
 
     fn cursor_start(&self, cursor: &Cursor) -> Option<Position> {
@@ -351,14 +360,7 @@ impl TableRun<'_> {
     }
 
     fn end_of(&self, reading: Reading) -> TableEnd {
-        let mut doubts = Vec::new();
-        if reading.unsettled {
-            doubts.push(format!(
-                "{}: rows moved between pages in every reading, so some may be missing",
-                self.table.name
-            ));
-        }
-        TableEnd { doubts, parents: Parents { rows: reading.parents, all: false } }
+        TableEnd { doubts: reading.doubts, parents: Parents { rows: reading.parents, all: false } }
     }
 
     /// Says that the table was read to its end, unless that is doubtful.
@@ -441,22 +443,24 @@ impl Family {
 struct Steps<'a> {
     run: &'a TableRun<'a>,
     partition: &'a str,
-    at: Option<Position>,
-    start: Option<Position>,
-    order: Order,
+    known: CursorState,
+    /// What was remembered before the reading.
+    before: Option<CursorState>,
+    format: &'a Format,
 }
 
 impl Watch for Steps<'_> {
-    async fn page_done(&self, newest: &Position) -> Result<(), Stop> {
-        if self.order != Order::Ascending {
+    async fn page_done(&self, place: &Place) -> Result<(), Stop> {
+        self.run.remember(self.partition, &self.known.moved_to(Some(place), self.format)).await
+    }
+
+    async fn retract(&self) -> Result<(), Stop> {
+        if self.run.silent {
             return Ok(());
         }
-        let at = match self.at.clone() {
-            Some(at) => at.later(newest.clone()),
-            None => newest.clone(),
-        };
-        let state = CursorState { at: Some(at), start: self.start.clone(), read_at: None };
-        self.run.remember(self.partition, &state).await
+        let state = self.before.as_ref().and_then(|before| serde_json::to_value(before).ok());
+        let entries = vec![(self.run.table.name.clone(), self.partition.to_owned(), state)];
+        self.run.run.send(Op::Checkpoint(Checkpoint { entries })).await
     }
 }
 

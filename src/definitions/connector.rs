@@ -17,7 +17,7 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{File, Keys};
-use super::{Mistake, toml_files};
+use super::{Mistake, misnamed, toml_files};
 use crate::domain::config::{ConfigKey, ConfigKind};
 use crate::domain::connector::{Arrays, Auth, Definition};
 use crate::domain::template::Template;
@@ -51,7 +51,7 @@ pub fn load(folder: &Path) -> Result<Vec<Definition>, Vec<Mistake>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(e) => return Err(unreadable(folder, &e)),
     };
-    let mut mistakes = Vec::new();
+    let mut mistakes = misnamed(folder);
     let mut texts = Vec::new();
     for path in files {
         match std::fs::read_to_string(&path) {

@@ -144,10 +144,24 @@ impl<'f, 'a> Keys<'f, 'a> {
         let read = |value: &DeValue<'a>| {
             let pairs = value.as_table()?.iter();
             pairs
-                .map(|(from, to)| Some((from.get_ref().parse().ok()?, to.get_ref().as_str()?.parse().ok()?)))
+                .map(|(from, to)| {
+                    let to_text = to.get_ref().as_str()?.to_owned();
+                    Some([(from.get_ref().to_string(), from.span().start), (to_text, to.span().start)])
+                })
                 .collect::<Option<Vec<_>>>()
         };
-        self.typed(key, what, read).map(|(pairs, _)| pairs)
+        let (pairs, _) = self.typed(key, what, read)?;
+        let mut severity = |(text, at): (String, usize)| {
+            let read: Option<Severity> = text.parse().ok();
+            if read.is_none() {
+                let known = "none, maintenance, minor, major or critical";
+                self.wrong(at, format!("`{key}`: {text:?} is not a severity: {known}"));
+            }
+            read
+        };
+        // Both are read, so that two slips are told at once.
+        let pairs = pairs.into_iter().map(|[from, to]| severity(from).zip(severity(to)));
+        pairs.collect::<Vec<_>>().into_iter().collect()
     }
 
     /// A value of any kind, for the caller to judge.

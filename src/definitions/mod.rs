@@ -56,6 +56,27 @@ pub fn toml_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Files of a folder that were meant as definitions but are not read: `.yaml`, `.toml.txt`, `.TOML`.
+pub fn misnamed(folder: &Path) -> Vec<Mistake> {
+    const ENDINGS: [&str; 5] = [".yaml", ".yml", ".json", ".toml.txt", ".tml"];
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    found.sort();
+    let misnamed = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let lower = name.to_ascii_lowercase();
+        let other = ENDINGS.iter().any(|ending| lower.ends_with(ending));
+        let capital = lower.ends_with(".toml") && !name.ends_with(".toml");
+        !name.starts_with('.') && (other || capital) && path.is_file()
+    };
+    let mistake = |path: PathBuf| Mistake {
+        file: path.display().to_string(),
+        at: None,
+        message: "is not read: a definition is a file NAME.toml; rename it, or remove it".into(),
+    };
+    found.into_iter().filter(misnamed).map(mistake).collect()
+}
+
 /// What tells whether a folder changed: each file's name, size and time of change.
 pub type Stamp = Vec<(PathBuf, u64, Option<std::time::SystemTime>)>;
 

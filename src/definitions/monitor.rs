@@ -10,7 +10,7 @@ use toml::de::DeTable;
 use url::Url;
 
 use super::keys::{File, Keys};
-use super::{Mistake, toml_files};
+use super::{Mistake, misnamed, toml_files};
 use crate::domain::monitor::{Freshness, Monitor, Page, Pattern, Remap, Source, Thresholds};
 use crate::domain::severity::Severity;
 
@@ -50,14 +50,22 @@ pub fn load(folder: &Path) -> Result<(Vec<Monitor>, Origin), Vec<Mistake>> {
             read_all(files).map(|monitors| (monitors, Origin::BuiltIn))
         }
         Err(e) => Err(whole(format!("cannot be read: {e}"))),
-        Ok(files) if files.is_empty() => Err(whole(
+        Ok(files) if files.is_empty() && misnamed(folder).is_empty() => Err(whole(
             "holds no .toml file; add a monitor, or remove the folder to use the four that ship".into(),
         )),
         Ok(files) => {
             let texts = files.into_iter().map(|path| {
                 (path.display().to_string(), std::fs::read_to_string(&path).map_err(|e| e.to_string()))
             });
-            read_all(texts).map(|monitors| (monitors, Origin::Folder))
+            let mut mistakes = misnamed(folder);
+            match read_all(texts) {
+                Ok(monitors) if mistakes.is_empty() => Ok((monitors, Origin::Folder)),
+                Ok(_) => Err(mistakes),
+                Err(more) => {
+                    mistakes.extend(more);
+                    Err(mistakes)
+                }
+            }
         }
     }
 }
@@ -264,7 +272,7 @@ mod tests {
         m.toml:2:7: `url` is not an address that begins with https:// (relative URL without a base)
         m.toml:3:1: unknown key `intervall`; known here: name, enabled, interval, raise_after, clear_after, kind, timeout, severity, components, ignore_components, incidents, url
         m.toml:4:15: `raise_after` must be a whole number of at least 1
-        m.toml:5:12: `severity` must be a table of severities: { maintenance = "none", minor = "maintenance" }
+        m.toml:5:22: `severity`: "bad" is not a severity: none, maintenance, minor, major or critical
         m.toml:6:14: `components` must be a list of texts in quotes
         m.toml:7:11: `timeout` must be a duration in quotes of at least 100ms (examples: "90s", "2h")
         "#);

@@ -70,6 +70,19 @@ impl From<Cell> for Sourced {
 }
 
 impl Sourced {
+    /// Takes the JSON text that the source sent. It is kept only where the cell does not tell it, since a run remembers
+    /// these values of each parent.
+    pub fn set_raw(&mut self, raw: Option<&str>) {
+        let is_told = |raw: &str| match &self.cell {
+            Cell::Int(value) => value.to_string() == raw,
+            Cell::Text(value) => {
+                raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) == Some(&**value)
+            }
+            _ => false,
+        };
+        self.raw = raw.filter(|raw| !is_told(raw)).map(Into::into);
+    }
+
     /// The value as a path or query carries it; `None` for null.
     pub fn text(&self) -> Option<Cow<'_, str>> {
         let sent = self.raw.as_deref().and_then(|raw| match raw.starts_with('"') {

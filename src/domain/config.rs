@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::connector::{Auth, Definition, Enabled};
 use super::template::{Part, Template};
+use super::urls::check_url;
 
 /// Keys that every connector takes besides its own.
 pub const BASE_URL: &str = "base_url";
@@ -147,8 +148,13 @@ impl ConfigValues {
             }
         }
         errors.extend(out.no_days(definition));
+        if !wanted {
+            // What is missing only says that nobody wants it; a wrong value is a mistake all the same.
+            errors.retain(|error| matches!(error, ConfigError::Bad { .. }));
+        }
         match (wanted, errors.is_empty()) {
-            (false, _) => Standing::Off,
+            (false, true) => Standing::Off,
+            (false, false) => Standing::Broken(errors),
             (true, true) => Standing::On(out),
             (true, false) => Standing::Broken(errors),
         }
@@ -215,35 +221,6 @@ impl ConfigValues {
             Enabled::Listed { list, has } => self.list(list).contains(&has.as_str()),
         }
     }
-
-    /// Replaces every secret in a text that is about to be shown.
-    pub fn redact(&self, text: &str) -> String {
-        let secrets = self.secret.iter().filter_map(|key| self.get(key)).filter(|value| !value.is_empty());
-        let mut spelt: Vec<String> = secrets.flat_map(spellings).collect();
-        // One secret may hold another: the longer goes first, or its rest would stay.
-        spelt.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
-        spelt.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
-    }
-}
-
-/// A secret as it is, in quotes, in JSON, in a query and in a path.
-fn spellings(secret: &str) -> Vec<String> {
-    let json = serde_json::Value::from(secret).to_string();
-    let mut path = url::Url::parse("http://localhost/");
-    if let Ok(url) = &mut path {
-        url.set_path(secret);
-    }
-    let path = path.map(|url| url.path().trim_start_matches('/').to_owned()).unwrap_or_default();
-    let mut all = vec![
-        secret.to_owned(),
-        secret.escape_debug().to_string(),
-        json.get(1..json.len() - 1).unwrap_or_default().to_owned(),
-        url::form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
-        path,
-    ];
-    all.retain(|spelling| !spelling.is_empty());
-    all.dedup();
-    all
 }
 
 /// A day as configuration writes it: `2026-05-01`, or `-730d` counted from `today`.
@@ -300,29 +277,6 @@ fn check_common(definition: &Definition, name: &str, text: &str) -> Result<Strin
     check_url(text, definition.auth == Auth::None).map(|()| text.trim_end_matches('/').to_owned())
 }
 
-/// Whether credentials may go to a URL: https, or this machine.
-///
-/// # Errors
-/// Says what is wrong, without repeating what may be a password in the URL.
-pub fn check_url(text: &str, harmless: bool) -> Result<(), String> {
-    let url = url::Url::parse(text).map_err(|e| format!("not a URL ({e}); expected https://host/path"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("a URL must not hold a user name or password".into());
-    }
-    let local = match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => return Err("a URL must name a host".into()),
-    };
-    match url.scheme() {
-        "https" => Ok(()),
-        "http" if local || harmless => Ok(()),
-        "http" => Err("credentials are only sent over https (plain http only to this machine)".into()),
-        other => Err(format!("{other} is not https")),
-    }
-}
-
 impl fmt::Display for ConfigKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -332,30 +286,5 @@ impl fmt::Display for ConfigKind {
             ConfigKind::Date => "a day (YYYY-MM-DD, or -730d for so many days ago)",
             ConfigKind::List => "a comma-separated list",
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// No secret is left in a text, however it is spelt there, nor the rest of one that begins with another.
-    #[test]
-    fn secrets_are_hidden_in_every_spelling() {
-        let nasty = "p\u{e4} ss/\"w{rd";
-        let values = [("a", "abcdef"), ("b", "abcdefgh"), ("c", nasty)];
-        let values = values.map(|(key, value)| (key.to_owned(), SecretString::from(value)));
-        let config =
-            ConfigValues { values: values.into(), secret: ["a", "b", "c"].map(str::to_owned).into() };
-        for (text, want) in [
-            ("key abcdefgh!", "key [secret]!"),
-            (&format!("said {nasty}."), "said [secret]."),
-            (&format!("said {nasty:?}."), "said \"[secret]\"."),
-            (&serde_json::json!({ "key": nasty }).to_string(), r#"{"key":"[secret]"}"#),
-            ("https://api.test/x?k=p%C3%A4+ss%2F%22w%7Brd&a=b", "https://api.test/x?k=[secret]&a=b"),
-            ("https://api.test/p%C3%A4%20ss/%22w%7Brd/me", "https://api.test/[secret]/me"),
-        ] {
-            assert_eq!(config.redact(text), want);
-        }
     }
 }

@@ -1,19 +1,37 @@
-//! Page after page: what to ask for next, and whether what came can be trusted.
+//! Page after page: what to ask for next, and what proves that everything was read.
 //!
-//! Pure decisions about one partition: the engine makes the requests and tells a [`Pager`] what it [`Seen`]. A short
-//! page alone ends nothing; offsets advance by what came; a token seen before is an error; and rows that moved between
-//! two requests are read again, at most [`MAX_REREADS`] times. Start at [`Pager::next`].
+//! Pure decisions about one partition: the engine makes the requests and tells a [`Pager`] what each [`PageContent`] was.
+//! One rule holds for every kind of paging: whatever says "there is more" (a next token, a full page, a flag, a count above
+//! what was read) beats whatever says "this is the end". An end needs an empty page or two witnesses; where the
+//! service contradicts itself, the reading is [`Step::Partial`]. Start at [`Pager::next`]; numbers and offsets are in
+//! `counted`, tokens, links and keysets in `following`, what definitions do not mention in `signs`.
 
-use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+mod counted;
+mod following;
+#[cfg(test)]
+mod model;
+mod progress;
+pub mod signs;
+#[cfg(test)]
+mod tests;
 
-/// Whole readings that are repeated because rows moved while they were read.
+use std::borrow::Cow;
+use std::fmt;
+
+use serde_json::Value;
+
+pub use progress::{Novelty, Progress};
+use signs::{Sign, Signs};
+
+/// Whole readings that are repeated because rows shifted while they were read.
 pub const MAX_REREADS: u32 = 3;
 
-/// Full pages in a row that bring nothing new: a list that grows at its head faster than we read is not caught up with.
-const MAX_STALLS: u32 = 10;
-/// Pages with the very same rows, one after the other, that are no chance any more.
-const MAX_SAME: u32 = 5;
+/// Pages in a row with the very same rows as pages before: more is no chance.
+const MAX_REPEATED: u32 = 5;
+/// Pages in a row without a key that is new, though their rows changed. A feed of changes has such pages, too.
+const MAX_STALE: u32 = 1_000;
+/// Empty pages in a row that name a next one: filters after the cut into pages leave some.
+const MAX_EMPTY: u32 = 100;
 
 /// How a table is cut into pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +46,8 @@ pub struct Page {
     pub pages: Option<String>,
     /// A page shorter than asked is the last. Only where the service promises it.
     pub short_ends: bool,
+    /// Paths and headers that look like signs of a next page and are none.
+    pub ignore: Vec<String>,
 }
 
 /// By what the next page is found.
@@ -65,6 +85,8 @@ pub enum PageKind {
         at: String,
         /// Final name of the column.
         column: String,
+        /// Whether no two rows have the same value, because the column is the whole key.
+        unique: bool,
     },
 }
 
@@ -79,34 +101,73 @@ pub enum Next {
     LinkHeader,
 }
 
+/// A value as the source wrote it: JSON text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RawValue(Box<str>);
+
+impl RawValue {
+    /// Takes JSON text.
+    pub fn new(json: impl Into<Box<str>>) -> RawValue {
+        RawValue(json.into())
+    }
+
+    /// As a query writes it: the text of a text, else the JSON.
+    pub fn text(&self) -> Cow<'_, str> {
+        match serde_json::from_str::<String>(&self.0) {
+            Ok(text) => Cow::Owned(text),
+            Err(_) => Cow::Borrowed(&self.0),
+        }
+    }
+
+    /// The JSON text itself.
+    pub fn as_json_text(&self) -> &str {
+        &self.0
+    }
+
+    /// As a JSON body holds it.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.0).unwrap_or_else(|_| Value::from(&*self.0))
+    }
+}
+
 /// What to ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
     /// The table's own URL with these parameters added.
-    Params(Vec<(String, String)>),
+    Params(Vec<(String, RawValue)>),
     /// This URL, as the service gave it.
     Link(String),
 }
 
 /// What a page held.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
+pub struct PageContent {
     /// Rows, rejected ones included.
     pub records: u64,
+    /// Which of them are new.
+    pub novelty: Novelty,
     /// Where, among the page's rows, the row is whose key the pager expected.
     pub expected_at: Option<u64>,
-    /// The key of the page's last row; `None` when a row of the page had no key.
-    pub last_key: Option<String>,
+    /// The key of the page's last row, as a hash; `None` when a row of the page had no key.
+    pub last_key: Option<u64>,
     /// Stated number of all rows.
     pub total: Option<u64>,
     /// Stated number of pages.
     pub pages: Option<u64>,
-    /// Token or link of the next page.
-    pub next: Option<String>,
+    /// Token of the next page, or its whole address.
+    pub next: Option<RawValue>,
+    /// The address of this page.
+    pub address: Option<String>,
+    /// What else says whether there is more.
+    pub signs: Signs,
     /// The last row's value of the keyset column.
-    pub last_value: Option<String>,
-    /// What tells the page's rows from others, where they have no key.
-    pub print: Option<u64>,
+    pub last_value: Option<RawValue>,
+    /// The value before it that differs from it.
+    pub value_before: Option<RawValue>,
+    /// Whether the page's last two rows have one value of the keyset column.
+    pub tied: bool,
+    /// Whether the values of the keyset column are certainly not in order.
+    pub disordered: bool,
 }
 
 /// What follows from a page.
@@ -114,29 +175,111 @@ pub struct Seen {
 pub enum Step {
     /// Ask for this.
     Next(Ask),
-    /// Everything was read.
+    /// Everything was read, and that is proven.
     Done,
-    /// Everything was read as often as it may be, and rows moved each time.
-    Unsettled,
+    /// Nothing more can be asked for, and it is not certain that everything was read.
+    Partial(Doubt),
+}
+
+/// Why a reading that came to its end is not known to be whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doubt {
+    /// Rows shifted while they were read, each time.
+    Shifts,
+    /// The stated number of rows differed from page to page, each time.
+    TotalChanges,
+    /// Fewer rows came than the service states.
+    Rows {
+        /// Stated.
+        stated: u64,
+        /// Read.
+        read: u64,
+    },
+    /// Fewer pages came than the service states.
+    Pages {
+        /// Stated.
+        stated: u64,
+        /// Read.
+        read: u64,
+    },
+    /// Something that the definition does not mention says that there is more.
+    Sign(Sign),
+    /// The service gives one page whatever it is asked for.
+    Unheeded(String),
+    /// Ever more empty pages that name a next one.
+    Empty,
+    /// A table without paging whose page is as full as was asked for.
+    Full(u64),
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Doubt::Shifts => f.write_str("rows moved between pages in every reading, so some may be missing"),
+            Doubt::TotalChanges => f.write_str(
+                "the stated total changed from page to page in every reading, so rows may be missing",
+            ),
+            Doubt::Rows { stated, read } => {
+                write!(f, "the source states a total of {stated} rows, and {read} could be read")
+            }
+            Doubt::Pages { stated, read } => {
+                write!(f, "the source states {stated} pages, and {read} could be read")
+            }
+            Doubt::Sign(sign) => write!(f, "there may be more rows: {sign}"),
+            Doubt::Unheeded(at) => write!(
+                f,
+                "a full page comes again whatever {at} is, so the service does not heed {at} or has no more rows"
+            ),
+            Doubt::Full(size) => write!(
+                f,
+                "the answer has the {size} rows that were asked for, so there may be more: write in `page` how the next page is found"
+            ),
+            Doubt::Empty => write!(f, "{MAX_EMPTY} empty pages in a row named a next one"),
+        }
+    }
 }
 
 /// Why going on makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PagingError {
-    /// The service would lead us in a circle.
-    #[error("the service names a next page that was read before: its paging goes in a circle")]
-    Circle,
+    /// A pagination loop.
+    #[error("pagination loop: the service names a next page that was read before")]
+    Loop,
     /// The service gives the same rows whatever page it is asked for.
     #[error(
         "page after page holds the very same rows: the service does not heed {0}, which asks for the next one"
     )]
     Unheeded(String),
+    /// Page after page without a new row.
+    #[error(
+        "{0} pages in a row brought no new row, and each names a next one: pagination loop, or a wrong `key`"
+    )]
+    Stale(u32),
     /// A keyset page does not get past one value.
     #[error("a whole page has one value of {0}: raise the page's size or page by a unique column")]
     Stuck(String),
     /// A keyset column without a value.
     #[error("the last row of a page has no {0} to go on from")]
     NoValue(String),
+    /// Rows that share a value, and cannot be read twice.
+    #[error(
+        "rows share one value of {0}, so the next page may pass some over: page by a unique column, or give the table a `key`"
+    )]
+    Tied(String),
+    /// Keyset pages of rows in no order.
+    #[error(
+        "rows are not ordered by {0}, so the last row is no place to go on from: ask the service to sort by it"
+    )]
+    Unordered(String),
+}
+
+/// What a reading has learned of a service, for the other partitions of its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Habits {
+    /// Offsets are understood only at whole pages.
+    pub whole_pages: bool,
+    /// The largest page that the service gives, where that is less than asked and matters.
+    pub size: Option<u64>,
 }
 
 /// The reading of one partition.
@@ -144,49 +287,54 @@ pub enum PagingError {
 pub struct Pager {
     page: Page,
     keyed: bool,
-    at: u64,
-    overlap: u64,
-    expected: Option<String>,
-    stepped_back: bool,
-    moved: bool,
-    rereads: u32,
-    widest: u64,
-    stalls: u32,
-    sum: u64,
-    total: Option<u64>,
-    seen: HashSet<u64>,
-    sent: Option<String>,
-    /// Numbered pages that held the last row of the page before, and where; and those of the reading before this one.
-    seams: Vec<(u64, u64)>,
-    seams_before: Vec<(u64, u64)>,
-    print: Option<u64>,
-    same: u32,
+    habits: Habits,
+    progress: Progress,
+    pages: u64,
+    new_rows: u64,
+    repeated: u32,
+    stale: u32,
+    empty: u32,
+    counted: counted::Counted,
+    following: following::Following,
 }
 
 impl Pager {
     /// Begins a reading. `keyed`: whether rows can be recognised by their key.
     pub fn new(page: Page, keyed: bool) -> Pager {
-        let at = if let PageKind::Number { first, .. } = &page.kind { *first } else { 0 };
+        let counted = counted::Counted::new(&page);
         Pager {
             page,
             keyed,
-            at,
-            overlap: 0,
-            expected: None,
-            stepped_back: false,
-            moved: false,
-            rereads: 0,
-            widest: 0,
-            stalls: 0,
-            sum: 0,
-            total: None,
-            seen: HashSet::new(),
-            sent: None,
-            seams: Vec::new(),
-            seams_before: Vec::new(),
-            print: None,
-            same: 0,
+            habits: Habits::default(),
+            progress: Progress::default(),
+            pages: 0,
+            new_rows: 0,
+            repeated: 0,
+            stale: 0,
+            empty: 0,
+            counted,
+            following: following::Following::default(),
         }
+    }
+
+    /// With what other partitions of the table have learned.
+    #[must_use]
+    pub fn with(mut self, habits: Habits) -> Pager {
+        self.habits = habits;
+        self
+    }
+
+    /// What was learned of the service.
+    pub fn habits(&self) -> Habits {
+        self.habits
+    }
+
+    /// Reads every row twice, where shifts would go unnoticed otherwise: for a table whose missing rows are taken for
+    /// deleted.
+    #[must_use]
+    pub fn verified(mut self, verified: bool) -> Pager {
+        self.counted.verified = verified;
+        self
     }
 
     /// The first request.
@@ -195,225 +343,158 @@ impl Pager {
     }
 
     /// The key of the last row of the page before: where offsets overlap, the coming page begins with it if rows have not
-    /// moved; a numbered page does not hold it.
-    pub fn expected(&self) -> Option<&str> {
-        self.expected.as_deref()
+    /// shifted; a numbered page does not hold it.
+    pub fn expected(&self) -> Option<u64> {
+        self.counted.expected
+    }
+
+    /// Lends the rows seen so far, to be given back with [`Pager::return_progress`].
+    pub fn take_progress(&mut self) -> Progress {
+        std::mem::take(&mut self.progress)
+    }
+
+    /// Takes back what was lent.
+    pub fn return_progress(&mut self, progress: Progress) {
+        self.progress = progress;
     }
 
     /// Whether every page so far followed on from the one before, so that nothing before its end is missing.
     pub fn undisturbed(&self) -> bool {
-        self.rereads == 0 && !self.moved && !self.stepped_back && self.seams.is_empty()
+        self.counted.undisturbed()
     }
 
-    /// A guess at the request after the one under way, if `size` rows come: to be thrown away when wrong. Only where a
-    /// total says that more will come.
+    /// Pages read so far, those read again included.
+    pub fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// A guess at the request after the one under way: to be thrown away when wrong. Only where a total says that more
+    /// will come.
     pub fn guess(&self, total: Option<u64>, came_before: Option<u64>) -> Option<Ask> {
-        let size = came_before.or_else(|| self.page.size.as_ref().map(|(_, size)| *size))?;
-        let mut after = self.clone();
-        match &self.page.kind {
-            PageKind::Offset { .. } => {
-                let end = self.at + size;
-                (end < total?).then_some(())?;
-                after.at = if self.keyed { end.saturating_sub(1) } else { end };
-            }
-            PageKind::Number { first, .. } => {
-                ((self.at - first + 1) * size < total?).then_some(())?;
-                after.at += 1;
-            }
-            _ => return None,
-        }
+        let size = came_before.or_else(|| self.size())?;
+        let mut after = self.clone_without_progress();
+        let overlaps = self.keyed && !self.habits.whole_pages && size > 1;
+        after.counted.guess(&self.page.kind, size, u64::from(overlaps), total?)?;
         Some(after.ask())
+    }
+
+    fn clone_without_progress(&self) -> Pager {
+        Pager {
+            page: self.page.clone(),
+            progress: Progress::default(),
+            counted: self.counted.clone(),
+            following: following::Following::default(),
+            ..*self
+        }
+    }
+
+    /// What to do when the service refuses the request under way with a 4xx: ask otherwise, take it for the end, or
+    /// (`None`) take it for the failure it is.
+    pub fn refused(&mut self, status: u16) -> Option<Step> {
+        match self.page.kind {
+            PageKind::Number { .. } | PageKind::Offset { .. } => self.refused_count(status),
+            // Behind the last value there is nothing.
+            PageKind::Keyset { .. } if self.pages > 0 && matches!(status, 404 | 416) => {
+                self.next(&PageContent::default()).ok()
+            }
+            _ => None,
+        }
     }
 
     /// Takes in what a page held and says what follows.
     ///
     /// # Errors
-    /// When the service's paging goes in a circle or cannot get on.
-    pub fn next(&mut self, seen: &Seen) -> Result<Step, PagingError> {
-        self.same = if seen.print.is_some() && seen.print == self.print { self.same + 1 } else { 0 };
-        self.print = seen.print;
-        match self.page.kind.clone() {
-            PageKind::Number { at, .. } | PageKind::Offset { at } if self.same >= MAX_SAME => {
-                Err(PagingError::Unheeded(at))
+    /// When the service's paging is a loop or cannot get on.
+    pub fn next(&mut self, content: &PageContent) -> Result<Step, PagingError> {
+        self.pages += 1;
+        self.new_rows += content.novelty.new_rows;
+        if content.records == 0 {
+            self.empty += 1;
+            if self.empty > MAX_EMPTY {
+                return Ok(Step::Partial(Doubt::Empty));
             }
-            PageKind::None => Ok(Step::Done),
-            PageKind::Number { first, .. } => Ok(self.next_number(first, seen)),
-            PageKind::Offset { .. } => Ok(self.next_offset(seen)),
-            PageKind::Token { .. } | PageKind::Link { .. } => self.next_token(seen),
-            PageKind::Keyset { column, .. } => self.next_value(&column, seen),
+        } else {
+            self.empty = 0;
+            self.check_progress(content)?;
+        }
+        match &self.page.kind {
+            PageKind::None => Ok(self.end(content)),
+            PageKind::Number { .. } | PageKind::Offset { .. } => self.next_counted(content),
+            PageKind::Token { .. } | PageKind::Link { .. } => self.next_named(content),
+            PageKind::Keyset { .. } => self.next_value(content),
         }
     }
 
-    fn next_number(&mut self, first: u64, seen: &Seen) -> Step {
-        self.note_total(seen.total);
-        match self.expected.as_ref().and(seen.expected_at) {
-            // The same page again: behind its last one the service has nothing else, or it does not heed the number,
-            // and then a full page may not be all.
-            Some(at) if at + 1 == seen.records => {
-                self.moved |= self.is_full(seen.records);
-                return self.end(first);
-            }
-            // Rows were put in before this page: what they pushed on is here, they themselves are behind us.
-            Some(at) => self.seams.push((self.at, at)),
-            None => {}
+    fn check_progress(&mut self, content: &PageContent) -> Result<(), PagingError> {
+        let none = content.novelty.new_rows == 0;
+        self.repeated = if content.novelty.repeated { self.repeated + 1 } else { 0 };
+        self.stale = if none { self.stale + 1 } else { 0 };
+        if self.repeated > MAX_REPEATED {
+            return Err(match &self.page.kind {
+                PageKind::Number { at, .. } | PageKind::Offset { at } => PagingError::Unheeded(at.clone()),
+                _ => PagingError::Stale(self.stale),
+            });
         }
-        self.sum += seen.records;
-        // A stated count of zero pages beside rows is a service that does not count.
-        let last = seen.pages.filter(|pages| *pages > 0).is_some_and(|pages| self.at - first + 1 >= pages)
-            || seen.pages.is_none() && self.total.is_some_and(|total| self.sum >= total);
-        if seen.records == 0 || last || self.is_short(seen.records) {
-            return self.end(first);
-        }
-        self.expected = seen.last_key.clone().filter(|_| self.keyed);
-        self.at += 1;
-        Step::Next(self.ask())
+        if self.keyed && self.stale > MAX_STALE { Err(PagingError::Stale(self.stale)) } else { Ok(()) }
     }
 
-    fn next_offset(&mut self, seen: &Seen) -> Step {
-        self.total = seen.total.or(self.total);
-        if seen.records == 0 {
-            // Nothing here although a row we know should be: the list has shrunk, and what slipped over the seam is
-            // further back.
-            if self.expected.is_some() && self.at > 0 {
-                self.stepped_back = true;
-                self.at = self.at.saturating_sub(self.step());
-                return Step::Next(self.ask());
-            }
-            return self.end(0);
-        }
-        match (&self.expected, seen.expected_at) {
-            // Rows were put in before this place: what they pushed on is here, they themselves may be behind us.
-            (Some(_), Some(at)) if at > 0 && !self.stepped_back => self.moved = true,
-            // Rows before this place went away, and others slipped over the seam: look for the seam further back.
-            (Some(_), None) if !self.stepped_back => {
-                self.stepped_back = true;
-                self.at = self.at.saturating_sub(self.step());
-                return Step::Next(self.ask());
-            }
-            (Some(_), None) => self.moved = true,
-            _ => {}
-        }
-        self.stepped_back = false;
-        let end = self.at + seen.records;
-        // The row we knew is the page's last: nothing is behind it, unless the page is as full as they get.
-        let stalled = self.overlap > 0 && seen.expected_at == Some(seen.records - 1);
-        self.stalls = if stalled { self.stalls + 1 } else { 0 };
-        self.widest = self.widest.max(seen.records);
-        let nothing_new = stalled && (seen.records < self.widest || self.stalls > MAX_STALLS);
-        self.sum = self.sum.max(end);
-        if nothing_new || self.reached(end, seen.records) || self.is_short(seen.records) {
-            return self.end(0);
-        }
-        self.expected = seen.last_key.clone().filter(|_| self.keyed);
-        // A page of one row cannot overlap and still advance.
-        self.overlap = u64::from(self.expected.is_some() && self.step() > 1 && seen.records > 1);
-        if self.overlap == 0 {
-            self.expected = None;
-        }
-        self.at = end - self.overlap;
-        Step::Next(self.ask())
-    }
-
-    fn next_token(&mut self, seen: &Seen) -> Result<Step, PagingError> {
-        self.sum += seen.records;
-        self.note_total(seen.total);
-        let Some(token) = seen.next.clone().filter(|token| !token.is_empty() && seen.records > 0) else {
-            return Ok(Step::Done);
+    /// The end of pages that are not counted, if nothing contradicts it.
+    fn end(&self, content: &PageContent) -> Step {
+        let rows = match self.page.kind {
+            PageKind::None => content.records,
+            _ => self.new_rows,
         };
-        self.remember(&token)?;
-        Ok(Step::Next(match &self.page.kind {
-            PageKind::Link { .. } => Ask::Link(token),
-            _ => {
-                self.sent = Some(token);
-                self.ask()
+        let signs = &content.signs;
+        let sign = if content.records == 0 {
+            // An empty page may repeat what a full one would say; a flag is said on purpose.
+            signs
+                .flag
+                .iter()
+                .filter(|(more, _)| *more)
+                .map(|(_, place)| place.clone())
+                .next()
+                .map(|place| Sign { place, kind: signs::SignKind::Flag })
+        } else {
+            // Numbers of rows and pages that the definition does not name mean nothing beside a filter or a token.
+            match self.page.kind {
+                PageKind::None => signs.beyond(rows, self.pages),
+                _ => signs.beyond(u64::MAX, u64::MAX),
             }
-        }))
-    }
-
-    fn next_value(&mut self, column: &str, seen: &Seen) -> Result<Step, PagingError> {
-        if seen.records == 0 || self.is_short(seen.records) {
-            return Ok(Step::Done);
+        };
+        match (content.total.filter(|total| *total > rows), content.pages.filter(|n| *n > self.pages)) {
+            _ if sign.is_some() => sign.map_or(Step::Done, |sign| Step::Partial(Doubt::Sign(sign))),
+            (Some(stated), _) => Step::Partial(Doubt::Rows { stated, read: rows }),
+            (None, Some(stated)) => Step::Partial(Doubt::Pages { stated, read: self.pages }),
+            (None, None) => match (&self.page.kind, self.size()) {
+                (PageKind::None, Some(size)) if content.records >= size => Step::Partial(Doubt::Full(size)),
+                _ => Step::Done,
+            },
         }
-        let value = seen.last_value.clone().ok_or_else(|| PagingError::NoValue(column.to_owned()))?;
-        if self.sent.as_deref() == Some(&value) {
-            // Asked for "from here on", the service gives the last row again and again.
-            let full = self.page.size.as_ref().is_some_and(|(_, size)| seen.records >= *size && *size > 1);
-            return if full { Err(PagingError::Stuck(column.to_owned())) } else { Ok(Step::Done) };
-        }
-        self.remember(&value)?;
-        self.sent = Some(value);
-        Ok(Step::Next(self.ask()))
     }
 
-    /// The end of one whole reading: enough, or once more because rows moved or are missing.
-    fn end(&mut self, first: u64) -> Step {
-        let missing = self.total.is_some_and(|total| self.sum < total);
-        // Twice at the same places, it is not that rows moved: several have one key.
-        let pushed = self.seams != self.seams_before && !self.seams.is_empty();
-        if !self.moved && !pushed && !missing {
-            return Step::Done;
-        }
-        if self.rereads >= MAX_REREADS || !self.keyed {
-            return Step::Unsettled;
-        }
-        self.rereads += 1;
-        (self.at, self.overlap, self.sum) = (first, 0, 0);
-        (self.moved, self.expected, self.total) = (false, None, None);
-        self.seams_before = std::mem::take(&mut self.seams);
-        Step::Next(self.ask())
-    }
-
-    fn note_total(&mut self, total: Option<u64>) {
-        if let (Some(before), Some(now)) = (self.total, total) {
-            self.moved |= before != now;
-        }
-        self.total = total.or(self.total);
-    }
-
-    fn remember(&mut self, token: &str) -> Result<(), PagingError> {
-        let mut hasher = DefaultHasher::new();
-        token.hash(&mut hasher);
-        if self.seen.insert(hasher.finish()) { Ok(()) } else { Err(PagingError::Circle) }
-    }
-
-    fn step(&self) -> u64 {
-        // Without a stated size the page before tells nothing reliable; a hundred rows back is far enough to look.
-        self.page.size.as_ref().map_or(100, |(_, size)| *size)
-    }
-
-    /// Whether a page that ends after so many rows is the last by the stated total. A service that counts only so far (to
-    /// ten thousand, say) states too small a one, so a full page is never the last: the next begins with a row that is
-    /// there for sure.
-    fn reached(&self, end: u64, records: u64) -> bool {
-        !(self.is_full(records) && self.keyed) && self.total.is_some_and(|total| end >= total)
-    }
-
-    fn is_full(&self, records: u64) -> bool {
-        self.page.size.as_ref().is_some_and(|(_, size)| *size > 1 && records >= *size)
-    }
-
-    fn is_short(&self, records: u64) -> bool {
-        self.page.short_ends && self.page.size.as_ref().is_some_and(|(_, size)| records < *size)
+    /// Rows that are asked for in a page.
+    fn size(&self) -> Option<u64> {
+        self.habits.size.or_else(|| self.page.size.as_ref().map(|(_, size)| *size))
     }
 
     fn ask(&self) -> Ask {
-        let mut params: Vec<(String, String)> = Vec::new();
-        if let Some((name, size)) = &self.page.size {
-            params.push((name.clone(), size.to_string()));
+        if let Some(link) = &self.following.link {
+            return Ask::Link(link.clone());
+        }
+        let number = |n: u64| RawValue::new(n.to_string());
+        let mut params: Vec<(String, RawValue)> = Vec::new();
+        if let (Some((name, _)), Some(size)) = (&self.page.size, self.size()) {
+            params.push((name.clone(), number(size)));
         }
         match &self.page.kind {
             PageKind::Number { at, .. } | PageKind::Offset { at } => {
-                params.push((at.clone(), self.at.to_string()))
+                params.push((at.clone(), number(self.counted.at)));
             }
             PageKind::Token { at, .. } | PageKind::Keyset { at, .. } => {
-                params.extend(self.sent.clone().map(|value| (at.clone(), value)));
+                params.extend(self.following.sent.clone().map(|value| (at.clone(), value)));
             }
             PageKind::None | PageKind::Link { .. } => {}
         }
         Ask::Params(params)
     }
 }
-
-#[cfg(test)]
-#[path = "paging_tests.rs"]
-mod tests;

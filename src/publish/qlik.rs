@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 use tracing::{info, warn};
@@ -21,6 +20,7 @@ use crate::domain::banner::Banner;
 use crate::domain::plan::Shown;
 use crate::domain::text;
 use crate::http::{self, Failure};
+use crate::secrets::Redactor;
 
 /// Each request must be answered wholly within this time: the tenant answers in well under a second, and a
 /// request that hangs holds up the next banner.
@@ -47,24 +47,31 @@ pub struct Qlik {
     client: Client,
     tenant: Url,
     bearer: Bearer,
+    redactor: Redactor,
 }
 
 impl Qlik {
     /// A tenant by the root of its address. The client must not follow redirects
     /// ([`Redirects::Refuse`](crate::http::Redirects::Refuse)), since its requests carry credentials.
     pub fn new(client: Client, tenant: Url, credentials: QlikCredentials) -> Qlik {
-        let bearer = Bearer::new(credentials, at(&tenant, "/oauth/token"));
-        Qlik { client, tenant, bearer }
+        let redactor = Redactor::default();
+        let bearer = Bearer::new(credentials, at(&tenant, "/oauth/token"), redactor.clone());
+        Qlik { client, tenant, bearer, redactor }
     }
 
-    async fn call(&self, method: Method, path: &str, banner: Option<&Banner>) -> Result<Call, TargetError> {
+    /// What knows the credentials and tokens of the tenant.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    async fn call(&self, method: Method, path: &str, banner: Option<&Banner>) -> Result<Answer, TargetError> {
         let token = self.bearer.get(&self.client, None).await?;
-        let first = self.call_with(method.clone(), path, banner, token.clone()).await?;
-        if first.answer.status != StatusCode::UNAUTHORIZED || !self.bearer.can_renew() {
+        let first = self.call_with(method.clone(), path, banner, &token).await?;
+        if first.status != StatusCode::UNAUTHORIZED || !self.bearer.can_renew() {
             return Ok(first);
         }
         let token = self.bearer.get(&self.client, Some(&token)).await?;
-        self.call_with(method, path, banner, token).await
+        self.call_with(method, path, banner, &token).await
     }
 
     async fn call_with(
@@ -72,22 +79,21 @@ impl Qlik {
         method: Method,
         path: &str,
         banner: Option<&Banner>,
-        token: Token,
-    ) -> Result<Call, TargetError> {
+        token: &Token,
+    ) -> Result<Answer, TargetError> {
         let mut request = self.client.request(method, at(&self.tenant, path));
         request = request.header(AUTHORIZATION, token.header()?);
         if let Some(banner) = banner {
             request = request.json(banner);
         }
-        let answer = exchange(request, &Words { secrets: vec![token.secret()] }).await?;
-        Ok(Call { answer, token })
+        exchange(request, &Words::new(&self.redactor)).await
     }
 }
 
 #[async_trait]
 impl Target for Qlik {
     async fn read(&self) -> Result<Option<Shown>, TargetError> {
-        let Call { answer, token } = self.call(Method::GET, "/api/v1/banners", None).await?;
+        let answer = self.call(Method::GET, "/api/v1/banners", None).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(None),
             status if status.is_success() => answer.shown().map(Some).ok_or_else(|| {
@@ -95,14 +101,13 @@ impl Target for Qlik {
                 let detail = format!("HTTP {} with an answer that cannot be read: {why}", status.as_u16());
                 TargetError::Trouble { wait: None, detail }
             }),
-            _ => Err(answer.error(&Words { secrets: vec![token.secret()] })),
+            _ => Err(answer.error(&Words::new(&self.redactor))),
         }
     }
 
     async fn write(&self, banner: &Banner) -> Result<Option<Shown>, TargetError> {
-        let Call { answer, token } =
-            self.call(Method::POST, "/api/v1/banners/actions/upsert", Some(banner)).await?;
-        let words = Words { secrets: vec![token.secret()] };
+        let answer = self.call(Method::POST, "/api/v1/banners/actions/upsert", Some(banner)).await?;
+        let words = Words::new(&self.redactor);
         if !answer.status.is_success() {
             return Err(answer.error(&words));
         }
@@ -117,12 +122,6 @@ impl Target for Qlik {
         }
         Ok(shown)
     }
-}
-
-/// An answer and the token it was asked with.
-struct Call {
-    answer: Answer,
-    token: Token,
 }
 
 /// A whole answer.
@@ -191,10 +190,14 @@ impl Answer {
 
 /// Makes the tenant's words fit to be told: plain, short, without the secrets it might repeat.
 pub(super) struct Words<'a> {
-    pub(super) secrets: Vec<&'a SecretString>,
+    redactor: &'a Redactor,
 }
 
-impl Words<'_> {
+impl<'a> Words<'a> {
+    pub(super) fn new(redactor: &'a Redactor) -> Words<'a> {
+        Words { redactor }
+    }
+
     /// The status and what the body says of it, whatever its form.
     pub(super) fn of(&self, answer: &Answer) -> String {
         let mut parts = vec![format!("HTTP {}", answer.status.as_u16())];
@@ -221,11 +224,7 @@ impl Words<'_> {
 
     /// Comes before any shortening, which could leave half of a secret.
     fn scrub(&self, words: &str) -> String {
-        let mut line = text::plain(words).into_owned();
-        for secret in self.secrets.iter().map(|secret| secret.expose_secret()).filter(|s| !s.is_empty()) {
-            line = line.replace(secret, "[secret]");
-        }
-        line
+        self.redactor.line(words)
     }
 }
 

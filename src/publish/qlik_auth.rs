@@ -8,20 +8,13 @@ use std::time::Duration;
 use reqwest::Client;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
-use serde_json::json;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 use url::Url;
 
 use super::TargetError;
-use super::qlik::{Answer, Words, exchange};
-
-/// A token that does not say how long it lives.
-const DEFAULT_LIFE: Duration = Duration::from_secs(3600);
-
-/// Whatever a token says, a new one is fetched once a day.
-const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
+use super::qlik::{Words, exchange};
+use crate::domain::connector::SendAs;
+use crate::http::oauth::{AccessToken, ClientCredentials, Grant, Moment, TokenKeeper};
+use crate::secrets::{self, Redactor};
 
 /// A token must live this much longer than the moment it is sent.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -45,50 +38,41 @@ pub enum QlikCredentials {
 pub(super) struct Bearer {
     credentials: QlikCredentials,
     token_url: Url,
-    /// Held while a token is fetched: all others wait for that one.
-    kept: Mutex<Option<Token>>,
+    keeper: TokenKeeper,
+    redactor: Redactor,
 }
 
 /// What goes into one request.
 #[derive(Debug, Clone)]
 pub(super) struct Token {
     secret: SecretString,
-    /// `None` for a key that we cannot renew. Also tells tokens apart without comparing secrets.
-    life: Option<Life>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Life {
-    asked_at: Instant,
-    renew_at: Instant,
-    expires_at: Instant,
+    /// `None` for a key that we cannot renew.
+    serial: Option<u64>,
 }
 
 impl Bearer {
-    pub(super) fn new(credentials: QlikCredentials, token_url: Url) -> Bearer {
-        Bearer { credentials, token_url, kept: Mutex::new(None) }
+    pub(super) fn new(credentials: QlikCredentials, token_url: Url, redactor: Redactor) -> Bearer {
+        match &credentials {
+            QlikCredentials::ApiKey(key) => redactor.register("QLIK_API_KEY", key),
+            QlikCredentials::OAuth { client_id, client_secret } => {
+                redactor.register("QLIK_CLIENT_SECRET", client_secret);
+                redactor.register_basic("QLIK_CLIENT_ID", client_id, client_secret.expose_secret());
+            }
+        }
+        let keeper = TokenKeeper::strict(MARGIN, redactor.clone());
+        Bearer { credentials, token_url, keeper, redactor }
     }
 
     /// A token to send; another one than `refused`, which the tenant did not take.
     pub(super) async fn get(&self, client: &Client, refused: Option<&Token>) -> Result<Token, TargetError> {
-        let (client_id, client_secret) = match &self.credentials {
-            QlikCredentials::ApiKey(key) => {
-                return Ok(Token { secret: key.clone(), life: None });
+        match &self.credentials {
+            QlikCredentials::ApiKey(key) => Ok(Token { secret: key.clone(), serial: None }),
+            QlikCredentials::OAuth { client_id, client_secret } => {
+                let refused = refused.and_then(|refused| refused.serial);
+                let fetch = self.fetch(client, client_id, client_secret);
+                let token = self.keeper.get(Moment::now(), refused, fetch).await?;
+                Ok(Token::from(token))
             }
-            QlikCredentials::OAuth { client_id, client_secret } => (client_id, client_secret),
-        };
-        let mut kept = self.kept.lock().await;
-        kept.take_if(|kept| refused.is_some_and(|refused| refused.life == kept.life));
-        if let Some(token) = kept.as_ref().filter(|token| token.is_before(|life| life.renew_at)) {
-            return Ok(token.clone());
-        }
-        match self.fetch(client, client_id, client_secret).await {
-            Ok(token) => {
-                *kept = Some(token.clone());
-                Ok(token)
-            }
-            // Due for renewal, but still good.
-            Err(error) => kept.clone().filter(|token| token.is_before(|life| life.expires_at)).ok_or(error),
         }
     }
 
@@ -100,16 +84,13 @@ impl Bearer {
     async fn fetch(
         &self,
         client: &Client,
-        client_id: &str,
-        client_secret: &SecretString,
-    ) -> Result<Token, TargetError> {
-        let request = client.post(self.token_url.clone()).json(&json!({
-            "client_id": client_id,
-            "client_secret": client_secret.expose_secret(),
-            "grant_type": "client_credentials",
-        }));
-        let asked_at = Instant::now();
-        let words = Words { secrets: vec![client_secret] };
+        id: &str,
+        secret: &SecretString,
+    ) -> Result<(Grant, Moment), TargetError> {
+        let credentials = ClientCredentials { id, secret, scope: None, send: SendAs::Json };
+        let request = credentials.request(client, self.token_url.clone()).map_err(|_| unsendable())?;
+        let asked_at = Moment::now();
+        let words = Words::new(&self.redactor);
         let answer = exchange(request, &words).await?;
         if !answer.status.is_success() {
             return Err(match answer.error(&words) {
@@ -121,79 +102,27 @@ impl Bearer {
                 other => other,
             });
         }
-        Token::read(&answer, asked_at)
-    }
-}
-
-impl Token {
-    fn read(answer: &Answer, asked_at: Instant) -> Result<Token, TargetError> {
-        #[derive(Deserialize)]
-        struct Body {
-            access_token: SecretString,
-            #[serde(default)]
-            expires_in: Option<serde_json::Value>,
-        }
-        // The library's own message is left out: it could repeat a part of the token.
         let unreadable = || TargetError::Trouble {
             wait: None,
             detail: "the answer to the request for a token holds no access_token".into(),
         };
-        let body: Body = serde_json::from_slice(answer.body()).map_err(|_| unreadable())?;
-        if body.access_token.expose_secret().is_empty() {
-            return Err(unreadable());
-        }
-        let seconds = body.expires_in.and_then(|life| match life {
-            serde_json::Value::String(text) => text.parse::<f64>().ok(),
-            other => other.as_f64(),
-        });
-        let life =
-            seconds.map_or(DEFAULT_LIFE, |s| Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(MAX_LIFE));
-        let life = life.min(MAX_LIFE);
-        Ok(Token {
-            secret: body.access_token,
-            life: Some(Life {
-                asked_at,
-                renew_at: asked_at + renew_after(life),
-                expires_at: asked_at + life,
-            }),
-        })
+        Ok((Grant::read(answer.body()).ok_or_else(unreadable)?, asked_at))
     }
+}
 
-    fn is_before(&self, moment: fn(Life) -> Instant) -> bool {
-        self.life.is_some_and(|life| Instant::now() < moment(life))
+impl From<AccessToken> for Token {
+    fn from(token: AccessToken) -> Token {
+        Token { secret: token.secret().clone(), serial: Some(token.serial()) }
     }
+}
 
+impl Token {
     /// The header's value, kept out of debug output.
     pub(super) fn header(&self) -> Result<HeaderValue, TargetError> {
-        let mut value =
-            HeaderValue::try_from(format!("Bearer {}", self.secret.expose_secret())).map_err(|_| {
-                TargetError::Unauthorised {
-                    detail: "the key or token holds characters that cannot be sent".into(),
-                }
-            })?;
-        value.set_sensitive(true);
-        Ok(value)
-    }
-
-    pub(super) fn secret(&self) -> &SecretString {
-        &self.secret
+        secrets::bearer(&self.secret).map_err(|_| unsendable())
     }
 }
 
-/// 85 % of a long life; of a short one what leaves a minute.
-fn renew_after(life: Duration) -> Duration {
-    life.mul_f64(0.85).min(life.saturating_sub(MARGIN))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A long-lived token is renewed at 85 % of its life, a short-lived one a minute early, never too late.
-    #[test]
-    fn renews_in_time() {
-        for (life, want) in [(21600, 18360), (400, 340), (300, 240), (90, 30), (60, 0), (5, 0), (0, 0)] {
-            assert_eq!(renew_after(Duration::from_secs(life)), Duration::from_secs(want), "{life}");
-        }
-    }
+fn unsendable() -> TargetError {
+    TargetError::Unauthorised { detail: "the key or token holds characters that cannot be sent".into() }
 }

@@ -179,16 +179,85 @@ fn sizes_and_durations() {
     }
 }
 
-/// A line of `.env` that cannot be read is named by number, never by content, and nothing is half taken.
+/// What cannot be a value is refused wherever it comes from, except for quotes that `.env` takes off.
 #[test]
-fn bad_env_files() {
+fn values_that_mean_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(".env");
-    std::fs::write(&path, "LOG_LEVEL=debug\nQLIK_API_KEY=hush hush\nLISTEN=off\n").unwrap();
-    let problem = ProcessVars::load(&path).err().unwrap();
-    assert!(problem.place.ends_with(".env:2"), "{problem}");
-    assert!(!problem.to_string().contains("hush"));
-    std::fs::write(&path, "\u{feff}DSM_TEST_ONLY='a $b #c'\n").unwrap();
-    assert_eq!(ProcessVars::load(&path).unwrap().get("DSM_TEST_ONLY").as_deref(), Some("a $b #c"));
-    assert!(ProcessVars::load(&folder.path().join("none")).unwrap().get("DSM_TEST_ONLY").is_none());
+    let file = folder.path().join("token");
+    let path = file.display().to_string();
+    std::fs::write(&file, "\u{feff}0123456789abcdef\r\n").unwrap();
+    let web = Settings::from_vars(&vars(&[("WEB_TOKEN_FILE", &path)])).unwrap().web;
+    assert_eq!(web.token.unwrap().expose_secret(), "0123456789abcdef");
+    std::fs::write(&file, "0123456789\nabcdef\n").unwrap();
+    assert_eq!(
+        problems(&[("WEB_TOKEN_FILE", &path)]),
+        ["WEB_TOKEN_FILE: holds a line break (character 11); write the value alone, on one line"]
+    );
+    std::fs::write(folder.path().join(".env"), "WEB_TOKEN='\"quotes-of-its-own\"'\n").unwrap();
+    let from_file = ProcessVars::load(&folder.path().join(".env"));
+    assert_eq!(lookup(&from_file, "WEB_TOKEN").unwrap().as_deref(), Some("\"quotes-of-its-own\""));
+    assert!(problems(&[("WEB_TOKEN", "\"quotes-of-its-own\"")])[0].contains("is wrapped in quotes"));
+    std::fs::write(folder.path().join(".env"), b"\xff\xfeA\0").unwrap();
+    let utf16 = ProcessVars::load(&folder.path().join(".env"));
+    assert!(utf16.problems()[0].message.contains("is not UTF-8"));
+}
+
+/// Capitals win over small letters, with a warning; `ALL_PROXY` holds where the other is not set.
+#[test]
+fn proxies_in_either_case() {
+    let settings = Settings::from_vars(&vars(&[
+        ("HTTP_PROXY", "http://capital.test"),
+        ("http_proxy", "http://small.test"),
+        ("all_proxy", "socks5h://all.test"),
+        ("no_proxy", "a.test b.test:80"),
+    ]))
+    .unwrap();
+    let said =
+        "https through socks5h://all.test, http through http://capital.test; a.test, b.test:80 directly";
+    assert_eq!(settings.proxies.to_string(), said);
+    assert_eq!(settings.warnings.iter().map(|w| w.place.as_str()).collect::<Vec<_>>(), ["HTTP_PROXY"]);
+}
+
+/// With a mistake in one setting the others still hold, so that further mistakes are found.
+#[test]
+fn a_wrong_setting_is_as_if_not_set() {
+    let (settings, problems) = Settings::read(&vars(&[("POLL_INTERVAL", "soon"), ("LOG_KEEP", "7")]));
+    assert_eq!((settings.poll_interval.as_secs(), settings.log.keep, problems.len()), (60, 7, 1));
+}
+
+fn unknown(pairs: &[(&str, &str)], connectors: &[&str]) -> Vec<String> {
+    let known = connectors.iter().map(|name| (*name).to_owned()).collect();
+    unknown_names(&vars(pairs), Some(&known)).iter().map(ToString::to_string).collect()
+}
+
+/// Unknown names are mistakes where they are ours; names of other programs, proxies and services are not.
+#[test]
+fn unknown_names_are_told() {
+    let connectors = ["ACME_API_KEY", "ACME_EVERY"];
+    assert_eq!(
+        unknown(&[("ACME_APIKEY", "x")], &connectors),
+        ["ACME_APIKEY: is not a setting; did you mean ACME_API_KEY?"]
+    );
+    assert_eq!(
+        unknown(&[("QLIK_TENANT_FILE", "x")], &[]),
+        ["QLIK_TENANT_FILE: is not a setting; did you mean QLIK_TENANT_URL_FILE?"]
+    );
+    for name in [
+        "ACME_API_KEY",
+        "ACME_API_KEY_FILE",
+        "ACME_TEAM",
+        "PATH",
+        "LISTEN_PID",
+        "ftp_proxy",
+        "all_proxy",
+        "LOG_DIR",
+        "WEB_PORT",
+        "FIVETRAN_SOURCE",
+        "DATA_DIRECTORY",
+    ] {
+        assert_eq!(unknown(&[(name, "x")], &connectors), [""; 0], "{name}");
+    }
+    let service =
+        [("QLIK_API_SERVICE_HOST", "x"), ("QLIK_API_PORT", "x"), ("QLIK_API_PORT_80_TCP_ADDR", "x")];
+    assert_eq!(unknown(&service, &[]), [""; 0]);
 }

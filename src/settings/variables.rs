@@ -29,7 +29,7 @@ pub const VARIABLES: &[Variable] = &[
     var(
         "MONITORS_DIR",
         "monitors",
-        "Folder of monitor definitions; the built-in four are used where it does not exist",
+        "Folder of monitor definitions; the built-in four are used if this is not set and the folder does not exist",
     ),
     var("CONNECTORS_DIR", "connectors", "Folder of connector definitions that add to the built-in ones"),
     var("DATA_DIR", "data", "Folder of the program's memory and of the synced tables"),
@@ -76,9 +76,18 @@ pub const VARIABLES: &[Variable] = &[
     var("BANNER_RECHECK", "5m", "How often the tenant is read although nothing changed"),
     var("BANNER_ON_STOP", "keep", "At a stop: keep the banner until its lease ends | clear it"),
     var("EXTRA_CA_FILE", "", "PEM file of further certificate authorities to trust"),
-    var("HTTPS_PROXY", "", "Proxy for https addresses"),
+    var(
+        "HTTPS_PROXY",
+        "",
+        "Proxy for https addresses (http, https, socks5, socks5h); these four also in lower case",
+    ),
     var("HTTP_PROXY", "", "Proxy for http addresses"),
-    var("NO_PROXY", "", "Hosts reached without a proxy"),
+    var("ALL_PROXY", "", "Proxy for both where the one above is not set"),
+    var(
+        "NO_PROXY",
+        "",
+        "Reached directly: host, .domain, host:port, address, address/bits or *, comma-separated",
+    ),
 ];
 
 /// What holds when it is not set.

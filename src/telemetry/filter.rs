@@ -36,6 +36,14 @@ pub(super) fn logger(target: &str) -> &str {
     LOGGERS.iter().find(|(of, _)| *of == module).map_or(MAIN, |(_, name)| name)
 }
 
+/// Whether a level, with its exceptions, is understood.
+///
+/// # Errors
+/// If not, how one is written.
+pub fn check_level(text: &str) -> Result<(), LevelError> {
+    parse(text).map(drop)
+}
+
 /// The filter for a level and its exceptions.
 pub(super) fn parse(text: &str) -> Result<EnvFilter, LevelError> {
     directives(text)?.into_iter().try_fold(

@@ -18,7 +18,7 @@ use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::filter::logger;
-use super::redact::Redactor;
+use crate::secrets::Redactor;
 
 /// Characters of one value that are logged: enough for an error with its causes, too little to fill a disk with
 /// somebody's error page.

@@ -85,7 +85,7 @@ impl Card {
             dl class="facts" {
                 div { dt { "Rows" } dd { (rows.map_or("–".into(), count)) } }
                 div { dt { "Took" } dd { (took.map_or("–".into(), brief)) } }
-                div { dt { "Waited for limits" } dd { (waited.filter(|waited| !waited.is_zero()).map_or("no".into(), brief)) } }
+                div { dt { "Waited (limits, retries)" } dd { (waited.filter(|waited| !waited.is_zero()).map_or("no".into(), brief)) } }
                 div { dt { "Next run" } dd {
                     @match self.view.next_at {
                         Some(at) => (ahead(now, at)),

@@ -114,12 +114,12 @@ fn from_a_sample_to_rows() {
     assert_eq!(code, 0, "{out}{err}");
     insta::assert_snapshot!(out.replace(&base, "BASE"), @"
     shelf: every 15m, into shelf.db
-      SHELF_API_KEY            [secret]
+      SHELF_API_KEY            [redacted]
       no state: a run reads everything
 
     branches
-      request  GET BASE/branches?per_page=2&page=1 (Authorization: [secret])
-      then     GET BASE/branches?per_page=2&page=2 (Authorization: [secret])
+      request  GET BASE/branches?per_page=2&page=1 (Authorization: [redacted])
+      then     GET BASE/branches?per_page=2&page=2 (Authorization: [redacted])
       rows     2 on this page
       table    branches (key: id), written by its key
         id                             bigint
@@ -153,14 +153,14 @@ fn explains_every_kind_of_table() {
     assert!(!out.contains(API_KEY));
     insta::assert_snapshot!(out.replace(&base, "BASE"), @"
     library: every 1h, into library.db
-      LIBRARY_API_KEY          [secret]
+      LIBRARY_API_KEY          [redacted]
       LIBRARY_START            2026-01-01
       LIBRARY_BASE_URL         BASE
       no state: a run reads everything
 
     branches
-      request  GET BASE/branches?per_page=2&page=1 (Authorization: [secret])
-      then     GET BASE/branches?per_page=2&page=2 (Authorization: [secret])
+      request  GET BASE/branches?per_page=2&page=1 (Authorization: [redacted])
+      then     GET BASE/branches?per_page=2&page=2 (Authorization: [redacted])
       rows     2 on this page
       table    branches (key: id), written by its key, rows that are gone are marked deleted
         id                             bigint
@@ -172,8 +172,8 @@ fn explains_every_kind_of_table() {
 
     loans
       for each row of branches; here for the first one seen
-      request  GET BASE/branches/1/loans (Authorization: [secret])
-      then     GET BASE/branches/1/loans?after=t-3 (Authorization: [secret])
+      request  GET BASE/branches/1/loans (Authorization: [redacted])
+      then     GET BASE/branches/1/loans?after=t-3 (Authorization: [redacted])
       rows     3 on this page
       table    loans (key: branch_id, number), written by its key
         branch_id                      bigint
@@ -183,8 +183,8 @@ fn explains_every_kind_of_table() {
         lent_at                        timestamp
 
     books
-      request  GET BASE/books?sort=changed&changed_since=2026-01-01T00%3A00%3A00Z (Authorization: [secret])
-      then     GET BASE/books?changed_since=2026-01-01T00:00:00Z&from=3&sort=changed (Authorization: [secret])
+      request  GET BASE/books?sort=changed&changed_since=2026-01-01T00%3A00%3A00Z (Authorization: [redacted])
+      then     GET BASE/books?changed_since=2026-01-01T00:00:00Z&from=3&sort=changed (Authorization: [redacted])
       rows     3 on this page
       table    books (key: isbn), written by its key
         isbn                           text
@@ -194,7 +194,7 @@ fn explains_every_kind_of_table() {
         topic                          text
 
     visits
-      request  GET BASE/visits?from=2026-01-01&to=2026-03-02 (Authorization: [secret])
+      request  GET BASE/visits?from=2026-01-01&to=2026-03-02 (Authorization: [redacted])
       then     nothing: this page is the last of its window
       rows     19 on this page
       table    visits (key: branch, day), written by its key
@@ -247,12 +247,12 @@ fn explains_what_goes_wrong() {
     assert!(!out.contains("hush-hush"), "{out}");
     insta::assert_snapshot!(out.replace(&url, "BASE"), @r#"
     acme: every 15m, into acme.db
-      ACME_KEY                 [secret]
+      ACME_KEY                 [redacted]
       ACME_BASE_URL            BASE
       no state: a run reads everything
 
     fine
-      request  GET BASE/fine (and key=[secret])
+      request  GET BASE/fine (and key=[redacted])
       then     nothing: this page is the last
       rows     1 on this page
       rejected 1, the first because key column id is absent or null
@@ -262,23 +262,23 @@ fn explains_what_goes_wrong() {
         gone                           boolean
 
     html
-      request  GET BASE/html (and key=[secret])
+      request  GET BASE/html (and key=[redacted])
       problem  the answer is HTML where JSON was expected (begins with "<!doctype html><html><head><title>Welcome</title></head><body>Hello {}</body></h"): check the address and the credentials (tried once) (at BASE/html)
 
     wrong
-      request  GET BASE/wrong (and key=[secret])
+      request  GET BASE/wrong (and key=[redacted])
       problem  no records at data in the answer, which has items: correct `records` of table wrong (at BASE/wrong)
 
     none
-      request  GET BASE/none (and key=[secret])
+      request  GET BASE/none (and key=[redacted])
       then     nothing: this page is the last
       rows     0 on this page
       table    none (key: id), written by its key
         id                             from the first value
 
     other
-      request  GET BASE/other (and key=[secret])
-      problem  the source answered 422: "[secret] is not known" (at BASE/other)
+      request  GET BASE/other (and key=[redacted])
+      problem  the source answered 422: "[redacted] is not known" (at BASE/other)
 
     child
       for each row of none; here for the first one seen
@@ -306,7 +306,7 @@ fn check_finds_every_mistake() {
     insta::assert_snapshot!(err, @r#"
     wrong.toml:3:8: `name` must be a-z, 0-9 and _, begin with a letter and have at most 40 characters; "Acme" is not
     wrong.toml:4:12: `base_url`: ftp is not https
-    wrong.toml:5:1: [auth] needs `kind`: none, header, query, basic or oauth2
+    wrong.toml:6:8: "magic" is not a kind of [auth]: none, header, query, basic or oauth2
     wrong.toml:8:8: `rate` must be a text such as "5/s" or "60/m", or a list of such
     wrong.toml:9:1: `key` is missing; a table without one needs write = "append" or "replace"
     wrong.toml:12:1: unknown key `kee`; known here: name, path, columns, nested, write, key, deleted_if, parent, method, params, body, records, null_is_empty, page, cursor, window, deletes, max_share, schema, rules, enabled

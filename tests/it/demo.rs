@@ -10,7 +10,7 @@ use data_sources_monitor::commands::demo::Show;
 use data_sources_monitor::demo::script::SCENES;
 use data_sources_monitor::demo::{Pace, Stage};
 use data_sources_monitor::runtime::board::Board;
-use data_sources_monitor::telemetry::Redactor;
+use data_sources_monitor::secrets::Redactor;
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::net::TcpListener;

@@ -141,12 +141,14 @@ fn a_huge_body_is_refused_at_the_limit() {
 #[test]
 fn a_flood_of_rejected_rows_in_flat_memory() {
     const PAGES: u64 = 480;
-    let page = format!("{{\"name\":\"{}\"}}", "x".repeat(1_000));
+    let page = format!("{{\"name\":\"PAGE {}\"}}", "x".repeat(1_000));
     let page = vec![page; 250].join(",");
     let url = serve(move |request, out| {
         let path = request.split(' ').nth(1).unwrap_or_default();
         let at: u64 = path.rsplit_once("after=").and_then(|(_, page)| page.parse().ok()).unwrap_or(0);
         let next = if at + 1 < PAGES { (at + 1).to_string() } else { "null".to_owned() };
+        // The very same page again and again would end the run.
+        let page = page.replace("PAGE", &format!("{at:06}"));
         let (head, tail) = ("{\"data\":[", format!("],\"next\":{next}}}"));
         let length = head.len() + page.len() + tail.len();
         write!(out, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")?;

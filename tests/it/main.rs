@@ -12,6 +12,8 @@ mod browser;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod configuration;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod crashing;

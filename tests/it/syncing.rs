@@ -204,7 +204,7 @@ fn exit_codes_tell_the_end() {
     wrong[0].1 = "pasted-with\na-break".into();
     for command in ["test", "sync"] {
         let (code, _, err) = run(path, &[command, "statuscake"], &wrong);
-        assert_eq!((code, err.contains("api_key")), (78, true), "{err}");
+        assert_eq!((code, err.contains("STATUSCAKE_API_KEY: holds a line break")), (78, true), "{err}");
         assert!(!err.contains("pasted-with") && !err.contains("a-break"), "{err}");
     }
     assert_eq!(cake.requests().len(), asked, "it could not be sent at all");

@@ -11,16 +11,17 @@ const MAX_LINES: usize = 500;
 /// Which top-level module may import which others; `*` is any.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("secrets", &["domain"]),
     ("settings", &["domain"]),
     ("database", &["domain"]),
-    ("http", &["domain"]),
+    ("http", &["domain", "secrets"]),
     ("log_file", &["domain"]),
-    ("telemetry", &["domain", "log_file", "settings"]),
+    ("telemetry", &["domain", "log_file", "secrets", "settings"]),
     ("definitions", &["domain"]),
     ("store", &["domain", "database"]),
     ("poll", &["domain", "http"]),
-    ("publish", &["domain", "http"]),
-    ("connectors", &["domain", "http"]),
+    ("publish", &["domain", "http", "secrets"]),
+    ("connectors", &["domain", "http", "secrets"]),
     ("destinations", &["domain", "database"]),
     (
         "runtime",

@@ -36,8 +36,6 @@ pub struct Layout {
     pub null_is_empty: Option<bool>,
     /// Where the answer states how many rows there are.
     pub total: Option<String>,
-    /// Columns whose values are also read in the source's own form.
-    pub sourced: Vec<String>,
     /// The key's columns, in order; empty for a table without a key.
     pub key: Vec<KeyColumn>,
     /// How rows meet those already stored.
@@ -54,6 +52,8 @@ pub struct Layout {
     pub freeze: bool,
     /// The column that says of a row that it is deleted at the source.
     pub deleted_if: Option<String>,
+    /// Columns whose values are wanted as the source wrote them, too.
+    pub raw: Vec<String>,
 }
 
 /// One column of a key.
@@ -162,18 +162,12 @@ pub struct PageRead {
     pub empty_keys: u64,
     /// What a person should know, once per column: a declared kind that a value did not fit.
     pub notes: Vec<String>,
-    /// The values of [`Layout::sourced`] in all rows but the rejected.
-    pub sources: Sources,
+    /// Of each row that was emitted, in order: the JSON text of the columns of [`Layout::raw`]. Empty where there are none.
+    pub raws: Vec<Raws>,
 }
 
-/// Values beside the form in which the source sent them.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Sources {
-    /// The columns.
-    pub columns: Vec<String>,
-    /// Rows in the order of the page, values in that of the columns.
-    pub rows: Vec<Vec<Sourced>>,
-}
+/// The JSON text of some columns of a row; `None` for what is absent or null.
+pub type Raws = Box<[Option<Box<str>>]>;
 
 /// Reads the pages of one table, and remembers its fields and columns from page to page.
 #[derive(Debug)]

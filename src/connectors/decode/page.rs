@@ -10,9 +10,13 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use crate::connectors::text::non_number;
+use crate::domain::paging::signs;
 
 /// How much of a body that isn't JSON an error quotes.
 const QUOTED_CHARS: usize = 80;
+
+/// What is larger than this is no token, flag or number, whatever its name; in bytes.
+const MAX_SIGN: usize = 4096;
 
 /// What is wrong with a page.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -139,29 +143,34 @@ pub struct Facts {
     /// The keys of the root, in their order; empty if it is no object.
     pub keys: Vec<String>,
     values: BTreeMap<String, serde_json::Value>,
+    outside: Vec<(String, serde_json::Value)>,
 }
 
 impl Facts {
     pub(super) fn of(body: &[u8], paths: &[&str]) -> Result<Self, PageError> {
         let text = utf8(body)?;
         let mut found = vec![None; paths.len()];
-        let mut keys = Vec::new();
-        walk(text, paths, &mut found, Some(&mut keys))?;
-        let values = paths.iter().zip(found).filter_map(|(path, raw)| {
-            let raw: &str = raw?;
+        let (mut keys, mut signs) = (Vec::new(), Vec::new());
+        walk(text, paths, &mut found, Some((&mut keys, &mut signs)))?;
+        let value = |raw: &str| match non_number(raw) {
+            Some(_) => serde_json::Value::Null,
             // A number beyond all doubles is no tree value; its text is.
-            let value = match non_number(raw) {
-                Some(_) => serde_json::Value::Null,
-                None => serde_json::from_str(raw).unwrap_or_else(|_| raw.into()),
-            };
-            Some(((*path).to_owned(), value))
-        });
-        Ok(Self { root: root(text), keys, values: values.collect() })
+            None => serde_json::from_str(raw).unwrap_or_else(|_| raw.into()),
+        };
+        let found = paths.iter().zip(found);
+        let values = found.filter_map(|(path, raw)| Some(((*path).to_owned(), value(raw?)))).collect();
+        let outside = signs.into_iter().map(|(path, raw)| (path, value(raw))).collect();
+        Ok(Self { root: root(text), keys, values, outside })
     }
 
     /// The value at one of the asked paths: `None` if the path is absent, `Some(Null)` if it is there and null.
     pub fn value(&self, path: &str) -> Option<&serde_json::Value> {
         self.values.get(path)
+    }
+
+    /// Values beside the records whose names speak of pages, by their paths.
+    pub fn outside(&self) -> &[(String, serde_json::Value)] {
+        &self.outside
     }
 
     /// Whether something other than null is at the path.
@@ -234,22 +243,32 @@ pub(super) fn below<'p>(path: &'p str, key: &str) -> Option<&'p str> {
     if rest.is_empty() { Some("") } else { rest.strip_prefix('.').filter(|rest| !rest.is_empty()) }
 }
 
+/// The keys of the root, and what is found of signs of pages.
+type Noticed<'a, 'de> = (&'a mut Vec<String>, &'a mut Vec<(String, &'de str)>);
+
 fn walk<'de>(
     text: &'de str,
     paths: &[&str],
     found: &mut [Option<&'de str>],
-    keys: Option<&mut Vec<String>>,
+    noticed: Option<Noticed<'_, 'de>>,
 ) -> Result<(), PageError> {
     let wanted = paths.iter().copied().enumerate().collect();
+    let (keys, signs) = noticed.unzip();
+    let signs = signs.map(|signs| (String::new(), signs));
     let mut json = serde_json::Deserializer::from_str(text);
-    Walk { wanted, found, keys }.deserialize(&mut json).and_then(|()| json.end()).map_err(|e| judge(text, &e))
+    Walk { wanted, found, keys, signs }
+        .deserialize(&mut json)
+        .and_then(|()| json.end())
+        .map_err(|e| judge(text, &e))
 }
 
-/// Goes down only where a path leads, and skips everything else.
+/// Goes down only where a path leads or services speak of pages, and skips everything else.
 struct Walk<'a, 'p, 'de> {
     wanted: Vec<(usize, &'p str)>,
     found: &'a mut [Option<&'de str>],
     keys: Option<&'a mut Vec<String>>,
+    /// The path of this object, if signs may be in it.
+    signs: Option<(String, &'a mut Vec<(String, &'de str)>)>,
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
@@ -278,26 +297,40 @@ impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
                     None => {}
                 }
             }
+            let path = self.signs.as_ref().map(|(of, _)| match of.as_str() {
+                "" => Cow::Borrowed(&*key),
+                of => Cow::Owned(format!("{of}.{key}")),
+            });
+            let sign = path.as_ref().filter(|_| signs::is_name(&key)).map(|path| path.to_string());
+            let place = path.filter(|path| signs::is_place(path)).map(Cow::into_owned);
             if let Some(keys) = self.keys.as_deref_mut() {
                 keys.push(key.into_owned());
             }
-            if here.is_empty() && deeper.is_empty() {
+            if here.is_empty() && deeper.is_empty() && sign.is_none() && place.is_none() {
                 map.next_value::<IgnoredAny>()?;
-            } else if here.is_empty() {
-                map.next_value_seed(Walk { wanted: deeper, found: self.found, keys: None })?;
-            } else {
-                let raw: &'de RawValue = map.next_value()?;
-                for at in here {
-                    if let Some(place) = self.found.get_mut(at) {
-                        *place = Some(raw.get());
-                    }
+                continue;
+            }
+            let signs = place.zip(self.signs.as_mut().map(|(_, signs)| &mut **signs));
+            if here.is_empty() && sign.is_none() {
+                map.next_value_seed(Walk { wanted: deeper, found: self.found, keys: None, signs })?;
+                continue;
+            }
+            let raw: &'de RawValue = map.next_value()?;
+            for at in here {
+                if let Some(place) = self.found.get_mut(at) {
+                    *place = Some(raw.get());
                 }
-                if !deeper.is_empty() {
-                    let mut json = serde_json::Deserializer::from_str(raw.get());
-                    Walk { wanted: deeper, found: self.found, keys: None }
-                        .deserialize(&mut json)
-                        .map_err(serde::de::Error::custom)?;
-                }
+            }
+            if !deeper.is_empty() || signs.is_some() {
+                let mut json = serde_json::Deserializer::from_str(raw.get());
+                Walk { wanted: deeper, found: self.found, keys: None, signs }
+                    .deserialize(&mut json)
+                    .map_err(serde::de::Error::custom)?;
+            }
+            if let (Some(path), Some((_, signs))) = (sign, &mut self.signs)
+                && raw.get().len() <= MAX_SIGN
+            {
+                signs.push((path, raw.get()));
             }
         }
         Ok(())

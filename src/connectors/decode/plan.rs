@@ -28,6 +28,7 @@ pub(super) struct Plan {
     rules: HashMap<String, ColumnRule>,
     /// Source path → the paths whose columns it fills when they are absent.
     fills: HashMap<String, Vec<String>>,
+    raw: Vec<String>,
     frozen: bool,
     changed: bool,
     notes: Vec<String>,
@@ -70,6 +71,8 @@ struct Slot {
     declared: Option<Coerce>,
     /// Who fills it, for messages; `None` until somebody does.
     owner: Option<String>,
+    /// Its place among the columns whose JSON text is wanted.
+    raw: Option<usize>,
 }
 
 impl Plan {
@@ -81,6 +84,7 @@ impl Plan {
             by_column: HashMap::new(),
             rules: layout.columns.iter().map(|(path, rule)| (path.clone(), rule.clone())).collect(),
             fills: HashMap::new(),
+            raw: layout.raw.clone(),
             frozen: false,
             changed: true,
             notes: Vec::new(),
@@ -155,6 +159,11 @@ impl Plan {
     /// The column's name.
     pub(super) fn name(&self, slot: usize) -> &str {
         self.slots.get(slot).map_or("", |slot| &slot.name)
+    }
+
+    /// The place of a column among those whose JSON text is wanted.
+    pub(super) fn raw(&self, slot: usize) -> Option<usize> {
+        self.slots.get(slot)?.raw
     }
 
     /// The column's type by now.
@@ -348,6 +357,7 @@ impl Plan {
             kind: ColumnType::Unknown,
             declared: None,
             owner: None,
+            raw: self.raw.iter().position(|name| name == column),
         });
         self.changed = true;
         Ok(slot)

@@ -21,9 +21,8 @@ pub(super) struct Object<'s> {
     pub(super) arrays: Arrays,
     pub(super) node: usize,
     pub(super) row: &'s mut Vec<Cell>,
-    /// Columns whose values are also wanted as the source sent them, and those forms.
-    pub(super) sourced: &'s [String],
-    pub(super) forms: &'s mut Vec<Option<Box<str>>>,
+    /// The JSON text of the columns of which it is wanted.
+    pub(super) raws: &'s mut [Option<Box<str>>],
     pub(super) unfit: &'s mut Option<String>,
     pub(super) error: &'s mut Option<PageError>,
 }
@@ -99,13 +98,8 @@ impl Object<'_> {
         };
         match cell {
             Ok(cell) => {
-                // Of other values the cell itself is the source's form.
-                if !self.sourced.is_empty() && (coerce.is_some() || matches!(cell, Cell::Double(_))) {
-                    let name = self.plan.name(slot);
-                    let at = self.sourced.iter().position(|column| column == name);
-                    if let Some(form) = at.and_then(|at| self.forms.get_mut(at)) {
-                        *form = Some(raw.into());
-                    }
+                if let Some(place) = self.plan.raw(slot).and_then(|at| self.raws.get_mut(at)) {
+                    *place = Some(raw.into());
                 }
                 if slot >= self.row.len() {
                     self.row.resize(slot + 1, Cell::Null);
@@ -122,8 +116,7 @@ impl Object<'_> {
         let object = Object {
             plan: &mut *self.plan,
             row: &mut *self.row,
-            sourced: self.sourced,
-            forms: &mut *self.forms,
+            raws: &mut *self.raws,
             unfit: &mut *self.unfit,
             error: &mut *self.error,
             nested: self.nested,

@@ -15,7 +15,7 @@ use super::page::{self, PageError};
 use super::plan::Plan;
 use super::record::Object;
 use super::value::{self, Look};
-use super::{Layout, PageRead, Sources};
+use super::{Layout, PageRead, Raws};
 use crate::connectors::text::unmarked;
 use crate::domain::cell::{Cell, ColumnType, Sourced};
 use crate::domain::op::{Op, Rejected, Rows, TableShape};
@@ -53,10 +53,7 @@ pub(super) fn read(
         pending: Vec::new(),
         pending_bytes: 0,
         rejected: Vec::new(),
-        read: PageRead {
-            sources: Sources { columns: layout.sourced.clone(), rows: Vec::new() },
-            ..PageRead::default()
-        },
+        read: PageRead::default(),
         found: false,
         null: false,
         error: None,
@@ -136,13 +133,13 @@ impl Sink<'_> {
         row
     }
 
-    /// The forms of the source that a new row begins with: of what it inherits.
-    fn new_forms(&self) -> Vec<Option<Box<str>>> {
+    /// What the source wrote in a new row: what that inherits.
+    fn new_raws(&self) -> Raws {
         let inherited = |column: &String| {
             let at = self.layout.inherited.iter().position(|inherited| inherited == column)?;
             self.inherited.get(at)?.raw.clone()
         };
-        self.layout.sourced.iter().map(inherited).collect()
+        self.layout.raw.iter().map(inherited).collect()
     }
 
     fn reject(&mut self, reason: impl Into<String>) {
@@ -150,7 +147,7 @@ impl Sink<'_> {
         self.read.records += 1;
     }
 
-    fn accept(&mut self, mut row: Vec<Cell>, forms: Vec<Option<Box<str>>>) -> Result<(), PageError> {
+    fn accept(&mut self, mut row: Vec<Cell>, raws: Raws) -> Result<(), PageError> {
         match self.complete_key(&mut row) {
             Ok(false) => {}
             Ok(true) => self.read.empty_keys += 1,
@@ -168,14 +165,8 @@ impl Sink<'_> {
             }
         }
         self.read.records += 1;
-        if !forms.is_empty() {
-            let cell = |column: &String| {
-                let at = self.plan.place(column);
-                at.and_then(|at| row.get(at)).cloned().unwrap_or(Cell::Null)
-            };
-            let values = self.layout.sourced.iter().zip(forms);
-            let values = values.map(|(column, raw)| Sourced { cell: cell(column), raw }).collect();
-            self.read.sources.rows.push(values);
+        if !raws.is_empty() {
+            self.read.raws.push(raws);
         }
         self.pending.push(row);
         let full = self.pending.len() == BATCH || self.pending_bytes >= BATCH_BYTES;
@@ -444,7 +435,7 @@ impl<'de> Visitor<'de> for Record<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
         let mut row = self.sink.new_row();
-        let mut forms = self.sink.new_forms();
+        let mut raws = self.sink.new_raws();
         let mut unfit = None;
         let object = Object {
             plan: &mut *self.sink.plan,
@@ -452,8 +443,7 @@ impl<'de> Visitor<'de> for Record<'_, '_> {
             arrays: self.sink.layout.arrays,
             node: 0,
             row: &mut row,
-            sourced: &self.sink.layout.sourced,
-            forms: &mut forms,
+            raws: &mut raws,
             unfit: &mut unfit,
             error: &mut self.sink.error,
         };
@@ -461,7 +451,7 @@ impl<'de> Visitor<'de> for Record<'_, '_> {
         match unfit {
             Some(reason) => self.sink.reject(reason),
             None => {
-                if let Err(error) = self.sink.accept(row, forms) {
+                if let Err(error) = self.sink.accept(row, raws) {
                     self.sink.error = Some(error);
                     return Err(A::Error::custom("stopped"));
                 }

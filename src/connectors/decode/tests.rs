@@ -12,7 +12,6 @@ fn layout(key: &[&str]) -> Layout {
         records: vec!["data".into()],
         null_is_empty: None,
         total: None,
-        sourced: Vec::new(),
         key: key.iter().map(|column| KeyColumn::plain(*column)).collect(),
         write: Write::Upsert,
         nested: Nested::Flatten,
@@ -21,6 +20,7 @@ fn layout(key: &[&str]) -> Layout {
         inherited: Vec::new(),
         freeze: false,
         deleted_if: None,
+        raw: Vec::new(),
     }
 }
 

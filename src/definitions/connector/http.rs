@@ -35,7 +35,7 @@ impl Default for HttpRules {
 }
 
 pub(super) fn auth(mut keys: Keys<'_, '_>, at: usize) -> Option<Auth> {
-    let kind = keys.text("kind").map(|(kind, _)| kind);
+    let (kind, kind_at) = keys.text("kind").unzip();
     let auth = match kind.as_deref() {
         Some("none") => Some(Auth::None),
         Some(which @ ("header" | "query")) => {
@@ -52,9 +52,21 @@ pub(super) fn auth(mut keys: Keys<'_, '_>, at: usize) -> Option<Auth> {
             user.zip(password).map(|(user, password)| Auth::Basic { user, password })
         }
         Some("oauth2") => oauth2(&mut keys, at).map(Auth::OAuth2),
-        _ => {
+        None => {
             keys.wrong(at, "[auth] needs `kind`: none, header, query, basic or oauth2");
             None
+        }
+        Some(other) => {
+            let bearer = other.eq_ignore_ascii_case("bearer");
+            let hint = if bearer {
+                "; a bearer token is kind = \"header\", name = \"Authorization\", value = \"Bearer ${config.api_key}\""
+            } else {
+                ""
+            };
+            let message =
+                format!("{other:?} is not a kind of [auth]: none, header, query, basic or oauth2{hint}");
+            keys.wrong(kind_at.unwrap_or(at), message);
+            return None;
         }
     };
     keys.finish();

@@ -3,11 +3,12 @@
 use super::Keys;
 use super::table::Placed;
 use crate::domain::answer::{Rule, Then};
-use crate::domain::config::{ConfigKind, TOKEN_URL, check_url};
+use crate::domain::config::{ConfigKind, TOKEN_URL};
 use crate::domain::connector::{Auth, ColumnRule, Definition, Enabled, Table};
 use crate::domain::op::Write;
 use crate::domain::paging::PageKind;
 use crate::domain::template::{JsonTemplate, Template};
+use crate::domain::urls::check_url;
 
 /// Checks the tables against the definition and puts parents before their children.
 pub(super) fn check(keys: &mut Keys<'_, '_>, mut definition: Definition, placed: Vec<Placed>) -> Definition {

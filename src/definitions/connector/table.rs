@@ -68,8 +68,8 @@ pub(super) fn read(mut keys: Keys<'_, '_>, at: usize) -> Option<Placed> {
         body: json::members(&mut keys, "body"),
         records: keys.texts("records").unwrap_or_else(|| vec![".".to_owned()]),
         null_is_empty: keys.flag("null_is_empty"),
+        page: page(&mut keys, &key, parent.as_ref()),
         key,
-        page: page(&mut keys),
         parent,
         cursor: keys.table("cursor").and_then(|(table, at)| cursor(keys.inner(table), at, &columns)),
         window: keys.table("window").and_then(|(table, at)| window(keys.inner(table), at)),
@@ -144,8 +144,16 @@ fn key_column(mut keys: Keys<'_, '_>, at: usize) -> Option<Key> {
     Some(Key { column: column?, fallbacks: fallbacks.unwrap_or_default(), show })
 }
 
-fn page(keys: &mut Keys<'_, '_>) -> Page {
-    let none = Page { kind: PageKind::None, size: None, total: None, pages: None, short_ends: false };
+/// `key`: the columns of the table's key.
+fn page(keys: &mut Keys<'_, '_>, key: &[Key], parent: Option<&Parent>) -> Page {
+    let none = Page {
+        kind: PageKind::None,
+        size: None,
+        total: None,
+        pages: None,
+        short_ends: false,
+        ignore: Vec::new(),
+    };
     let Some((table, at)) = keys.table("page") else { return none };
     let mut keys = keys.inner(table);
     let kind = keys.text("kind").map(|(kind, _)| kind).unwrap_or_default();
@@ -192,7 +200,13 @@ fn page(keys: &mut Keys<'_, '_>) -> Page {
         }
         "keyset" => {
             need("`at_param` and `field`", parameter.is_some() && column.is_some());
-            PageKind::Keyset { at: at_param, column: column.unwrap_or_default() }
+            let column = column.unwrap_or_default();
+            // The parent's values are the same in all rows that are paged through.
+            let is_parents =
+                |key: &&Key| parent.is_some_and(|parent| parent.columns.contains_key(&key.column));
+            let own: Vec<&Key> = key.iter().filter(|key| !is_parents(key)).collect();
+            let unique = matches!(own[..], [one] if one.column == column && one.fallbacks.is_empty());
+            PageKind::Keyset { at: at_param, column, unique }
         }
         other => {
             keys.wrong(at, format!("`kind` of a page is {other:?}; it must be one of none, page, offset, cursor, link, keyset"));
@@ -210,6 +224,7 @@ fn page(keys: &mut Keys<'_, '_>) -> Page {
         total: keys.text("total").map(|(path, _)| path),
         pages: keys.text("pages").map(|(path, _)| path),
         short_ends: keys.flag("short_ends").unwrap_or(false),
+        ignore: keys.texts("ignore").unwrap_or_default(),
     };
     keys.finish();
     page

@@ -3,7 +3,10 @@
 
 mod answers;
 mod forms;
+mod ends;
 mod gaps;
+mod model;
+mod orders;
 pub(crate) mod people_ai;
 mod rules;
 mod sensource;

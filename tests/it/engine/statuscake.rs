@@ -72,7 +72,8 @@ async fn later_runs_read_only_what_is_new() {
     bench.complete(clock.now()).await;
     assert_all_there(&cake, &bench);
     let second = cake.requests().len() - first;
-    assert_eq!(second, 1 + 3 * 5, "one page of each list is enough");
+    // Behind something new, one page more of the three lists that have it.
+    assert!((16..=19).contains(&second), "{second} requests: one page of each list is enough");
     assert!(first > second);
 }
 
@@ -207,7 +208,7 @@ async fn a_wrong_key_is_told() {
 #[tokio::test]
 async fn wrong_links_are_refused() {
     let elsewhere = StatusCake::start(8, SMALL, &Clock::at("2026-05-02T09:10:00Z"));
-    for (next, what) in [(NextLink::Itself, "circle"), (NextLink::On(elsewhere.url()), "refused")] {
+    for (next, what) in [(NextLink::Itself, "loop"), (NextLink::On(elsewhere.url()), "refused")] {
         let (cake, clock, mut bench) = start(SMALL);
         cake.change(|account| account.rules.next = next);
         let outcome = bench.run(clock.now()).await;

@@ -217,7 +217,7 @@ async fn tokens_stay_hidden() {
         let http = "[http]\nnotices = [\"message\"]\nretry = { tries = 1 }\n";
         let mut bench = with_tokens(&acme, "0s", http);
         let outcome = format!("{:?}", bench.run(now()).await);
-        assert!(outcome.contains("not allowed: Bearer [token]"), "{outcome}");
+        assert!(outcome.contains("not allowed: Bearer [redacted]"), "{outcome}");
         assert!(!outcome.contains("t0ken-text"), "{outcome}");
     }
 }

@@ -194,7 +194,7 @@ async fn tells_foreign_words_with_care() {
     let detail = format!("bad\r\nkey {API_KEY}\u{202e}\u{0}! {}{API_KEY}", "blah ".repeat(2000));
     tenant.next(refusal(403, &format!("No {API_KEY}"), &detail));
     let TargetError::Forbidden { detail } = qlik.write(&banner()).await.unwrap_err() else { panic!() };
-    assert!(detail.starts_with("HTTP 403: No [secret]: bad key [secret] ! blah"), "{detail}");
+    assert!(detail.starts_with("HTTP 403: No [redacted]: bad key [redacted] ! blah"), "{detail}");
     assert!(!detail.contains(API_KEY) && !detail.chars().any(char::is_control), "{detail}");
     assert!(detail.chars().count() < 400 && detail.ends_with(')'), "{detail}");
     // A secret that would be cut in half by the shortening.

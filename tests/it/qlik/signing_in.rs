@@ -189,5 +189,5 @@ async fn shows_no_secret() {
     let other = with_oauth(&tenant);
     tenant.next_on(TOKEN, refusal(400, "Bad Request", &format!("client_secret {CLIENT_SECRET} is old")));
     let error = format!("{0} {0:?}", other.read().await.unwrap_err());
-    assert!(error.contains("client_secret [secret] is old") && !error.contains(CLIENT_SECRET), "{error}");
+    assert!(error.contains("client_secret [redacted] is old") && !error.contains(CLIENT_SECRET), "{error}");
 }

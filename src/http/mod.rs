@@ -5,6 +5,7 @@
 //! connectors each have their own rules. Start at [`ClientOptions::build`], [`read_body`] and [`Failure`].
 
 mod encoding;
+pub mod oauth;
 
 use std::error::Error as StdError;
 use std::path::PathBuf;
@@ -13,7 +14,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Client, Response, redirect};
-use url::Url;
+
+use crate::domain::proxy::Proxies;
+
+pub use crate::domain::urls::{is_loopback, same_origin};
 
 /// Sent with every request, so that the other side can tell who asks.
 pub const USER_AGENT: &str = concat!("data-sources-monitor/", env!("CARGO_PKG_VERSION"));
@@ -48,12 +52,8 @@ pub enum Redirects {
 pub struct Network {
     /// PEM file with further certificate authorities to trust.
     pub extra_ca: Option<PathBuf>,
-    /// Proxy for https addresses.
-    pub https_proxy: Option<String>,
-    /// Proxy for http addresses.
-    pub http_proxy: Option<String>,
-    /// Hosts reached without a proxy, in the customary comma-separated form.
-    pub no_proxy: Option<String>,
+    /// The proxies, and what goes past them.
+    pub proxies: Proxies,
 }
 
 /// What a client is built from.
@@ -78,9 +78,6 @@ pub enum BuildError {
         /// Why.
         reason: String,
     },
-    /// A proxy address that cannot be used. It may hold a password, so it is not shown.
-    #[error("{0}: not a proxy address (example: http://proxy.example.com:3128)")]
-    Proxy(&'static str),
     /// The library refused; most often because the system has no CA store.
     #[error("cannot set up https: {0} (is the package ca-certificates installed, or SSL_CERT_FILE set?)")]
     Client(String),
@@ -90,7 +87,7 @@ impl ClientOptions {
     /// Builds the client. It has no total deadline: each caller puts its own around the whole exchange.
     ///
     /// # Errors
-    /// When the extra CA file or a proxy is unusable, or the system has no certificate store.
+    /// When the extra CA file is unusable, or the system has no certificate store.
     pub fn build(&self) -> Result<Client, BuildError> {
         install_tls_provider();
         let mut builder = Client::builder()
@@ -110,8 +107,10 @@ impl ClientOptions {
             });
         // The environment alone would miss what stands in `.env`.
         builder = builder.no_proxy();
-        for proxy in self.network.proxies()? {
-            builder = builder.proxy(proxy);
+        if !self.network.proxies.is_empty() {
+            let proxies = self.network.proxies.clone();
+            let choose = move |url: &url::Url| proxies.of(url).map(|proxy| proxy.url().clone());
+            builder = builder.proxy(reqwest::Proxy::custom(choose));
         }
         if let Some(path) = &self.network.extra_ca {
             let bad = |reason: String| BuildError::ExtraCa { path: path.display().to_string(), reason };
@@ -123,22 +122,6 @@ impl ClientOptions {
             builder = builder.tls_certs_merge(authorities);
         }
         builder.build().map_err(|e| BuildError::Client(describe(&e)))
-    }
-}
-
-impl Network {
-    fn proxies(&self) -> Result<Vec<reqwest::Proxy>, BuildError> {
-        let excluded = self.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
-        let mut proxies = Vec::new();
-        if let Some(address) = &self.https_proxy {
-            let proxy = reqwest::Proxy::https(address).map_err(|_| BuildError::Proxy("HTTPS_PROXY"))?;
-            proxies.push(proxy.no_proxy(excluded.clone()));
-        }
-        if let Some(address) = &self.http_proxy {
-            let proxy = reqwest::Proxy::http(address).map_err(|_| BuildError::Proxy("HTTP_PROXY"))?;
-            proxies.push(proxy.no_proxy(excluded));
-        }
-        Ok(proxies)
     }
 }
 
@@ -205,8 +188,8 @@ impl Failure {
         let unresolved = causes(error).any(|cause| cause.to_string().to_ascii_lowercase().contains("dns"));
         match (error.is_connect(), unresolved) {
             (true, true) => Failure::Dns,
-            (true, false) => Failure::Connect(describe(error)),
-            (false, _) => Failure::Broken(describe(error)),
+            (true, false) => Failure::Connect(io_words(error).unwrap_or_else(|| describe(error))),
+            (false, _) => Failure::Broken(io_words(error).unwrap_or_else(|| describe(error))),
         }
     }
 }
@@ -221,6 +204,22 @@ fn tls_error(cause: &(dyn StdError + 'static)) -> Option<String> {
 
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&cause| cause.source())
+}
+
+/// What the system says of a connection, without the numbers and the library's own words around it.
+fn io_words(error: &reqwest::Error) -> Option<String> {
+    use std::io::ErrorKind;
+    let io = causes(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>()).last()?;
+    let words = match io.kind() {
+        ErrorKind::ConnectionRefused => "connection refused",
+        ErrorKind::ConnectionReset => "connection reset",
+        ErrorKind::ConnectionAborted => "connection aborted",
+        ErrorKind::HostUnreachable => "host unreachable",
+        ErrorKind::NetworkUnreachable => "network unreachable",
+        ErrorKind::BrokenPipe => "connection closed",
+        _ => return None,
+    };
+    Some(words.to_owned())
 }
 
 /// The innermost two causes of an error in one line, without any URL.
@@ -269,21 +268,6 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
-/// Whether two URLs share scheme, host and port: where credentials for one may go to the other.
-pub fn same_origin(a: &Url, b: &Url) -> bool {
-    a.scheme() == b.scheme() && a.host() == b.host() && a.port_or_known_default() == b.port_or_known_default()
-}
-
-/// Whether the URL points at this machine by its loopback range or by the name `localhost`.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,21 +290,6 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert("retry-after", value.parse().unwrap());
             assert_eq!(retry_after(&headers, now).map(|d| d.as_millis()), want, "{value}");
-        }
-    }
-
-    /// Credentials stay with scheme, host and port.
-    #[test]
-    fn tells_origins_apart() {
-        let base = Url::parse("https://api.acme.test/v1").unwrap();
-        for (other, same) in [
-            ("https://api.acme.test:443/x", true),
-            ("http://api.acme.test/x", false),
-            ("https://api.acme.test:8443/", false),
-            ("https://evil.test/api.acme.test", false),
-            ("https://api.acme.test@evil.test/", false),
-        ] {
-            assert_eq!(same_origin(&base, &Url::parse(other).unwrap()), same, "{other}");
         }
     }
 }

@@ -1,0 +1,177 @@
+//! An API made up at random and read by the engine, run after run, while rows come and go. One rule: a run that is complete
+//! has every row that was there throughout, and a sweep never takes a living row; any other end says why.
+
+use std::sync::{Arc, Mutex};
+
+use data_sources_monitor::domain::op::End;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::rules::{bench, now, things};
+use crate::fakes::made_up::serve;
+use crate::fakes::{Reply, Request};
+
+/// How pages are found, by the definition.
+const KINDS: [&str; 7] = [
+    "{ kind = \"page\", at_param = \"at\", size_param = \"limit\", size = SIZE, total = \"total\" }",
+    "{ kind = \"page\", at_param = \"at\", size_param = \"limit\", size = SIZE }",
+    "{ kind = \"offset\", at_param = \"at\", size_param = \"limit\", size = SIZE, total = \"total\" }",
+    "{ kind = \"offset\", at_param = \"at\", size_param = \"limit\", size = SIZE }",
+    "{ kind = \"cursor\", at_param = \"after\", next = \"paging.after\", size_param = \"limit\", size = SIZE }",
+    "{ kind = \"link\", header = \"link\", size_param = \"limit\", size = SIZE }",
+    "{ kind = \"keyset\", at_param = \"after\", field = \"id\", size_param = \"limit\", size = SIZE }",
+];
+
+/// A service.
+#[derive(Debug, Clone)]
+struct Api {
+    kind: usize,
+    rows: Vec<u64>,
+    /// The most rows on a page.
+    cap: u64,
+    /// 0: offsets as they are; 1: rounded to whole pages; 2: refused within a page.
+    align: u8,
+    /// 0: silent; 1: right; 2: no further than 20; 3: nothing.
+    total: u8,
+    /// Whether pages behind the last are "not found".
+    not_found: bool,
+    /// What happens to the list after which request of the second run: a row comes, or one goes.
+    changes: Vec<(usize, usize, bool)>,
+    asked: usize,
+    run: u32,
+}
+
+impl Api {
+    fn answer(&mut self, request: &Request) -> Reply {
+        let number = |name: &str| request.param(name).and_then(|text| text.parse::<u64>().ok());
+        let asked = number("limit").unwrap_or(10);
+        let size = asked.min(self.cap);
+        let count = self.rows.len() as u64;
+        let from = match self.kind {
+            0 | 1 => (number("at").unwrap() - 1) * size,
+            2 | 3 => match (self.align, number("at").unwrap()) {
+                (1, at) => at / asked * asked,
+                (2, at) if at % asked != 0 => return Reply::status(400),
+                (_, at) => at,
+            },
+            _ => {
+                let after = number("after");
+                self.rows.iter().filter(|row| after.is_some_and(|after| **row <= after)).count() as u64
+            }
+        };
+        if self.not_found && from >= count && from > 0 && self.kind < 4 {
+            return Reply::status(404);
+        }
+        let page: Vec<u64> = self.rows.iter().skip(from as usize).take(size as usize).copied().collect();
+        let more = from + (page.len() as u64) < count;
+        let data: Vec<Value> =
+            page.iter().map(|id| json!({ "id": id, "name": format!("row {id}") })).collect();
+        let mut body = json!({ "data": data });
+        match self.total {
+            1 => body["total"] = json!(count),
+            2 => body["total"] = json!(count.min(20)),
+            3 => body["total"] = json!(0),
+            _ => {}
+        }
+        let last = page.last().copied();
+        body["paging"] = json!({ "after": last.filter(|_| more && self.kind == 4) });
+        let reply = Reply::json(&body);
+        let reply = match last.filter(|_| more && self.kind == 5) {
+            Some(last) => {
+                let link = format!("</things?after={last}&limit={asked}>; title=\"a, b\"; rel=\"next\"");
+                reply.header("link", &link)
+            }
+            None => reply,
+        };
+        self.change();
+        reply
+    }
+
+    fn change(&mut self) {
+        if self.run == 2 {
+            for (_, at, comes) in self.changes.iter().filter(|(when, _, _)| *when == self.asked) {
+                let id = *at as u64 * 10 + 5;
+                if !comes {
+                    let at = at % self.rows.len().max(1);
+                    self.rows.drain(at..(at + 1).min(self.rows.len()));
+                } else if !self.rows.contains(&id) {
+                    let at = self.rows.partition_point(|row| *row < id);
+                    self.rows.insert(at, id);
+                }
+            }
+        }
+        self.asked += 1;
+    }
+}
+
+fn apis() -> impl Strategy<Value = Api> {
+    let changes = proptest::collection::vec((0usize..8, 0usize..60, any::<bool>()), 0..5);
+    (
+        0usize..7,
+        0u64..60,
+        prop_oneof![2 => Just(1_000u64), 1 => 2u64..9],
+        0u8..3,
+        0u8..4,
+        any::<bool>(),
+        changes,
+        any::<bool>(),
+    )
+        .prop_map(|(kind, rows, cap, align, total, not_found, mut changes, comes)| {
+            // Numbered pages show only changes of one kind, and only by a total or a second reading.
+            if kind < 4 {
+                changes.iter_mut().for_each(|change| change.2 = comes);
+            }
+            let total = if kind == 0 && !changes.is_empty() { 1 } else { total };
+            Api {
+                kind,
+                rows: (1..=rows).map(|n| n * 10).collect(),
+                cap,
+                align,
+                total,
+                not_found,
+                changes,
+                asked: 0,
+                run: 0,
+            }
+        })
+}
+
+async fn check(api: Api, size: u64) -> Result<(), TestCaseError> {
+    let shared = Arc::new(Mutex::new(api.clone()));
+    let answering = Arc::clone(&shared);
+    let acme = serve(move |request| answering.lock().unwrap().answer(request));
+    let page = KINDS[api.kind].replace("SIZE", &size.to_string());
+    let mut bench = bench(&things(&format!("page = {page}\ndeletes = \"snapshot\"\nmax_share = 1.0")), &acme);
+    for run in 1..=3 {
+        let before = {
+            let mut api = shared.lock().unwrap();
+            (api.run, api.asked) = (run, 0);
+            api.rows.clone()
+        };
+        let outcome = bench.run(now()).await;
+        let after = shared.lock().unwrap().rows.clone();
+        let stored = bench.column("things", "id");
+        let has = |row: &u64| stored.contains(&row.to_string());
+        let missing: Vec<&u64> = before.iter().filter(|row| after.contains(row) && !has(row)).collect();
+        if outcome.run.end == End::Complete {
+            prop_assert!(missing.is_empty(), "run {run}: {missing:?} missing of {api:?}: {}", acme.dump());
+            if before == after {
+                prop_assert_eq!(stored.len(), after.len(), "run {}: rows that are gone, {:?}", run, api);
+            }
+        } else {
+            prop_assert!(outcome.run.reason.is_some_and(|reason| !reason.is_empty()), "{api:?}");
+            prop_assert!(run == 1 || missing.is_empty(), "run {run}: a living row was swept, {api:?}");
+        }
+    }
+    Ok(())
+}
+
+/// See the module.
+#[test]
+fn a_complete_run_has_every_row() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let config = ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let ran = runner.run(&(apis(), 3u64..12), |(api, size)| runtime.block_on(check(api, size)));
+    ran.unwrap();
+}
