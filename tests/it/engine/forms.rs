@@ -51,6 +51,25 @@ async fn tokens_in_a_body_keep_their_types() {
     }
 }
 
+/// A cursor goes back with the type and the spelling that it came with.
+#[tokio::test]
+async fn cursors_in_a_body_keep_their_types() {
+    for (value, format) in [
+        (json!("0042"), "plain"),
+        (json!(42), "plain"),
+        (json!("2026-05-02T01:00:00+02:00"), "plain"),
+        (json!(1_777_676_400), "epoch"),
+    ] {
+        let row = value.clone();
+        let acme = serve(move |_| Reply::json(&json!({ "data": [{ "id": 1, "changed": row }] })));
+        let cursor = format!("cursor = {{ field = \"changed\", param = \"since\", format = \"{format}\" }}");
+        let mut bench = bench(&things(&format!("method = \"POST\"\n{cursor}")), &acme);
+        bench.complete(now()).await;
+        bench.complete(now()).await;
+        assert_eq!(bodies(&acme.requests())[1], json!({ "since": value }), "{format}");
+    }
+}
+
 fn requests_of(acme: &Fake<crate::fakes::made_up::MadeUp>) -> Vec<String> {
     let shown = |request: &Request| {
         let query: Vec<String> =

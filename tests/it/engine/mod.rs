@@ -2,10 +2,10 @@
 //! Start at [`Bench`].
 
 mod answers;
-mod forms;
 mod ends;
+mod forms;
 mod gaps;
-mod model;
+pub(crate) mod model;
 mod orders;
 pub(crate) mod people_ai;
 mod rules;

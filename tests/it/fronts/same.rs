@@ -1,8 +1,8 @@
 //! The same cases through `sync` into SQLite, the stdin protocol and gRPC: the same tables, at first and when going on.
 //! A new rule of the engine or of a front is a case here.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use data_sources_monitor::definitions::connector::read_one;
 use data_sources_monitor::domain::connector::Definition;
@@ -13,7 +13,7 @@ use super::tables::{Fronts, Tables};
 use crate::binary::output;
 use crate::cluster;
 use crate::contract::server_rows;
-use crate::engine::{built_in, quick};
+use crate::engine::{built_in, model, quick};
 use crate::fakes::library::{self, Library};
 use crate::fakes::made_up::{MadeUp, serve};
 use crate::fakes::people_ai::{self, PeopleAi};
@@ -90,6 +90,8 @@ async fn statuscake() {
 #[tokio::test]
 async fn sensource() {
     let clock = Clock::system();
+    // Figures of today grow with the hour, so each entry point would see others.
+    clock.set(clock.now());
     let today = clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let opened = today.saturating_sub(40.days());
     let vea = SenSource::start(7, 2, opened, &clock);
@@ -153,6 +155,28 @@ async fn people_ai_deletions() {
         let tables = fronts.round().await;
         for table in ["activity", "participants"] {
             assert_eq!(count(&tables, table), people.source_rows(table).len(), "{table} after {change:?}");
+        }
+    }
+}
+
+/// Every kind of paging, with the habits of made-up services: all rows, later the living ones, at every entry point.
+#[tokio::test]
+async fn every_kind_of_paging() {
+    for api in model::examples() {
+        let definition = read_one("acme.toml", &model::definition(&api, 4), &Default::default()).unwrap();
+        let api = Arc::new(Mutex::new(api));
+        let answering = Arc::clone(&api);
+        let acme = serve(move |request| answering.lock().unwrap().answer(request));
+        let mut fronts = Fronts::of(quick(definition, |_| {}), &[("base_url", acme.url())]).await;
+        for _ in 0..2 {
+            let rows: Vec<String> = api.lock().unwrap().rows.iter().map(u64::to_string).collect();
+            let tables = fronts.round().await;
+            let mut stored: Vec<String> = tables["things"].keys().cloned().collect();
+            stored.sort_by_key(|id| id.parse::<u64>().unwrap());
+            assert_eq!(stored, rows, "{}", acme.dump());
+            let mut api = api.lock().unwrap();
+            api.rows.remove(5);
+            api.rows.push(1_000);
         }
     }
 }
