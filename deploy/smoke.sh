@@ -38,13 +38,15 @@ echo '{"status": {"indicator": "major", "description": "Partial System Outage"}}
 python3 -u -m http.server --bind 127.0.0.1 --directory "$work/page" 0 > "$work/page.out" 2>&1 &
 page=$!
 until_true grep -q 'port [0-9]' "$work/page.out"
-address=http://localhost:$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$work/page.out")
+address=http://page.test:$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$work/page.out")
 
 # What the image holds, and nothing else; only /data may be written.
 mkdir -p "$root/etc/ssl/certs" "$root/data" "$root/monitors" "$root/connectors"
 cp "$binary" "$root/data-sources-monitor"
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
-echo '127.0.0.1 localhost' > "$root/etc/hosts"
+echo '127.0.0.1 localhost page.test' > "$root/etc/hosts"
+# A static glibc would load the module that this names, from a machine whose glibc may be another. Nothing may look at it.
+echo 'hosts: nowhere [UNAVAIL=return] files' > "$root/etc/nsswitch.conf"
 printf 'name = "Smoke"\nurl = "%s"\n' "$address" > "$root/monitors/smoke.toml"
 chmod -R a+rX "$work"
 chown 65532:65532 "$root/data"

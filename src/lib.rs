@@ -24,6 +24,7 @@ pub mod log_file;
 pub mod poll;
 pub mod protocol;
 pub mod publish;
+pub mod resolver;
 pub mod runtime;
 pub mod secrets;
 pub mod settings;

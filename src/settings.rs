@@ -37,6 +37,8 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// Longest look.
     pub poll_timeout: Duration,
+    /// How long what cannot be confirmed is held.
+    pub hold_for: Duration,
     /// Folder of monitor definitions.
     pub monitors_dir: PathBuf,
     /// Folder of connector definitions.
@@ -157,6 +159,7 @@ impl Settings {
             tenant: read.tenant(),
             poll_interval,
             poll_timeout: read.at_least("POLL_TIMEOUT", Duration::from_millis(100)),
+            hold_for: read.at_least("HOLD_FOR", Duration::from_secs(60)),
             monitors_dir: read.text("MONITORS_DIR").into(),
             connectors_dir: read.text("CONNECTORS_DIR").into(),
             data_dir: read.text("DATA_DIR").into(),
@@ -216,8 +219,8 @@ impl Settings {
             let words = "is not shorter than POLL_INTERVAL: a page that hangs will miss looks";
             self.warnings.push(Problem::new("POLL_TIMEOUT", words));
         }
-        if self.recheck > self.policy.lease / 2 {
-            let words = "is longer than half of BANNER_LEASE; a person's change is noticed late";
+        if self.recheck > self.policy.lease / 4 {
+            let words = "is longer than a quarter of BANNER_LEASE; a person's change is noticed late";
             self.warnings.push(Problem::new("BANNER_RECHECK", words));
         }
         self

@@ -5,7 +5,7 @@
 //! queues, and what did not fit is counted and told in the next line. Secrets are kept out of logs by their
 //! types; the [`Redactor`] is the belt to those braces.
 //!
-//! It does not decide what is worth logging and reads no environment. Start reading at [`init`].
+//! It does not decide what is worth logging, and reads no settings of its own. Start reading at [`init`].
 
 mod filter;
 mod line;
@@ -160,7 +160,11 @@ pub fn subscriber(
         workers.push(worker);
     };
 
-    let console = style(settings.format, &zone, io::stderr().is_terminal());
+    let console = match settings.format {
+        Format::Fivetran => Style::Fivetran,
+        format if is_journal() => Style::Journal { json: format == Format::Json },
+        format => style(format, &zone, io::stderr().is_terminal()),
+    };
     match settings.format {
         _ if !settings.console => {}
         Format::Fivetran => add(console.clone(), Sink::spawn(io::stdout(), "log-console", console)),
@@ -182,6 +186,13 @@ pub fn subscriber(
     let layer = LineLayer::new(outputs, redactor.clone());
     let subscriber = Registry::default().with(filter).with(layer);
     Ok((subscriber, Guard { log: Log { file, dropped, redactor }, _workers: workers }))
+}
+
+/// Whether stderr is the stream to systemd's journal that `JOURNAL_STREAM` names by device and inode. A program that
+/// redirects stderr inherits the variable all the same.
+fn is_journal() -> bool {
+    let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
+    rustix::fs::fstat(io::stderr()).is_ok_and(|about| named == format!("{}:{}", about.st_dev, about.st_ino))
 }
 
 fn style(format: Format, zone: &TimeZone, colour: bool) -> Style {

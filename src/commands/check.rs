@@ -15,6 +15,7 @@ use crate::domain::ledger::last_whole;
 use crate::domain::monitor::{Monitor, Source};
 use crate::domain::observation::{Observation, Reading, Unknown};
 use crate::domain::severity::Severity;
+use crate::http::PageClient;
 use crate::poll::{Memo, look};
 use crate::runtime::clock::Clock;
 use crate::settings::Settings;
@@ -27,6 +28,12 @@ pub(super) struct Row {
     pub(super) monitor: Monitor,
     pub(super) outcome: Result<Reading, Unknown>,
     pub(super) took: Duration,
+}
+
+impl Row {
+    fn verdict(&self) -> Result<&Reading, &Unknown> {
+        self.outcome.as_ref().and_then(Reading::verdict)
+    }
 }
 
 pub(super) async fn check(json: bool) -> Result<ExitCode, CommandError> {
@@ -46,7 +53,7 @@ pub(super) async fn look_at_all(settings: &Settings) -> Result<Vec<Row>, Command
     Ok(rows.buffered(CONCURRENT).collect().await)
 }
 
-async fn look_at(client: &reqwest::Client, settings: &Settings, monitor: Monitor) -> Row {
+async fn look_at(client: &PageClient, settings: &Settings, monitor: Monitor) -> Row {
     let began = tokio::time::Instant::now();
     let outcome = match &monitor.source {
         Source::Page(page) => {
@@ -82,11 +89,11 @@ pub(super) fn assessment(rows: &[Row]) -> Assessment {
 
 /// As monitoring plugins do: a known problem wins over what cannot be read.
 fn exit_code(rows: &[Row]) -> u8 {
-    let worst = rows.iter().filter_map(|row| row.outcome.as_ref().ok()).map(|reading| reading.severity).max();
+    let worst = rows.iter().filter_map(|row| row.verdict().ok()).map(|reading| reading.severity).max();
     match worst.unwrap_or(Severity::None) {
         Severity::Critical | Severity::Major => 2,
         Severity::Minor | Severity::Maintenance => 1,
-        Severity::None if rows.iter().any(|row| row.outcome.is_err()) => 3,
+        Severity::None if rows.iter().any(|row| row.verdict().is_err()) => 3,
         Severity::None => 0,
     }
 }
@@ -99,7 +106,7 @@ fn print_table(out: &mut impl Write, rows: &[Row], colours: bool) -> std::io::Re
     let width = rows.iter().map(|row| row.monitor.name.chars().count()).max().unwrap_or(0).max(7);
     writeln!(out, "{:width$}  {:11}  {:>7}  DESCRIPTION", "MONITOR", "SEVERITY", "TIME")?;
     for row in rows {
-        let (word, colour, words) = match &row.outcome {
+        let (word, colour, words) = match row.verdict() {
             Ok(reading) => (reading.severity.as_str(), colour(reading.severity), reading.description.clone()),
             Err(reason) => ("unknown", "35", reason.to_string()),
         };
@@ -127,7 +134,7 @@ fn print_json(out: &mut impl Write, rows: &[Row]) -> std::io::Result<()> {
         .iter()
         .map(|row| {
             let took_ms = u64::try_from(row.took.as_millis()).unwrap_or(u64::MAX);
-            match &row.outcome {
+            match row.verdict() {
                 Ok(reading) => serde_json::json!({
                     "name": row.monitor.name, "severity": reading.severity, "description": reading.description,
                     "link": reading.link.as_ref().map(|link| &link.url), "notes": reading.notes, "took_ms": took_ms,

@@ -61,9 +61,9 @@ pub struct SchemaArgs {
 pub(super) fn connector(what: Connector) -> Result<ExitCode, CommandError> {
     let settings = compose::settings()?;
     match what {
-        Connector::New(args) => return compose::block_on(author::new(&settings, args))?,
+        Connector::New(args) => return compose::block_on_until_signal(author::new(&settings, args)),
         Connector::Check(args) => return author::check(&settings, &args),
-        Connector::Explain(args) => return compose::block_on(explain::explain(&settings, args))?,
+        Connector::Explain(args) => return compose::block_on_until_signal(explain::explain(&settings, args)),
         Connector::Show { name } => {
             say!("{}", connectors::find(connectors::definitions(&settings)?, &name)?.source.trim_end());
         }

@@ -2,18 +2,19 @@
 //!
 //! Nothing here looks at the environment: what is set comes in as [`Settings`] and [`Vars`]. Start at [`assemble`].
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::records;
 use super::{CommandError, compose, connectors};
-use crate::database::{Database, DatabaseError};
 use crate::domain::proxy::ProxyAddress;
 use crate::domain::tenure::Pace;
 use crate::runtime::board::BoardHandle;
@@ -34,12 +35,15 @@ use crate::web::security::{Access, Door};
 /// Reads what is set, now: connectors that are taken over later may need what was set later.
 pub(super) type ReadVars = Arc<dyn Fn() -> Result<Box<dyn Vars>, CommandError> + Send + Sync>;
 
-/// How long a start waits for a server that is away: less than systemd waits for us, and long enough that we are not
-/// started so often that it gives us up.
+/// How long a start waits for a state database that cannot be used for the moment: less than systemd waits for a start,
+/// and long enough that its limit of restarts is never reached.
 const START_PATIENCE: Duration = Duration::from_secs(100);
 
-/// The pause between two attempts then, each of which has patience of its own.
+/// The first pause between two attempts; each further one is twice as long.
 const START_AGAIN: Duration = Duration::from_secs(1);
+
+/// The longest pause. A role that is missing must not look like an attack on the server.
+const START_AGAIN_MOST: Duration = Duration::from_secs(8);
 
 /// What the daemon takes from its surroundings.
 pub(super) struct Surroundings<'a> {
@@ -58,48 +62,46 @@ pub(super) struct Surroundings<'a> {
 /// Our own memory, and who may write into it where several daemons share it.
 pub(super) type Opened = ((Store, Closer, Kept), Option<Contest>);
 
-/// Opens our own memory: on the server that `DATABASE_URL` names, or in `DATA_DIR`.
+/// Opens the state database: on the server that `DATABASE_URL` names, or in `DATA_DIR`. What may be over by itself is
+/// retried for [`START_PATIENCE`].
 pub(super) async fn open_store(settings: &Settings) -> Result<Opened, CommandError> {
-    let refused = |e: OpenError| match e {
-        OpenError::InUse { .. } => CommandError::Failed(e.into()),
-        OpenError::Database(e) if passes(&e) => CommandError::Failed(e.into()),
-        OpenError::Unusable { .. } | OpenError::Database(_) | OpenError::TooNew { .. } => {
-            CommandError::configuration([e])
-        }
-    };
     let Some(database) = compose::database(settings)? else {
-        return Ok((Store::open(&settings.data_dir).map_err(refused)?, None));
+        let folder = settings.data_dir.clone();
+        // SQLite waits for locks, which must not hold up a stop.
+        let open = async || {
+            let folder = folder.clone();
+            let path = folder.display().to_string();
+            let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
+            opened.unwrap_or_else(|e| Err(OpenError::Unavailable { path, reason: e.to_string() }))
+        };
+        return Ok((patiently(open).await?, None));
     };
     let pace = Pace::USUAL;
     let (schema, name, holder) = (schema(settings), "monitor".to_owned(), compose::holder());
     let lease = Lease { schema, name, holder, ttl: pace.ttl };
-    let (store, closer) = connect(&database, &lease).await.map_err(refused)?;
+    let connect = async || Store::connect(database.clone(), lease.clone()).await;
+    let (store, closer) = patiently(connect).await?;
     let (place, schema, me) = (database.name(), schema.name(), &lease.holder);
     tracing::info!(target: "MainOrchestrator", "Our memory is in PostgreSQL at {place}, schema {schema}; we are {me}.");
     Ok(((store, closer, Kept::default()), Some(Contest { database, lease, pace })))
 }
 
-/// Connects to our memory on a server; one that is away, or a replica for the moment, is waited for.
-async fn connect(database: &Database, lease: &Lease) -> Result<(Store, Closer), OpenError> {
-    let (begun, mut told) = (Instant::now(), false);
+/// Tries until it succeeds, fails for good, or [`START_PATIENCE`] is over. Each reason is logged once.
+async fn patiently<T>(attempt: impl AsyncFn() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let (begun, mut wait, mut logged) = (Instant::now(), START_AGAIN, String::new());
     loop {
-        match Store::connect(database.clone(), lease.clone()).await {
-            Err(OpenError::Database(e)) if passes(&e) && begun.elapsed() < START_PATIENCE => {
-                if !told {
-                    let seconds = START_PATIENCE.as_secs();
-                    tracing::warn!(target: "MainOrchestrator", "{e}; that is tried again for {seconds} s");
-                }
-                told = true;
-                tokio::time::sleep(START_AGAIN).await;
-            }
+        let error = match attempt().await {
+            Err(e) if e.is_transient() && begun.elapsed() + wait < START_PATIENCE => e.to_string(),
             done => return done,
+        };
+        if error != logged {
+            let seconds = START_PATIENCE.saturating_sub(begun.elapsed()).as_secs();
+            tracing::warn!(target: "MainOrchestrator", "{error}; retrying for {seconds} s");
+            logged = error;
         }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(START_AGAIN_MOST);
     }
-}
-
-/// Whether it may be over by itself: a server that is read-only may be in the middle of a failover, or short of disk.
-fn passes(error: &DatabaseError) -> bool {
-    error.is_transient() || matches!(error, DatabaseError::ReadOnly { .. })
 }
 
 /// Where our own memory is on a server. A daemon in preview must not keep those that write the banner from it.
@@ -110,8 +112,18 @@ pub(super) fn schema(settings: &Settings) -> Schema {
 /// The port that pages are served at, if any.
 pub(super) async fn listen(settings: &Settings) -> Result<Option<TcpListener>, CommandError> {
     let Some(address) = settings.listen else { return Ok(None) };
-    let listener = TcpListener::bind(address).await;
-    Ok(Some(listener.with_context(|| format!("LISTEN: cannot listen at {address}"))?))
+    Ok(Some(bind(address).await?))
+}
+
+/// Listens at an address; where the machine has no IPv6, at all of IPv4 instead of all of both.
+pub(super) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = match TcpListener::bind(address).await {
+        Err(e) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && e.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await.map_err(|_| e)
+        }
+        bound => bound,
+    };
+    bound.with_context(|| format!("LISTEN: cannot listen at {address}"))
 }
 
 /// Puts the daemon together.
@@ -150,6 +162,7 @@ pub(super) fn assemble(
             folder: settings.monitors_dir.clone(),
             interval: settings.poll_interval,
             timeout: settings.poll_timeout,
+            hold_for: settings.hold_for,
             client: compose::page_client(settings)?,
             on_tick: around.on_tick,
         },
@@ -234,4 +247,38 @@ pub(super) fn hide_secrets(settings: &Settings, redactor: &Redactor) -> Result<(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// What may be over by itself is tried again, for a bounded time; the rest is told at once.
+    #[tokio::test(start_paused = true)]
+    async fn a_start_is_patient_for_a_bounded_time() {
+        let tries = Cell::new(0);
+        let attempt = |transient: bool, until: u32| {
+            tries.set(0);
+            let tries = &tries;
+            async move || {
+                tries.set(tries.get() + 1);
+                let (path, reason) = ("/data".to_owned(), "no space".to_owned());
+                match transient {
+                    _ if tries.get() > until => Ok(()),
+                    true => Err(OpenError::Unavailable { path, reason }),
+                    false => Err(OpenError::Unusable { path, reason }),
+                }
+            }
+        };
+        let begun = Instant::now();
+        assert!(patiently(attempt(true, 3)).await.is_ok());
+        assert_eq!((tries.get(), begun.elapsed().as_secs()), (4, 7));
+        assert!(patiently(attempt(false, 3)).await.is_err());
+        assert_eq!(tries.get(), 1);
+        let begun = Instant::now();
+        assert!(patiently(attempt(true, u32::MAX)).await.is_err());
+        assert!(begun.elapsed() < START_PATIENCE && begun.elapsed() > START_PATIENCE / 2);
+    }
 }

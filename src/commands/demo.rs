@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,13 +36,15 @@ const USUAL_PORT: u16 = 8080;
 /// What can be typed after `demo`.
 #[derive(Debug, Default, clap::Args)]
 #[command(after_long_help = "\
-Nothing has to be configured, no setting is read, and nothing leaves this machine. Ctrl-C ends it.
+Nothing has to be configured, and nothing leaves this machine. Of the settings only LISTEN is read, from the environment:
+where the dashboard is, for containers. Ctrl-C ends it.
 
 Examples:
   data-sources-monitor demo
-  data-sources-monitor demo --port 9000 --data-dir ./demo   # keeps databases, definitions and log")]
+  data-sources-monitor demo --port 9000 --data-dir ./demo   # keeps databases, definitions and log
+  docker run --rm -p 8080:8080 -e LISTEN=0.0.0.0:8080 data-sources-monitor demo")]
 pub struct DemoArgs {
-    /// Port of the dashboard on 127.0.0.1 (without it: 8080, or any that is free)
+    /// Port of the dashboard on 127.0.0.1 (without it: LISTEN, 8080, or any that is free)
     #[arg(long)]
     port: Option<u16>,
     /// Folder to keep everything in, new or empty (without it: a temporary one that is removed at the end)
@@ -105,9 +108,22 @@ async fn listen(port: Option<u16>) -> anyhow::Result<TcpListener> {
             .await
             .with_context(|| format!("--port {port}: cannot listen there"));
     }
+    if let Some(address) = wanted_address(std::env::var("LISTEN").ok().as_deref())? {
+        return daemon::bind(address).await;
+    }
     match TcpListener::bind(at(USUAL_PORT)).await {
         Ok(listener) => Ok(listener),
         Err(_) => TcpListener::bind(at(0)).await.context("no port is free for the dashboard"),
+    }
+}
+
+/// The address that `LISTEN` names, if it is set and not off.
+fn wanted_address(listen: Option<&str>) -> anyhow::Result<Option<SocketAddr>> {
+    match listen {
+        None | Some("" | "off") => Ok(None),
+        Some(address) => Ok(Some(
+            address.parse().with_context(|| format!("LISTEN: `{address}` is not an address and port"))?,
+        )),
     }
 }
 
@@ -167,6 +183,8 @@ impl Show {
         let address = listener.local_addr().context("the dashboard has no address")?;
         let mut vars: BTreeMap<String, String> = stage.variables(folder, pace);
         vars.insert("LISTEN".to_owned(), address.to_string());
+        // Everything that is shown is invented.
+        vars.insert("WEB_OPEN".to_owned(), "true".to_owned());
         let settings = Settings::from_vars(&vars).map_err(CommandError::configuration)?;
         let store = daemon::open_store(&settings).await?;
         let controls = Controls::default();
@@ -234,16 +252,26 @@ impl Folder {
             anyhow::ensure!(inside.next().is_none(), "--data-dir {}: is not empty", path.display());
             return Ok(Folder { path: path.to_owned(), kept: true });
         }
-        use std::os::unix::fs::DirBuilderExt;
-        let path = std::env::temp_dir().join(format!("data-sources-monitor-demo-{}", std::process::id()));
-        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
-        made.with_context(|| format!("{}: cannot be made", path.display()))?;
+        let name = format!("data-sources-monitor-demo-{}", std::process::id());
+        // An image without /tmp works in the folder that it may write to.
+        let made = temporary(&std::env::temp_dir().join(&name)).or_else(|e| match std::env::current_dir() {
+            Ok(here) if e.kind() == std::io::ErrorKind::NotFound => temporary(&here.join(&name)),
+            _ => Err(e),
+        });
+        let path =
+            made.with_context(|| format!("cannot create a folder in {}", std::env::temp_dir().display()))?;
         Ok(Folder { path, kept: false })
     }
 
     fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Creates a folder that nobody else can read.
+fn temporary(path: &Path) -> std::io::Result<PathBuf> {
+    std::fs::DirBuilder::new().mode(0o700).create(path)?;
+    Ok(path.to_owned())
 }
 
 impl Drop for Folder {

@@ -14,6 +14,7 @@ mod compose;
 pub mod connector;
 mod connectors;
 mod daemon;
+mod data_dir;
 pub mod demo;
 pub mod explain;
 mod healthcheck;
@@ -33,6 +34,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
+use crate::store::OpenError;
 
 /// Why a command did not do what it should. One place maps it to an exit code: [`CommandError::exit_code`].
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,17 @@ impl CommandError {
     }
 }
 
+impl From<OpenError> for CommandError {
+    /// Configuration is what no restart can mend: settings, an unwritable folder, the state of a later version.
+    fn from(error: OpenError) -> CommandError {
+        match &error {
+            OpenError::Unusable { .. } | OpenError::TooNew { .. } => CommandError::configuration([error]),
+            OpenError::Database(e) if e.is_configuration() => CommandError::configuration([error]),
+            _ => CommandError::Failed(error.into()),
+        }
+    }
+}
+
 fn print_line(line: std::fmt::Arguments<'_>) {
     let mut out = std::io::stdout().lock();
     if writeln!(out, "{line}").is_err() {
@@ -89,18 +102,18 @@ pub fn exit(done: Result<ExitCode, CommandError>) -> ExitCode {
 pub fn dispatch(cli: Cli) -> Result<ExitCode, CommandError> {
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(),
-        Command::Check { json } => compose::block_on(check::check(json))?,
+        Command::Check { json } => compose::block_on_until_signal(check::check(json)),
         Command::Validate { json } => validate::validate(json),
-        Command::Banner(what) => compose::block_on(banner::banner(what))?,
+        Command::Banner(what) => compose::block_on_until_signal(banner::banner(what)),
         Command::Sync(args) => compose::block_on(sync::sync(args))?,
-        Command::Test(args) => compose::block_on(connector::test(args))?,
-        Command::Schema(args) => compose::block_on(connector::schema(args))?,
+        Command::Test(args) => compose::block_on_until_signal(connector::test(args)),
+        Command::Schema(args) => compose::block_on_until_signal(connector::schema(args)),
         Command::Connector(what) => connector::connector(what),
-        Command::Runs(args) => compose::block_on(runs::runs(args))?,
-        Command::Migrate(args) => compose::block_on(migrate::migrate(args))?,
+        Command::Runs(args) => compose::block_on_until_signal(runs::runs(args)),
+        Command::Migrate(args) => compose::block_on_until_signal(migrate::migrate(args)),
         Command::Serve(what) => serve::serve(what),
         Command::Demo(args) => demo::demo(&args),
-        Command::Healthcheck => compose::block_on(healthcheck::healthcheck())?,
+        Command::Healthcheck => compose::block_on_until_signal(healthcheck::healthcheck()),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "data-sources-monitor", &mut std::io::stdout());

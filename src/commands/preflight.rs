@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{CommandError, compose, connectors};
+use super::{CommandError, compose, connectors, data_dir};
 use crate::definitions::connector;
 use crate::definitions::monitor::{self, Origin};
 use crate::domain::config::{BASE_URL, EVERY, TOKEN_URL, variable};
@@ -48,6 +48,7 @@ pub(super) fn preflight(vars: &dyn Vars) -> Preflight {
     report.warnings.extend(settings.warnings.iter().map(ToString::to_string));
     report.mistakes.extend(names_and_folders(&settings, vars));
     report.log(&settings);
+    report.mistakes.extend(data_dir::problem(&settings));
     report.network(&settings);
     let monitors = report.monitors(&settings.monitors_dir);
     report.connectors(&settings, vars, &monitors);
@@ -94,7 +95,10 @@ impl Report {
     fn monitors(&mut self, folder: &Path) -> Vec<Monitor> {
         match monitor::load(folder) {
             Ok((monitors, origin)) => {
-                let built_in = origin == Origin::BuiltIn;
+                let built_in = origin != Origin::Folder;
+                if origin == Origin::EmptyFolder {
+                    self.warnings.push(monitor::empty(folder));
+                }
                 self.monitors_from = if built_in { "built in".into() } else { folder.display().to_string() };
                 self.monitors = monitors.iter().map(|monitor| monitor.name.clone()).collect();
                 monitors

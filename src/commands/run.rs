@@ -24,10 +24,10 @@ pub(super) fn run() -> Result<ExitCode, CommandError> {
         telemetry::init(&LogSettings::from(&settings.log)).map_err(|e| CommandError::configuration([e]))?;
     daemon::hide_secrets(&settings, log.log().redactor())?;
     let runtime = compose::runtime()?;
-    let code = runtime.block_on(serve(settings, &report.warnings, &log))?;
+    let code = runtime.block_on(serve(settings, &report.warnings, &log));
     // What still hangs after the grace period is not waited for.
     runtime.shutdown_background();
-    Ok(code)
+    code
 }
 
 async fn serve(settings: Settings, warnings: &[String], log: &Guard) -> Result<ExitCode, CommandError> {

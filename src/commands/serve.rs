@@ -121,21 +121,32 @@ fn answer_stdin(which: &Which) -> Result<Answer, CommandError> {
     let definition = definition(&settings, which)?;
     let format = if settings.log.json { Format::Json } else { Format::Text };
     let _log = log(&settings, format)?;
+    let engine = Engine::new(definition, compose::network(&settings));
+    let runtime = compose::runtime()?;
+    let answer = runtime.block_on(until_stopped(async |stop| {
+        // Apart, so that a signal ends a wait for input that never comes.
+        let reading = tokio::task::spawn_blocking(read_stdin);
+        let document = tokio::select! {
+            document = reading => document.context("cannot read stdin")??,
+            () = stop.cancelled() => anyhow::bail!("stopped before the end of stdin"),
+        };
+        Ok(answer(&engine, document, &stop).await)
+    }));
+    // What still waits for the network, or for stdin, has nothing to say any more.
+    runtime.shutdown_background();
+    Ok(answer?)
+}
+
+fn read_stdin() -> anyhow::Result<Vec<u8>> {
     let mut document = Vec::new();
     let read = std::io::stdin().lock().take(MAX_STDIN_BYTES + 1).read_to_end(&mut document);
     read.context("cannot read stdin")?;
-    if document.len() as u64 > MAX_STDIN_BYTES {
-        return Err(
-            anyhow::anyhow!("the document on stdin is larger than {} MB", MAX_STDIN_BYTES >> 20).into()
-        );
-    }
-    let engine = Engine::new(definition, compose::network(&settings));
-    let runtime = compose::runtime()?;
-    let answer =
-        runtime.block_on(until_stopped(async |stop| anyhow::Ok(answer(&engine, &document, &stop).await)))?;
-    // What still waits for the network has nothing to say any more.
-    runtime.shutdown_background();
-    Ok(answer)
+    let most = MAX_STDIN_BYTES >> 20;
+    anyhow::ensure!(
+        document.len() as u64 <= MAX_STDIN_BYTES,
+        "the document on stdin is larger than {most} MB"
+    );
+    Ok(document)
 }
 
 fn serve_fivetran(args: &FivetranArgs) -> Result<ExitCode, CommandError> {

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::sync_view::{self, View};
-use super::{CommandError, compose, connectors};
+use super::{CommandError, compose, connectors, data_dir};
 use crate::connectors::{Account, Progress, selected};
 use crate::destinations::dry_run::DryRun;
 use crate::destinations::{Destination, DestinationError, Place};
@@ -50,6 +50,10 @@ pub struct SyncArgs {
 
 pub(super) async fn sync(args: SyncArgs) -> Result<ExitCode, CommandError> {
     let settings = compose::settings()?;
+    if !args.dry_run {
+        let typed = std::env::args().collect::<Vec<_>>().join(" ");
+        data_dir::refuse_root_of_another(&settings, &typed)?;
+    }
     let accounts = match &args.name {
         Some(name) => {
             let definition = connectors::find(connectors::definitions(&settings)?, name)?;

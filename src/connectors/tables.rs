@@ -349,10 +349,10 @@ impl TableRun<'_> {
     /// Forgets the partitions of parents that are no more, so that the state does not grow for ever.
     async fn forget_strangers(&self, state: &State, families: &[Family]) -> Result<(), Stop> {
         let living: BTreeSet<&str> = families.iter().map(|family| family.partition.as_str()).collect();
-        let known = state.tables.get(&self.table.name).into_iter().flat_map(BTreeMap::keys);
-        let strangers = known.filter(|partition| !living.contains(partition.as_str()));
+        let known = state.partitions(&self.table.name);
+        let strangers = known.filter(|partition| !living.contains(partition.as_ref()));
         let entries: Vec<_> =
-            strangers.map(|partition| (self.table.name.clone(), partition.clone(), None)).collect();
+            strangers.map(|partition| (self.table.name.clone(), partition.into_owned(), None)).collect();
         if entries.is_empty() || self.silent || living.is_empty() {
             return Ok(());
         }
@@ -382,8 +382,8 @@ impl TableRun<'_> {
 
     /// What an earlier run left; what cannot be read any more is as good as nothing, and everything is read again.
     pub(super) fn remembered<T: DeserializeOwned>(&self, state: &State, partition: &str) -> Option<T> {
-        let value = state.tables.get(&self.table.name)?.get(partition)?;
-        let read = serde_json::from_value(value.clone());
+        let value = state.cursor(&self.table.name, partition)?;
+        let read = serde_json::from_value(value.into_owned());
         if read.is_err() {
             self.run.note(format!(
                 "{}: the stored cursor is not understood, so all is read again",

@@ -7,6 +7,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::DatabaseError;
+use super::hosts::port;
 
 /// How the server introduces its clients' sessions to its administrator.
 const APPLICATION: &str = "data-sources-monitor";
@@ -71,6 +72,10 @@ pub(super) fn read(
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(wrong("names no host (postgres://user@host:5432/database)"));
     }
+    let sockets = config.get_hosts().iter().filter(|host| matches!(host, Host::Unix(_))).count();
+    if sockets > 0 && sockets < config.get_hosts().len() {
+        return Err(wrong("names both a socket and a host: use one of them"));
+    }
     if let Some(password) = password {
         if config.get_password().is_some() {
             return Err(wrong("holds a password, and DATABASE_PASSWORD is set too: keep one of the two"));
@@ -86,18 +91,13 @@ pub(super) fn read(
     if several && config.get_target_session_attrs() == TargetSessionAttrs::Any {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
-    let sockets = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
-    let encrypted =
-        config.get_ssl_mode() != SslMode::Disable && !(sockets && config.get_hostaddrs().is_empty());
+    let local = sockets == config.get_hosts().len() && config.get_hostaddrs().is_empty();
+    let encrypted = config.get_ssl_mode() != SslMode::Disable && !local;
     let name = format!("{}/{database}", hosts(&config));
     Ok((Address { name, user, database, encrypted, pooled }, config))
 }
 
 fn hosts(config: &Config) -> String {
-    let port = |i: usize| {
-        let ports = config.get_ports();
-        ports.get(i).or_else(|| ports.first()).copied().unwrap_or(5432)
-    };
     let named = config.get_hosts().iter().map(|host| match host {
         Host::Tcp(name) => name.clone(),
         Host::Unix(path) => path.display().to_string(),
@@ -106,7 +106,12 @@ fn hosts(config: &Config) -> String {
     if names.is_empty() {
         names = config.get_hostaddrs().iter().map(ToString::to_string).collect();
     }
-    names.iter().enumerate().map(|(i, name)| format!("{name}:{}", port(i))).collect::<Vec<_>>().join(",")
+    names
+        .iter()
+        .enumerate()
+        .map(|(i, name)| format!("{name}:{}", port(config, i)))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 #[cfg(test)]
@@ -136,6 +141,7 @@ mod tests {
             ("postgresql://dsm@db.example.com:6432/acme?sslmode=disable&pooler=transaction", Some("pa55")),
             ("postgres://dsm@a.example.com,b.example.com/acme?sslmode=verify-full", None),
             ("postgres://dsm@%2Frun%2Fpostgresql/acme", None),
+            ("postgres://dsm@%2Frun%2Fpostgresql,db.example.com/acme", None),
             ("postgres://dsm@db.example.com", None),
             ("postgres://dsm:pa55@db.example.com/acme", Some("pa55")),
             ("mysql://dsm:pa55@db.example.com/acme", None),
@@ -161,6 +167,7 @@ mod tests {
         db.example.com:6432/acme as dsm, pooled, password
         a.example.com:5432,b.example.com:5432/acme as dsm, encrypted
         /run/postgresql:5432/acme as dsm
+        DATABASE_URL names both a socket and a host: use one of them
         db.example.com:5432/dsm as dsm, encrypted
         DATABASE_URL holds a password, and DATABASE_PASSWORD is set too: keep one of the two
         DATABASE_URL must begin with postgres:// (postgres://user@host:5432/database)

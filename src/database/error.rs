@@ -5,6 +5,7 @@ use std::error::Error as _;
 use tokio_postgres::error::{DbError, SqlState};
 
 use super::Address;
+use crate::resolver::LookupError;
 
 /// Why the database did not do what it should. Clonable, because one failure answers every later call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -141,18 +142,25 @@ impl DatabaseError {
         matches!(self, DatabaseError::Conflict { .. })
     }
 
+    /// Whether only another configuration can help. All else may be over by itself: also a role or database may be
+    /// missing because the server is being set up.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, DatabaseError::Url { .. } | DatabaseError::Trust { .. })
+    }
+
     /// Whether a new connection may succeed a little later: a restart, a moment without a network or without room.
     pub fn is_transient(&self) -> bool {
         match self {
             DatabaseError::Lost { .. } | DatabaseError::TooMany { .. } => true,
-            DatabaseError::Unreachable { reason, .. } => reason != UNKNOWN_HOST,
+            DatabaseError::Unreachable { reason, .. } => *reason != LookupError::NotFound.to_string(),
             _ => false,
         }
     }
 }
 
-/// The resolver's own words differ from system to system.
-const UNKNOWN_HOST: &str = "the host name does not resolve";
+pub(super) fn unresolved(address: &Address, error: &LookupError) -> DatabaseError {
+    DatabaseError::Unreachable { place: address.name.clone(), reason: error.to_string() }
+}
 
 pub(super) fn judge(address: &Address, doing: &str, error: &tokio_postgres::Error) -> DatabaseError {
     if let Some(said) = error.as_db_error() {
@@ -179,7 +187,7 @@ pub(super) fn judge(address: &Address, doing: &str, error: &tokio_postgres::Erro
         return DatabaseError::Refused { place, user: address.user.clone(), reason };
     }
     if let Some(io) = io {
-        let reason = if io.to_string().contains("lookup") { UNKNOWN_HOST.into() } else { io.to_string() };
+        let reason = io.to_string();
         return if words.contains("connecting") {
             DatabaseError::Unreachable { place, reason }
         } else {

@@ -6,6 +6,7 @@
 
 mod address;
 mod error;
+mod hosts;
 mod silence;
 mod tls;
 
@@ -17,6 +18,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio_postgres::{Client, Config, NoTls, Transaction};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::resolver::Resolver;
 
 pub use address::Address;
 pub use error::DatabaseError;
@@ -65,6 +68,7 @@ pub struct Database(Arc<Inner>);
 struct Inner {
     address: Address,
     config: Config,
+    resolver: Resolver,
     tls: Option<MakeRustlsConnect>,
     silence: Duration,
     /// Shared by all that were made from one.
@@ -104,7 +108,8 @@ impl Database {
         config.keepalives_retries(config.get_keepalives_retries().unwrap_or(PROBES));
         let tls = if address.encrypted { Some(tls::connector(extra_ca)?) } else { None };
         let pooled = Arc::new(AtomicBool::new(address.pooled));
-        Ok(Database(Arc::new(Inner { address, config, tls, silence: SILENCE, pooled })))
+        let resolver = Resolver::default();
+        Ok(Database(Arc::new(Inner { address, config, resolver, tls, silence: SILENCE, pooled })))
     }
 
     /// The same, whose connections end when nothing has moved on them for so long, instead of six minutes.
@@ -144,21 +149,24 @@ impl Database {
         let patience = Patience::new(self.0.silence);
         let limit = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
         let work = async {
+            let unknown = |e| error::unresolved(&self.0.address, &e);
+            let config = hosts::resolve(config, &self.0.resolver).await.map_err(unknown)?;
+            let refused = |e| self.judge("connecting", &e);
             match self.0.tls.clone() {
                 Some(tls) => {
-                    let (client, connection) = config.connect(tls).await?;
+                    let (client, connection) = config.connect(tls).await.map_err(refused)?;
                     drive(connection, self.clone(), patience.clone(), Arc::clone(&lost));
                     Ok(client)
                 }
                 None => {
-                    let (client, connection) = config.connect(NoTls).await?;
+                    let (client, connection) = config.connect(NoTls).await.map_err(refused)?;
                     drive(connection, self.clone(), patience.clone(), Arc::clone(&lost));
                     Ok(client)
                 }
             }
         };
         let client = match tokio::time::timeout(limit, work).await {
-            Ok(client) => client.map_err(|e| self.judge("connecting", &e))?,
+            Ok(client) => client?,
             Err(_) => {
                 let reason = format!("no answer within {} s", limit.as_secs());
                 return Err(DatabaseError::Unreachable { place: self.name().to_owned(), reason });

@@ -21,6 +21,12 @@ const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Less would call every page unreadable.
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// What browsers show below a page's root.
+const BELOW_A_ROOT: [&str; 5] = ["api/v2", "history", "incidents", "uptime", "index.html"];
+
+/// Less would let go of an incident while a page is only overloaded by it.
+const MIN_HOLD: Duration = Duration::from_secs(60);
+
 /// The monitors that ship.
 pub const BUILT_IN: [(&str, &str); 4] = [
     ("epicgames.toml", include_str!("../../monitors/epicgames.toml")),
@@ -36,23 +42,25 @@ pub enum Origin {
     Folder,
     /// The folder does not exist: those that ship.
     BuiltIn,
+    /// The folder holds no definition: those that ship.
+    EmptyFolder,
 }
 
 /// Reads the folder, or what ships where there is no folder. Only enabled monitors come out, sorted by name.
 ///
 /// # Errors
-/// Every mistake of every file, two monitors of one name, and a folder without any monitor.
+/// Every mistake of every file, and two monitors of one name.
 pub fn load(folder: &Path) -> Result<(Vec<Monitor>, Origin), Vec<Mistake>> {
     let whole = |message: String| vec![Mistake { file: folder.display().to_string(), at: None, message }];
+    let built_in = || read_all(BUILT_IN.map(|(name, text)| (name.to_owned(), Ok(text.to_owned()))));
     match toml_files(folder) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let files = BUILT_IN.map(|(name, text)| (name.to_owned(), Ok(text.to_owned())));
-            read_all(files).map(|monitors| (monitors, Origin::BuiltIn))
+            built_in().map(|monitors| (monitors, Origin::BuiltIn))
         }
         Err(e) => Err(whole(format!("cannot be read: {e}"))),
-        Ok(files) if files.is_empty() && misnamed(folder).is_empty() => Err(whole(
-            "holds no .toml file; add a monitor, or remove the folder to use the four that ship".into(),
-        )),
+        Ok(files) if files.is_empty() && misnamed(folder).is_empty() => {
+            built_in().map(|monitors| (monitors, Origin::EmptyFolder))
+        }
         Ok(files) => {
             let texts = files.into_iter().map(|path| {
                 (path.display().to_string(), std::fs::read_to_string(&path).map_err(|e| e.to_string()))
@@ -68,6 +76,11 @@ pub fn load(folder: &Path) -> Result<(Vec<Monitor>, Origin), Vec<Mistake>> {
             }
         }
     }
+}
+
+/// What is said of a folder without a definition.
+pub fn empty(folder: &Path) -> String {
+    format!("MONITORS_DIR {} holds no .toml file; using the built-in monitors", folder.display())
 }
 
 fn read_all(
@@ -124,7 +137,9 @@ fn read_table<'a>(file: &mut File<'a>, table: DeTable<'a>) -> Option<(Monitor, b
     let thresholds = Thresholds {
         raise_after: keys.count("raise_after").unwrap_or(1),
         clear_after: keys.count("clear_after").unwrap_or(1),
+        ..Thresholds::default()
     };
+    let hold_for = keys.duration("hold_for", MIN_HOLD);
     let kind = keys.text("kind");
     let (source, timeout, remap) = match kind.as_ref().map(|(kind, at)| (kind.as_str(), *at)) {
         None | Some(("statuspage", _)) => {
@@ -139,7 +154,7 @@ fn read_table<'a>(file: &mut File<'a>, table: DeTable<'a>) -> Option<(Monitor, b
         }
     };
     keys.finish();
-    Some((Monitor { name: name?, source: source?, interval, timeout, thresholds, remap }, enabled))
+    Some((Monitor { name: name?, source: source?, interval, timeout, thresholds, hold_for, remap }, enabled))
 }
 
 fn name(keys: &mut Keys<'_, '_>) -> Option<String> {
@@ -187,7 +202,7 @@ fn freshness(keys: &mut Keys<'_, '_>) -> Option<Freshness> {
     Some(Freshness { connector: connector?, stale_after: stale_after?, severity })
 }
 
-/// A page's root from its root or from the full address of its `status.json`.
+/// A page's root from any address that people paste: its root, one of its documents, its history.
 fn page_root(text: &str) -> Result<Url, String> {
     let mut url =
         Url::parse(text.trim()).map_err(|e| format!("is not an address that begins with https:// ({e})"))?;
@@ -197,12 +212,17 @@ fn page_root(text: &str) -> Result<Url, String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not contain a user name or password".into());
     }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("must not contain a query".into());
-    }
+    url.set_query(None);
+    url.set_fragment(None);
     let path = url.path().trim_end_matches('/');
-    let path = path.strip_suffix("/api/v2/status.json").unwrap_or(path).trim_end_matches('/').to_owned();
-    url.set_path(&format!("{path}/"));
+    let below = BELOW_A_ROOT.iter().filter_map(|below| path.find(&format!("/{below}")).map(|at| (at, below)));
+    let whole = |(at, below): &(usize, &&str)| {
+        let after = &path[at + 1 + below.len()..];
+        after.is_empty() || after.starts_with(['/', '.'])
+    };
+    let root = below.filter(whole).map(|(at, _)| at).min().unwrap_or(path.len());
+    let root = format!("{}/", path[..root].trim_end_matches('/'));
+    url.set_path(&root);
     Ok(url)
 }
 
@@ -227,7 +247,17 @@ mod tests {
             ("https://a.test/pages/x/", Some("https://a.test/pages/x/")),
             ("http://127.0.0.1:80", Some("http://127.0.0.1/")),
             ("www.githubstatus.com", None),
-            ("https://a.test?x", None),
+            ("https://a.test?x", Some("https://a.test/")),
+            ("https://a.test/api/v2/summary.json?t=1", Some("https://a.test/")),
+            ("https://a.test/api/v2/incidents/unresolved.json", Some("https://a.test/")),
+            ("https://a.test/api/v2/", Some("https://a.test/")),
+            (" https://a.test/history ", Some("https://a.test/")),
+            ("https://a.test/history.atom", Some("https://a.test/")),
+            ("https://a.test/history?page=2#m", Some("https://a.test/")),
+            ("https://a.test/incidents/zx81", Some("https://a.test/")),
+            ("https://a.test/pages/x/history/", Some("https://a.test/pages/x/")),
+            ("https://a.test/historyland", Some("https://a.test/historyland/")),
+            ("https://a.test/index.html", Some("https://a.test/")),
             ("https://me:pw@a.test", None),
             ("file:///etc/passwd", None),
         ] {
@@ -248,13 +278,15 @@ mod tests {
             incidents = true
             raise_after = 2
             clear_after = 3
+            hold_for = "2h"
             severity = { maintenance = "none", minor = "maintenance" }
         "#;
         let (monitor, enabled) = read_one("x.toml", text).unwrap();
         let Source::Page(page) = &monitor.source else { panic!("a page") };
         assert!(enabled && page.incidents && page.by_component());
         assert!(page.components[0].matches("aws - us west (oregon) - Query engine"));
-        assert_eq!(monitor.thresholds, Thresholds { raise_after: 2, clear_after: 3 });
+        let thresholds = Thresholds { raise_after: 2, clear_after: 3, ..Thresholds::default() };
+        assert_eq!((monitor.thresholds, monitor.hold_for), (thresholds, Some(Duration::from_secs(7200))));
         assert_eq!(monitor.remap.apply(Severity::Minor), Severity::Maintenance);
         assert_eq!(monitor.remap.apply(Severity::Major), Severity::Major);
         assert_eq!(monitor.interval, Some(Duration::from_secs(120)));
@@ -270,7 +302,7 @@ mod tests {
         insta::assert_snapshot!(mistakes.join("\n"), @r#"
         m.toml:1:8: `name` must be one line of 1 to 80 visible characters
         m.toml:2:7: `url` is not an address that begins with https:// (relative URL without a base)
-        m.toml:3:1: unknown key `intervall`; known here: name, enabled, interval, raise_after, clear_after, kind, timeout, severity, components, ignore_components, incidents, url
+        m.toml:3:1: unknown key `intervall`; known here: name, enabled, interval, raise_after, clear_after, hold_for, kind, timeout, severity, components, ignore_components, incidents, url
         m.toml:4:15: `raise_after` must be a whole number of at least 1
         m.toml:5:22: `severity`: "bad" is not a severity: none, maintenance, minor, major or critical
         m.toml:6:14: `components` must be a list of texts in quotes
@@ -294,7 +326,7 @@ mod tests {
     #[test]
     fn folders() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(load(folder.path()).unwrap_err()[0].message.contains("holds no .toml file"));
+        assert_eq!(load(folder.path()).unwrap().1, Origin::EmptyFolder);
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("a.toml", "name = \"A\"\nurl = \"https://a.test\"");
         write("b.toml", "name = \"a\"\nurl = \"https://b.test\"\nenabled = false");

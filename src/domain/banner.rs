@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use jiff::{Timestamp, Unit};
+use jiff::{SignedDuration, Timestamp, Unit};
 
 use super::assess::{Assessment, Issue};
 use super::observation::Link;
@@ -15,7 +15,10 @@ use super::text;
 pub const MAX_MESSAGE: usize = 255;
 
 /// Between two services in the message.
-const SEPARATOR: &str = " | ";
+pub(super) const SEPARATOR: &str = " | ";
+
+/// Before the message of an incident that is over.
+pub(super) const RESOLVED: &str = "Resolved: ";
 
 /// More parts than this never fit, whatever they say.
 const MAX_PARTS: usize = 64;
@@ -185,8 +188,34 @@ impl Wish {
         Wish::Raise {
             kind: assessment.worst().into(),
             message: message(&assessment.issues, max),
-            link: assessment.issues.iter().find_map(|issue| issue.link.clone()),
+            link: assessment.issues.iter().find_map(|issue| issue.link.as_ref().and_then(usable)),
             since,
+        }
+    }
+
+    /// The same without a link that the tenant refused.
+    #[must_use]
+    pub fn without(mut self, refused: Option<&str>) -> Wish {
+        if let Wish::Raise { link, .. } = &mut self {
+            link.take_if(|link| Some(link.url.as_str()) == refused);
+        }
+        self
+    }
+
+    /// The same with its start on a clock that is ahead of ours by so much.
+    #[must_use]
+    pub fn moved(mut self, ahead: SignedDuration) -> Wish {
+        if let Wish::Raise { since, .. } = &mut self {
+            *since = since.checked_add(ahead).unwrap_or(*since);
+        }
+        self
+    }
+
+    /// Whether a banner says what is wished for, whatever its link and its window.
+    pub(super) fn has_words(&self, banner: &Banner) -> bool {
+        match self {
+            Wish::Quiet => false,
+            Wish::Raise { kind, message, .. } => *kind == banner.kind && *message == banner.message,
         }
     }
 
@@ -197,6 +226,11 @@ impl Wish {
             Wish::Raise { kind, message, .. } => format!("{kind}: {message}"),
         }
     }
+}
+
+/// A link that may be sent: what an earlier version saved is checked again.
+fn usable(link: &Link) -> Option<Link> {
+    Link::checked(&link.url, &link.label)
 }
 
 /// `Service: description | Service: description`, worst first, whole words, ended by `…` or `+2 more`.
@@ -226,7 +260,7 @@ fn part(issue: &Issue) -> String {
         Severity::Maintenance => "Under maintenance",
         Severity::None => "Operational",
     };
-    format!("{}: {}", text::plain(&issue.monitor), if words.is_empty() { fallback } else { &words })
+    format!("{}: {}", issue.spelled(), if words.is_empty() { fallback } else { &words })
 }
 
 #[cfg(test)]

@@ -21,14 +21,9 @@ pub fn read(rule: &Freshness, last_success: Option<Timestamp>, now: Timestamp) -
     let age = now.duration_since(last_success.ok_or(Unknown::NoRun)?);
     let age = Duration::try_from(age).unwrap_or(Duration::ZERO);
     let late = age > rule.stale_after;
-    Ok(Reading {
-        severity: if late { rule.severity } else { Severity::None },
-        description: if late { format!("data is {} old", words(age)) } else { "data is fresh".into() },
-        link: None,
-        notes: Vec::new(),
-        partial: None,
-        open: None,
-    })
+    let severity = if late { rule.severity } else { Severity::None };
+    let description = if late { format!("data is {} old", words(age)) } else { "data is fresh".into() };
+    Ok(Reading::whole(severity, description, None))
 }
 
 fn words(age: Duration) -> String {

@@ -3,6 +3,7 @@
 //! Everything here is pure: no input or output, no clock, no randomness, no environment, nothing
 //! asynchronous. The present moment and random seeds are arguments. Imported by all, imports none of ours.
 
+pub mod address;
 pub mod answer;
 pub mod assess;
 pub mod banner;
@@ -14,6 +15,7 @@ pub mod freshness;
 pub mod history;
 pub mod ledger;
 pub mod link_header;
+pub mod markup;
 pub mod monitor;
 pub mod naming;
 pub mod nearest;
@@ -26,6 +28,7 @@ pub mod rate;
 pub mod retry;
 pub mod schedule;
 pub mod severity;
+pub mod state_text;
 pub mod template;
 pub mod tenure;
 pub mod text;

@@ -6,6 +6,7 @@ use url::Url;
 use wildmatch::WildMatch;
 
 use super::severity::Severity;
+use super::text;
 
 /// A validated definition.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Monitor {
     pub timeout: Option<Duration>,
     /// When a change is believed.
     pub thresholds: Thresholds,
+    /// Own time for which what cannot be confirmed is held, else the program's.
+    pub hold_for: Option<Duration>,
     /// What the source's severities mean to us.
     pub remap: Remap,
 }
@@ -72,9 +75,10 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Every text is a pattern.
+    /// Every text is a pattern. It is compared as people read it, and so are names (see [`text::readable`]).
     pub fn new(text: &str) -> Pattern {
-        Pattern { text: text.to_owned(), matcher: WildMatch::new_case_insensitive(text) }
+        let matcher = WildMatch::new_case_insensitive(&text::readable(text));
+        Pattern { text: text.to_owned(), matcher }
     }
 
     /// As written.
@@ -88,18 +92,20 @@ impl Pattern {
     }
 }
 
-/// How many readings in a row make a change, each at least 1.
+/// How many readings in a row make a change, each at least 1, and how long what was read counts without another reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thresholds {
     /// Readings worse than what is shown.
     pub raise_after: u32,
     /// Readings better than what is shown.
     pub clear_after: u32,
+    /// What was not read again for longer than this is unknown only.
+    pub hold_for: Duration,
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Thresholds { raise_after: 1, clear_after: 1 }
+        Thresholds { raise_after: 1, clear_after: 1, hold_for: Duration::from_secs(6 * 3600) }
     }
 }
 

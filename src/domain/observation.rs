@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::address;
 use super::severity::Severity;
 
 /// One look at one monitor.
@@ -28,11 +29,71 @@ pub struct Reading {
     pub link: Option<Link>,
     /// Something the operator should know although the reading stands, such as a pattern that matched nothing.
     pub notes: Vec<String>,
-    /// Why a part of what counts could not be read: then the severity is the least it can be, and may raise
-    /// what is believed but never lower it.
+    /// The parts that were judged one by one; empty where the source is judged as a whole.
+    pub parts: Vec<Part>,
+    /// Why a part of what counts could not be read: then the severity is the least it can be, and `none` is not certain.
     pub partial: Option<Unknown>,
     /// What is open on the page; `None` where the look did not read it.
     pub open: Option<Vec<Event>>,
+}
+
+/// A part of a source that is judged by itself, so that one that cannot be read does not hold up the others: a component,
+/// the page's own indicator, its open incidents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// As the source identifies it; may be empty.
+    pub id: String,
+    /// For people. A part keeps its identity while its id or its name stays.
+    pub name: String,
+    /// What it says, or why it cannot be read.
+    pub outcome: Result<PartReading, Unknown>,
+}
+
+/// What one part says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartReading {
+    /// After the monitor's remaps.
+    pub severity: Severity,
+    /// For people, naming the part.
+    pub description: String,
+    /// Where people can read more.
+    pub link: Option<Link>,
+}
+
+impl Reading {
+    /// A reading of a source that is judged as a whole.
+    pub fn whole(severity: Severity, description: String, link: Option<Link>) -> Reading {
+        Reading {
+            severity,
+            description,
+            link,
+            notes: Vec::new(),
+            parts: Vec::new(),
+            partial: None,
+            open: None,
+        }
+    }
+
+    /// What it says by itself: `none` only if all that counts was read.
+    ///
+    /// # Errors
+    /// Why a part could not be read, where no other part has a problem.
+    pub fn verdict(&self) -> Result<&Reading, &Unknown> {
+        match &self.partial {
+            Some(reason) if self.severity == Severity::None => Err(reason),
+            _ => Ok(self),
+        }
+    }
+}
+
+impl Observation {
+    /// What the poll says by itself, see [`Reading::verdict`].
+    ///
+    /// # Errors
+    /// Why nothing can be concluded from it.
+    pub fn verdict(&self) -> Result<&Reading, &Unknown> {
+        self.outcome.as_ref().and_then(Reading::verdict)
+    }
 }
 
 /// An incident or a maintenance on a page. The texts are plain single lines, shortened.
@@ -70,6 +131,13 @@ impl Link {
     pub const MAX_URL: usize = 2048;
     /// The tenant's own limit is not documented; a label is a few words.
     pub const MAX_LABEL: usize = 50;
+
+    /// A link that a page chose: as [`Link::checked`], and to a public host or to the page's own.
+    pub fn from_page(url: &str, label: &str, page: &url::Url) -> Option<Link> {
+        let parsed = url::Url::parse(url).ok()?;
+        let fine = address::is_public_host(&parsed) || parsed.host() == page.host();
+        fine.then(|| Link::checked(url, label)).flatten()
+    }
 
     /// A link if the address may stand in front of everybody: http or https, no user info, not too long.
     pub fn checked(url: &str, label: &str) -> Option<Link> {
@@ -206,5 +274,20 @@ mod tests {
             assert_eq!(Link::checked(url, "Status page").is_some(), fine, "{url}");
         }
         assert!(Link::checked(&format!("https://a.test/{}", "x".repeat(3000)), "l").is_none());
+    }
+
+    #[test]
+    fn a_link_from_a_page_leads_to_a_public_host_or_to_the_page() {
+        for (url, page, fine) in [
+            ("https://stspg.io/abc", "https://status.acme.test/", true),
+            ("http://10.0.0.8/admin", "https://status.acme.test/", false),
+            ("http://wiki.internal/x", "https://status.acme.test/", false),
+            ("http://10.0.0.8/incidents/1", "http://10.0.0.8/", true),
+            ("http://10.0.0.9/incidents/1", "http://10.0.0.8/", false),
+            ("javascript:alert(1)", "https://status.acme.test/", false),
+        ] {
+            let link = Link::from_page(url, "Incident", &page.parse().unwrap());
+            assert_eq!(link.is_some(), fine, "{url} on {page}");
+        }
     }
 }

@@ -4,10 +4,12 @@
 //! checkpoint travels *in* the stream, so its order to the rows cannot go wrong: everything before a
 //! checkpoint must be durable no later than the checkpoint itself, in the same transaction.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::cell::{Cell, ColumnType};
+use super::state_text::TextCursors;
 
 /// One column of a table.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -86,11 +88,28 @@ pub struct State {
     pub connector: String,
     /// table → partition (empty for a table without partitions) → cursor.
     pub tables: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
+    /// Further cursors, of a state that a caller keeps.
+    #[serde(skip)]
+    pub text: TextCursors,
 }
 
 impl State {
     /// The version this program writes and reads.
     pub const FORMAT: u32 = 1;
+
+    /// The cursor of a partition.
+    pub fn cursor(&self, table: &str, partition: &str) -> Option<Cow<'_, serde_json::Value>> {
+        let value = self.tables.get(table).and_then(|partitions| partitions.get(partition));
+        let text = || serde_json::from_str(self.text.get(table, partition)?).ok();
+        value.map(Cow::Borrowed).or_else(|| text().map(Cow::Owned))
+    }
+
+    /// The partitions of a table.
+    pub fn partitions(&self, table: &str) -> impl Iterator<Item = Cow<'_, str>> {
+        let values = self.tables.get(table).into_iter().flat_map(BTreeMap::keys);
+        let text = self.text.partitions(table).map(|(partition, _)| partition);
+        values.map(|partition| Cow::Borrowed(partition.as_str())).chain(text)
+    }
 }
 
 /// A change of the state: the entries to set (or, with `None`, to remove). Small, however large the state is.

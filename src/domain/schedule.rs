@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{Span, SpanRelativeTo};
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 /// Monitors of one interval start at least this far apart, so that thousands do not start at once.
 const SPACING: Duration = Duration::from_millis(5);
@@ -13,6 +13,15 @@ pub fn until_tick(since_epoch: Duration, interval: Duration, offset: Duration) -
     let interval = interval.max(Duration::from_millis(1)).as_nanos();
     let behind = (since_epoch.as_nanos() + interval - offset.as_nanos() % interval) % interval;
     Duration::from_nanos(u64::try_from(interval - behind).unwrap_or(u64::MAX))
+}
+
+/// Clocks that are slewed, or read one after the other by a busy machine, differ by less than this.
+const JUMP: SignedDuration = SignedDuration::from_secs(5);
+
+/// By how much the wall clock jumped while a steady one went on; `None` if they agree.
+pub fn jump(wall: SignedDuration, steady: Duration) -> Option<SignedDuration> {
+    let difference = wall.checked_sub(SignedDuration::try_from(steady).ok()?)?;
+    (difference.abs() > JUMP).then_some(difference)
 }
 
 /// Over how long the starts of `count` monitors are spread: never over more than half the interval, so that
@@ -67,6 +76,20 @@ mod tests {
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_suspend_and_a_set_clock_are_jumps_and_a_slow_machine_is_none() {
+        for (wall, steady, want) in [
+            (30, 30, None),
+            (34, 30, None),
+            (3630, 30, Some(3600)),
+            (-3570, 30, Some(-3600)),
+            (40, 30, Some(10)),
+        ] {
+            let want = want.map(SignedDuration::from_secs);
+            assert_eq!(jump(SignedDuration::from_secs(wall), s(steady)), want, "{wall} {steady}");
+        }
     }
 
     /// Ticks lie on multiples of the interval since the epoch, moved by the offset.

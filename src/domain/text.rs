@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::markup;
+
 /// The mark of a cut.
 const ELLIPSIS: char = '…';
 
@@ -30,6 +32,17 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     }
     out.truncate(out.trim_end().len());
     Cow::Owned(out)
+}
+
+/// Plain text of what a page may have written with HTML tags and character references.
+pub fn readable(text: &str) -> String {
+    plain(&markup::to_text(text)).into_owned()
+}
+
+/// A word of a closed list in the spelling that is compared: without case, blanks, hyphens and underscores.
+pub fn folded(word: &str) -> String {
+    let kept = word.chars().filter(|c| !c.is_whitespace() && !matches!(c, '-' | '_'));
+    kept.flat_map(char::to_lowercase).collect()
 }
 
 fn needs_squeeze(text: &str) -> bool {

@@ -6,6 +6,7 @@
 
 mod encoding;
 pub mod oauth;
+mod pages;
 
 use std::error::Error as StdError;
 use std::path::PathBuf;
@@ -18,6 +19,10 @@ use reqwest::{Client, Response, redirect};
 use crate::domain::proxy::Proxies;
 
 pub use crate::domain::urls::{is_loopback, same_origin};
+
+pub use pages::PageClient;
+
+use crate::resolver::{LookupError, Resolver};
 
 /// Sent with every request, so that the other side can tell who asks.
 pub const USER_AGENT: &str = concat!("data-sources-monitor/", env!("CARGO_PKG_VERSION"));
@@ -89,6 +94,14 @@ impl ClientOptions {
     /// # Errors
     /// When the extra CA file is unusable, or the system has no certificate store.
     pub fn build(&self) -> Result<Client, BuildError> {
+        let policy = match self.redirects {
+            Redirects::Refuse => redirect::Policy::none(),
+            Redirects::Follow => redirect::Policy::custom(follow),
+        };
+        finish(self.builder()?.redirect(policy))
+    }
+
+    fn builder(&self) -> Result<reqwest::ClientBuilder, BuildError> {
         install_tls_provider();
         let mut builder = Client::builder()
             .user_agent(USER_AGENT)
@@ -98,13 +111,10 @@ impl ClientOptions {
                 ACCEPT_ENCODING,
                 HeaderValue::from_static(encoding::ACCEPTED),
             )]))
+            .dns_resolver(Resolver::default())
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(if self.keep_alive { 8 } else { 0 })
-            .redirect(match self.redirects {
-                Redirects::Refuse => redirect::Policy::none(),
-                Redirects::Follow => redirect::Policy::custom(follow),
-            });
+            .pool_max_idle_per_host(if self.keep_alive { 8 } else { 0 });
         // The environment alone would miss what stands in `.env`.
         builder = builder.no_proxy();
         if !self.network.proxies.is_empty() {
@@ -121,8 +131,12 @@ impl ClientOptions {
             }
             builder = builder.tls_certs_merge(authorities);
         }
-        builder.build().map_err(|e| BuildError::Client(describe(&e)))
+        Ok(builder)
     }
+}
+
+fn finish(builder: reqwest::ClientBuilder) -> Result<Client, BuildError> {
+    builder.build().map_err(|e| BuildError::Client(describe(&e)))
 }
 
 fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
@@ -184,13 +198,11 @@ impl Failure {
         if let Some(tls) = causes(error).find_map(tls_error) {
             return Failure::Tls(tls);
         }
-        // The resolver's error has no public type; its words are the only sign.
-        let unresolved = causes(error).any(|cause| cause.to_string().to_ascii_lowercase().contains("dns"));
-        match (error.is_connect(), unresolved) {
-            (true, true) => Failure::Dns,
-            (true, false) => Failure::Connect(io_words(error).unwrap_or_else(|| describe(error))),
-            (false, _) => Failure::Broken(io_words(error).unwrap_or_else(|| describe(error))),
+        if causes(error).any(|cause| cause.is::<LookupError>()) {
+            return Failure::Dns;
         }
+        let words = io_words(error).unwrap_or_else(|| describe(error));
+        if error.is_connect() { Failure::Connect(words) } else { Failure::Broken(words) }
     }
 }
 
@@ -238,6 +250,17 @@ fn describe(error: &reqwest::Error) -> String {
 /// # Errors
 /// [`Failure::TooLarge`] above the cap, or how the connection failed.
 pub async fn read_body(mut response: Response, cap: usize) -> Result<Vec<u8>, Failure> {
+    let body = read_encoded(&mut response, cap).await?;
+    let encodings = response.headers().get_all(CONTENT_ENCODING).iter();
+    let encodings: Vec<&str> = encodings.filter_map(|value| value.to_str().ok()).collect();
+    encoding::decoded(body, &encodings.join(","), cap).await
+}
+
+/// The same, still encoded as `Content-Encoding` says: for callers that bound the ratio of the compression, too.
+///
+/// # Errors
+/// As [`read_body`].
+pub async fn read_encoded(response: &mut Response, cap: usize) -> Result<Vec<u8>, Failure> {
     let announced = response.content_length().and_then(|n| usize::try_from(n).ok());
     if announced.is_some_and(|n| n > cap) {
         return Err(Failure::TooLarge(cap));
@@ -249,20 +272,17 @@ pub async fn read_body(mut response: Response, cap: usize) -> Result<Vec<u8>, Fa
         }
         body.extend_from_slice(&chunk);
     }
-    let encodings = response.headers().get_all(CONTENT_ENCODING).iter();
-    let encodings: Vec<&str> = encodings.filter_map(|value| value.to_str().ok()).collect();
-    encoding::decoded(body, &encodings.join(","), cap).await
+    Ok(body)
 }
 
-/// The wait that `Retry-After` asks for: seconds, or a date counted from `now`. `None` when absent or unreadable.
+/// The wait that `Retry-After` asks for, as it was said: seconds, also with a fraction, or a date counted from `now`.
+/// `None` when absent or unreadable. Zero and past dates are zero: each caller has its own floor and ceiling.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    // Some services send a fraction, and some a stray semicolon. Negative and infinite numbers are no durations.
-    if let Ok(seconds) = value.trim_end_matches(';').parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
+    let value =
+        headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim().trim_end_matches(';').trim_end();
+    let digits = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if let Some(seconds) = value.parse::<f64>().ok().filter(|_| digits) {
+        return Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
     }
     let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
     Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
@@ -279,9 +299,12 @@ mod tests {
         for (value, want) in [
             ("13", Some(13_000)),
             (" 0 ", Some(0)),
+            ("1.5", Some(1_500)),
             ("0.493", Some(493)),
-            ("1.4", Some(1_400)),
             ("2;", Some(2_000)),
+            ("1e3", None),
+            (".", None),
+            ("inf", None),
             ("Sat, 02 May 2026 09:02:00 GMT", Some(120_000)),
             ("Sat, 02 May 2026 08:00:00 GMT", Some(0)),
             ("soon", None),

@@ -156,6 +156,11 @@ impl TokenKeeper {
         }
     }
 
+    /// Forgets a token that was refused, unless another one has taken its place.
+    pub async fn discard(&self, refused: u64) {
+        self.kept.lock().await.1.take_if(|token| token.serial == refused);
+    }
+
     /// A life below zero has ended, or means nothing: whoever makes many requests would fetch a token for each.
     fn life(&self, seconds: Option<f64>) -> Duration {
         match seconds {

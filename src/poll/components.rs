@@ -14,16 +14,41 @@ pub(super) struct Selection<'a> {
 
 /// Applies `components`, then `ignore`. Without `components` all count.
 pub(super) fn select<'a>(all: &'a [Component], page: &'a Page) -> Selection<'a> {
-    let takes_none = |pattern: &&Pattern| !all.iter().any(|component| matches(pattern, component));
-    let any = |patterns: &[Pattern], component: &Component| patterns.iter().any(|p| matches(p, component));
-    Selection {
-        chosen: all
-            .iter()
-            .filter(|component| page.components.is_empty() || any(&page.components, component))
-            .filter(|component| !any(&page.ignore, component))
-            .collect(),
-        unmatched: page.components.iter().filter(takes_none).collect(),
-        unused: page.ignore.iter().filter(takes_none).collect(),
+    let (mut taking, mut ignoring) = (Idle::of(&page.components), Idle::of(&page.ignore));
+    let mut chosen = Vec::new();
+    for component in all {
+        let taken = taking.matches(component) || page.components.is_empty();
+        let ignored = ignoring.matches(component);
+        if taken && !ignored {
+            chosen.push(component);
+        }
+    }
+    Selection { chosen, unmatched: taking.idle(), unused: ignoring.idle() }
+}
+
+/// Patterns, and which of them have matched nothing yet.
+struct Idle<'a> {
+    patterns: &'a [Pattern],
+    used: Vec<bool>,
+}
+
+impl<'a> Idle<'a> {
+    fn of(patterns: &'a [Pattern]) -> Idle<'a> {
+        Idle { patterns, used: vec![false; patterns.len()] }
+    }
+
+    fn matches(&mut self, component: &Component) -> bool {
+        let mut any = false;
+        for (pattern, used) in self.patterns.iter().zip(&mut self.used) {
+            if matches(pattern, component) {
+                (any, *used) = (true, true);
+            }
+        }
+        any
+    }
+
+    fn idle(self) -> Vec<&'a Pattern> {
+        self.patterns.iter().zip(self.used).filter(|(_, used)| !used).map(|(pattern, _)| pattern).collect()
     }
 }
 
@@ -33,16 +58,6 @@ fn matches(pattern: &Pattern, component: &Component) -> bool {
         || component.group.as_deref().is_some_and(|group| {
             pattern.matches(group) || pattern.matches(&format!("{group} - {}", component.name))
         })
-}
-
-/// Its name, with its group's before it if another component of the page has the same.
-pub(super) fn label(component: &Component, all: &[Component]) -> String {
-    let name = if component.name.is_empty() { "Unnamed component" } else { &component.name };
-    let repeated = all.iter().filter(|other| other.name == component.name).nth(1).is_some();
-    match &component.group {
-        Some(group) if repeated => format!("{group} - {name}"),
-        _ => name.to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -57,6 +72,10 @@ mod tests {
             group: group.map(Into::into),
             severity: Ok(Severity::None),
             state: "operational".into(),
+            label: match group {
+                Some(group) if name == "Query engine" => format!("{group} - {name}"),
+                _ => name.into(),
+            },
         }
     }
 
@@ -91,7 +110,7 @@ mod tests {
         ] {
             let page = page(take, ignore);
             let got = select(&all, &page);
-            let names: Vec<_> = got.chosen.iter().map(|c| label(c, &all)).collect();
+            let names: Vec<_> = got.chosen.iter().map(|c| c.label.as_str()).collect();
             let texts =
                 |patterns: &[&Pattern]| patterns.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", ");
             assert_eq!(names.join(", "), chosen, "{take:?} - {ignore:?}");

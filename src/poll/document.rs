@@ -4,9 +4,12 @@
 //! missing. Nothing is judged here. Texts are made plain and short as they come in, so that nothing large or odd
 //! is remembered.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::body::{self, Form};
 use super::lenient::{Flag, List, Object, Text, Texts};
 use crate::domain::observation::Unknown;
 use crate::domain::severity::Severity;
@@ -19,7 +22,7 @@ pub(super) const MAX_TEXT: usize = 300;
 const MAX_WORD: usize = 60;
 
 /// One endpoint's answer.
-pub(super) trait Document: Sized {
+pub(super) trait Document: Sized + Send + Sync + 'static {
     /// Below the page's root.
     const PATH: &'static str;
 
@@ -46,12 +49,15 @@ pub(super) struct Summary {
     pub(super) maintenances: Vec<Event>,
     /// Maintenances that are to come.
     pub(super) announced: Vec<Event>,
+    /// Entries of both lists that cannot be read.
+    pub(super) broken: usize,
 }
 
 /// An incident or a maintenance.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Event {
     pub(super) title: String,
+    /// How bad the page calls it; a missing word and one that we do not know count as `none`.
     pub(super) impact: Severity,
     /// When it began; unknown counts as long ago.
     pub(super) started: Timestamp,
@@ -70,7 +76,11 @@ pub(super) struct Event {
 
 /// A page's components, groups dissolved.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Components(pub(super) Vec<Component>);
+pub(super) struct Components {
+    pub(super) all: Vec<Component>,
+    /// Entries of the list that cannot be read.
+    pub(super) broken: usize,
+}
 
 /// One component that is no group.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,16 +93,16 @@ pub(super) struct Component {
     pub(super) severity: Result<Severity, String>,
     /// The page's word for the state, blanks for underscores.
     pub(super) state: String,
+    /// Its name for people, with its group's before it if another component of the page has the same.
+    pub(super) label: String,
 }
 
-/// A body as text: a byte-order mark goes, invalid UTF-8 is no JSON. `html`: what the content type claims.
-pub(super) fn read<D: Document>(body: &[u8], html: bool) -> Result<D, Unknown> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let json = std::str::from_utf8(body)
-        .map_err(|_| Unknown::NotJson("not UTF-8: binary or another encoding".into()))?;
-    D::parse(json).map_err(|unknown| match unknown {
+/// Reads a whole body.
+pub(super) fn read<D: Document>(body: &[u8], form: &Form) -> Result<D, Unknown> {
+    let json = body::text(body, form)?;
+    D::parse(&json).map_err(|unknown| match unknown {
         Unknown::NotJson(_) if json.trim_start().is_empty() => Unknown::NotJson("empty answer".into()),
-        Unknown::NotJson(_) if html || json.trim_start().starts_with('<') => {
+        Unknown::NotJson(_) if form.is_html() || json.trim_start().starts_with('<') => {
             Unknown::NotJson("an HTML page".into())
         }
         other => other,
@@ -127,14 +137,15 @@ impl Document for Summary {
         }
         let body = object::<Body>(json)?;
         let events = |list: Vec<RawEvent>| list.into_iter().map(Event::from_raw).collect();
-        let incidents = body.incidents.0.unwrap_or_default();
-        let planned = body.scheduled_maintenances.0.unwrap_or_default();
+        let (incidents, broken) = body.incidents.0.unwrap_or_default();
+        let (planned, more) = body.scheduled_maintenances.0.unwrap_or_default();
         let (running, rest): (Vec<_>, Vec<_>) = planned.into_iter().partition(RawEvent::is_running);
         Ok(Summary {
             status: Status::from_raw(body.status)?,
             incidents: events(incidents.into_iter().filter(RawEvent::is_unresolved).collect()),
             maintenances: events(running),
             announced: events(rest.into_iter().filter(RawEvent::is_announced).collect()),
+            broken: broken + more,
         })
     }
 }
@@ -148,26 +159,54 @@ impl Document for Components {
             #[serde(default)]
             components: List<RawComponent>,
         }
-        let raw = object::<Body>(json)?.components.0.ok_or(Unknown::NoIndicator)?;
+        let (raw, broken) = object::<Body>(json)?.components.0.ok_or(Unknown::NoIndicator)?;
         let (groups, plain): (Vec<_>, Vec<_>) = raw.into_iter().partition(|component| component.group.0);
-        let groups: Vec<_> = groups
+        let groups = Groups::of(groups);
+        let mut all: Vec<Component> = plain
             .into_iter()
-            .map(|group| (group.id.0.unwrap_or_default(), short(group.name), group.components.0))
-            .collect();
-        let group_of = |component: &RawComponent| {
-            let id = component.id.0.as_deref().filter(|id| !id.is_empty());
-            groups.iter().find_map(|(group, name, children)| {
-                let named = component.group_id.0.as_deref() == Some(group.as_str());
-                let listed = id.is_some_and(|id| children.iter().any(|child| child == id));
-                (named || listed).then(|| name.clone())
+            .map(|raw| Component {
+                group: groups.name_for(&raw).map(str::to_owned),
+                ..Component::from_raw(raw)
             })
-        };
-        Ok(Components(
-            plain
-                .into_iter()
-                .map(|raw| Component { group: group_of(&raw), ..Component::from_raw(raw) })
-                .collect(),
-        ))
+            .collect();
+        let mut times: HashMap<&str, u32> = HashMap::new();
+        for component in &all {
+            *times.entry(&component.name).or_default() += 1;
+        }
+        let repeated: Vec<bool> = all.iter().map(|one| times.get(one.name.as_str()) > Some(&1)).collect();
+        for (component, repeated) in all.iter_mut().zip(repeated) {
+            component.label = component.label(repeated);
+        }
+        Ok(Components { all, broken })
+    }
+}
+
+/// Names of groups, by their ids and by the ids of their children.
+struct Groups {
+    names: Vec<String>,
+    by_id: HashMap<String, usize>,
+    by_child: HashMap<String, usize>,
+}
+
+impl Groups {
+    /// Of several groups that claim a component the first in the page's order has it.
+    fn of(raw: Vec<RawComponent>) -> Groups {
+        let mut groups = Groups { names: Vec::new(), by_id: HashMap::new(), by_child: HashMap::new() };
+        for (nth, group) in raw.into_iter().enumerate() {
+            groups.by_id.entry(group.id.0.unwrap_or_default()).or_insert(nth);
+            for child in group.components.0.into_iter().filter(|id| !id.is_empty()) {
+                groups.by_child.entry(child).or_insert(nth);
+            }
+            groups.names.push(short(group.name));
+        }
+        groups
+    }
+
+    fn name_for(&self, component: &RawComponent) -> Option<&str> {
+        let named = component.group_id.0.as_ref().and_then(|id| self.by_id.get(id));
+        let listed = component.id.0.as_ref().and_then(|id| self.by_child.get(id));
+        let nth = [named, listed].into_iter().flatten().min()?;
+        self.names.get(*nth).map(String::as_str)
     }
 }
 
@@ -181,8 +220,19 @@ fn short(text: Text) -> String {
     shortened(&text.0.unwrap_or_default(), MAX_TEXT)
 }
 
+/// For people. The largest document is read at once, so what is cut off later costs nothing that matters.
 fn shortened(text: &str, max: usize) -> String {
-    text::shorten(&text::plain(text), max).into_owned()
+    text::shorten(&text::readable(text), max).into_owned()
+}
+
+/// A severity in the page's spelling.
+fn severity(word: &str) -> Option<Severity> {
+    text::folded(word).parse().ok()
+}
+
+/// The word as it is compared; longer ones are none that we know.
+fn word(text: &Text) -> String {
+    text.0.as_deref().filter(|text| text.len() <= MAX_WORD).map(text::folded).unwrap_or_default()
 }
 
 #[derive(Deserialize)]
@@ -198,7 +248,7 @@ impl Status {
         let raw = raw.0.ok_or(Unknown::NoIndicator)?;
         let word = raw.indicator.0.ok_or(Unknown::NoIndicator)?;
         Ok(Status {
-            indicator: word.parse().map_err(|_| shortened(&word, MAX_WORD)),
+            indicator: severity(&word).ok_or_else(|| shortened(&word, MAX_WORD)),
             description: short(raw.description),
         })
     }
@@ -223,16 +273,16 @@ struct RawEvent {
 
 impl RawEvent {
     fn is_unresolved(&self) -> bool {
-        let over = matches!(self.status.0.as_deref(), Some("resolved" | "postmortem" | "completed"));
+        let over = matches!(word(&self.status).as_str(), "resolved" | "postmortem" | "completed");
         !over && self.resolved_at.0.is_none()
     }
 
     fn is_announced(&self) -> bool {
-        self.status.0.as_deref() == Some("scheduled")
+        word(&self.status) == "scheduled"
     }
 
     fn is_running(&self) -> bool {
-        matches!(self.status.0.as_deref(), Some("in_progress" | "verifying"))
+        matches!(word(&self.status).as_str(), "inprogress" | "verifying")
     }
 }
 
@@ -248,9 +298,9 @@ impl Event {
         let link = raw.shortlink.0.unwrap_or_default();
         let began = time(&raw.started_at).or_else(|| time(&raw.created_at));
         // Pages list the newest first.
-        let latest = raw.incident_updates.0.unwrap_or_default().into_iter().next();
+        let latest = raw.incident_updates.items().into_iter().next();
         Event {
-            impact: raw.impact.0.as_deref().and_then(|word| word.parse().ok()).unwrap_or_default(),
+            impact: raw.impact.0.as_deref().and_then(severity).unwrap_or_default(),
             started: began.unwrap_or(Timestamp::MIN),
             state: shortened(&raw.status.0.as_deref().unwrap_or_default().replace('_', " "), MAX_WORD),
             begins: time(&raw.scheduled_for).or(began),
@@ -258,7 +308,7 @@ impl Event {
             update: latest.map(|update| short(update.body)).unwrap_or_default(),
             title: short(raw.name),
             shortlink: if link.len() <= MAX_TEXT { link } else { String::new() },
-            touches: raw.components.0.unwrap_or_default().into_iter().filter_map(|c| c.id.0).collect(),
+            touches: raw.components.items().into_iter().filter_map(|c| c.id.0).collect(),
         }
     }
 }
@@ -278,13 +328,13 @@ struct RawComponent {
 impl Component {
     fn from_raw(raw: RawComponent) -> Component {
         let state = raw.status.0.unwrap_or_default();
-        let severity = match state.as_str() {
+        let severity = match text::folded(&state).as_str() {
             "operational" => Ok(Severity::None),
-            "degraded_performance" => Ok(Severity::Minor),
-            "partial_outage" => Ok(Severity::Major),
-            "major_outage" | "full_outage" => Ok(Severity::Critical),
-            "under_maintenance" => Ok(Severity::Maintenance),
-            other => Err(shortened(other, MAX_WORD)),
+            "degradedperformance" => Ok(Severity::Minor),
+            "partialoutage" => Ok(Severity::Major),
+            "majoroutage" | "fulloutage" => Ok(Severity::Critical),
+            "undermaintenance" => Ok(Severity::Maintenance),
+            _ => Err(shortened(&state, MAX_WORD)),
         };
         Component {
             id: raw.id.0.unwrap_or_default(),
@@ -292,6 +342,15 @@ impl Component {
             group: None,
             severity,
             state: shortened(&state.replace('_', " "), MAX_WORD),
+            label: String::new(),
+        }
+    }
+
+    fn label(&self, repeated: bool) -> String {
+        let name = if self.name.is_empty() { "Unnamed component" } else { &self.name };
+        match &self.group {
+            Some(group) if repeated => format!("{group} - {name}"),
+            _ => name.to_owned(),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Types for fields that a page may leave out, set to null or fill with something else: those count as absent,
 //! and never spoil the rest of the answer. Nothing is stored of what is not asked for.
+//!
+//! Each value is first taken as it is written, which any well-formed JSON allows, and only then read as the wanted kind:
+//! a number beyond all bounds or a field given twice costs its own element alone.
 
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{
-    Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-    value::MapAccessDeserializer,
-};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// Longer lists are no status page: the largest known one has 256 components.
 pub(super) const MAX_ITEMS: usize = 4096;
@@ -24,9 +25,9 @@ pub(super) struct Flag(pub(super) bool);
 #[derive(Debug, PartialEq)]
 pub(super) struct Object<T>(pub(super) Option<T>);
 
-/// The objects of an array, else absent. Elements that are no objects are left out.
+/// The objects of an array, and how many elements were none or could not be read; what is no array is absent.
 #[derive(Debug, PartialEq)]
-pub(super) struct List<T>(pub(super) Option<Vec<T>>);
+pub(super) struct List<T>(pub(super) Option<(Vec<T>, usize)>);
 
 /// The strings of an array; what is no array is empty.
 #[derive(Debug, Default, PartialEq)]
@@ -44,120 +45,101 @@ impl<T> Default for List<T> {
     }
 }
 
-/// The visitor methods for kinds of values that are not wanted: they are read to their end and count as absent.
-macro_rules! otherwise_absent {
-    ($absent:expr; $($kind:ident)*) => {
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("any value")
-        }
-        $(otherwise_absent!(@ $absent, $kind);)*
-    };
-    (@ $absent:expr, scalar) => {
-        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> { Ok($absent) }
-        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> { Ok($absent) }
-        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> { Ok($absent) }
-        fn visit_unit<E>(self) -> Result<Self::Value, E> { Ok($absent) }
-    };
-    (@ $absent:expr, bool) => {
-        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> { Ok($absent) }
-    };
-    (@ $absent:expr, str) => {
-        fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> { Ok($absent) }
-    };
-    (@ $absent:expr, seq) => {
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            while seq.next_element::<IgnoredAny>()?.is_some() {}
-            Ok($absent)
-        }
-    };
-    (@ $absent:expr, map) => {
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            Ok($absent)
-        }
-    };
-}
-
-struct Seek<T>(PhantomData<T>);
-
-impl<'de> Visitor<'de> for Seek<Text> {
-    type Value = Text;
-    otherwise_absent!(Text(None); scalar bool seq map);
-
-    fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-        Ok(Text(Some(text.to_owned())))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Text, E> {
-        Ok(Text(Some(text)))
+impl<T> List<T> {
+    /// The objects alone.
+    pub(super) fn items(self) -> Vec<T> {
+        self.0.map(|(items, _)| items).unwrap_or_default()
     }
 }
 
-impl<'de> Visitor<'de> for Seek<Flag> {
-    type Value = Flag;
-    otherwise_absent!(Flag(false); scalar str seq map);
+fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de str, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(RawValue::get)
+}
 
-    fn visit_bool<E>(self, flag: bool) -> Result<Flag, E> {
-        Ok(Flag(flag))
+fn string(written: &str) -> Option<String> {
+    let inner = written.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') { serde_json::from_str(written).ok() } else { Some(inner.to_owned()) }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        written(deserializer).map(|written| Text(string(written)))
     }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Seek<Object<T>> {
-    type Value = Object<T>;
-    otherwise_absent!(Object(None); scalar bool str seq);
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(|object| Object(Some(object)))
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        written(deserializer).map(|written| Flag(written == "true"))
     }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Seek<List<T>> {
-    type Value = List<T>;
-    otherwise_absent!(List(None); scalar bool str map);
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = written(deserializer)?;
+        let object =
+            written.starts_with('{').then(|| serde_json::from_str(written).map_err(D::Error::custom));
+        object.transpose().map(Object)
+    }
+}
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
+impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut broken = 0;
+        let mut take = |written: &str| {
+            // A struct can be read from an array, too, which is not meant here.
+            let item = written.starts_with('{').then(|| serde_json::from_str(written).ok()).flatten();
+            broken += usize::from(item.is_none());
+            item
+        };
+        let items = elements(written(deserializer)?, &mut take).map_err(D::Error::custom)?;
+        Ok(List(items.map(|items| (items, broken))))
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let items = elements(written(deserializer)?, &mut string).map_err(D::Error::custom)?;
+        Ok(Texts(items.unwrap_or_default()))
+    }
+}
+
+/// What is taken of the elements of an array; `None` for any other value.
+fn elements<T>(
+    written: &str,
+    take: &mut dyn FnMut(&str) -> Option<T>,
+) -> Result<Option<Vec<T>>, serde_json::Error> {
+    if !written.starts_with('[') {
+        return Ok(None);
+    }
+    let mut json = serde_json::Deserializer::from_str(written);
+    json.deserialize_seq(Elements { take, of: PhantomData }).map(Some)
+}
+
+struct Elements<'a, T> {
+    take: &'a mut dyn FnMut(&str) -> Option<T>,
+    of: PhantomData<T>,
+}
+
+impl<'de, T> Visitor<'de> for Elements<'_, T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
         let mut items = Vec::new();
         let mut seen = 0;
-        while let Some(item) = seq.next_element::<Object<T>>()? {
+        while let Some(element) = seq.next_element::<&RawValue>()? {
             seen += 1;
             if seen > MAX_ITEMS {
                 return Err(A::Error::custom(format_args!("a list of more than {MAX_ITEMS} entries")));
             }
-            items.extend(item.0);
+            items.extend((self.take)(element.get()));
         }
-        Ok(List(Some(items)))
+        Ok(items)
     }
 }
-
-impl<'de> Visitor<'de> for Seek<Texts> {
-    type Value = Texts;
-    otherwise_absent!(Texts(Vec::new()); scalar bool str map);
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Texts, A::Error> {
-        let mut items = Vec::new();
-        let mut seen = 0;
-        while let Some(item) = seq.next_element::<Text>()? {
-            seen += 1;
-            if seen > MAX_ITEMS {
-                return Err(A::Error::custom(format_args!("a list of more than {MAX_ITEMS} entries")));
-            }
-            items.extend(item.0);
-        }
-        Ok(Texts(items))
-    }
-}
-
-macro_rules! deserialize_by_seeking {
-    ($($name:ident $(<$param:ident>)?),*) => { $(
-        impl<'de $(, $param: Deserialize<'de>)?> Deserialize<'de> for $name $(<$param>)? {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(Seek::<Self>(PhantomData))
-            }
-        }
-    )* };
-}
-
-deserialize_by_seeking!(Text, Flag, Object<T>, List<T>, Texts);
 
 #[cfg(test)]
 mod tests {
@@ -182,7 +164,7 @@ mod tests {
     /// A value of another kind counts as absent and leaves the fields after it readable.
     #[test]
     fn other_kinds_are_absent() {
-        for odd in ["null", "1", "-1", "1.5", "1e99", "{\"x\":[1]}", "[[],{}]", "\"s\"", "true"] {
+        for odd in ["null", "1", "-1", "1.5", "1e99999", "{\"x\":[1]}", "[[],{}]", "\"s\"", "true"] {
             let json =
                 format!("{{\"list\":{odd},\"texts\":{odd},\"flag\":{odd},\"text\":{odd},\"more\":{odd}}}");
             let probe: Object<Probe> = serde_json::from_str(&json).unwrap();
@@ -193,12 +175,14 @@ mod tests {
         }
     }
 
-    /// Only objects of a list are read; a struct written as an array is no object; a list has a limit.
+    /// Only objects of a list are read, the others are counted; a struct written as an array is no object.
     #[test]
     fn lists_hold_objects() {
-        let list: List<Inner> = serde_json::from_str(r#"[1, {"a":"x"}, ["y"], null, {"a":2}]"#).unwrap();
-        let texts: Vec<_> = list.0.unwrap().into_iter().map(|i| i.a.0).collect();
-        assert_eq!(texts, [Some("x".to_owned()), None]);
+        let json = r#"[1, {"a":"x"}, ["y"], null, {"a":2}, {"a":"1","a":"2"}, {"a": "\u00e9" }]"#;
+        let (items, broken) = serde_json::from_str::<List<Inner>>(json).unwrap().0.unwrap();
+        let texts: Vec<_> = items.into_iter().map(|inner| inner.a.0).collect();
+        assert_eq!(texts, [Some("x".to_owned()), None, Some("é".to_owned())]);
+        assert_eq!(broken, 4);
         assert_eq!(serde_json::from_str::<Object<Inner>>(r#"["x"]"#).unwrap(), Object(None));
         let long = format!("[{}0]", "0,".repeat(MAX_ITEMS));
         assert!(serde_json::from_str::<List<Inner>>(&long).is_err());

@@ -6,21 +6,29 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    IF_NONE_MATCH,
+};
+use reqwest::{Response, StatusCode};
+use tokio::sync::Semaphore;
 use url::Url;
 
+use super::body::{Form, MAX_BODY};
 use super::document::{self, Components, Document, Status, Summary};
 use super::reading;
 use crate::domain::monitor::{Page, Remap};
 use crate::domain::observation::{Reading, Unknown};
-use crate::domain::severity::Severity;
 use crate::domain::text;
-use crate::http::{self, Failure};
+use crate::http::{self, Failure, PageClient};
 
-/// Largest body that is read, in bytes after decompression. The largest known real one (components of a page
-/// with 256 of them) has a tenth of this; what is larger is a web site.
-pub const MAX_BODY: usize = 1024 * 1024;
+/// Bodies longer than this are read on a thread of their own, and so are judged this many components: what takes more than
+/// a fraction of a millisecond would hold up everything else that the runtime's few threads do.
+const HEAVY_BODY: usize = 8 * 1024;
+const HEAVY_LIST: usize = 128;
+
+/// Heavy work at once: more would only take processor time from the rest.
+static HEAVY_WORK: Semaphore = Semaphore::const_new(2);
 
 /// A page may not keep us away for longer than this, whatever it asks for.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -62,8 +70,14 @@ pub struct Look {
 
 /// Looks at a page once. Everything, bodies and second endpoints included, happens within `timeout`.
 ///
-/// The client should follow redirects; it needs no deadline of its own.
-pub async fn look(client: &Client, page: &Page, remap: &Remap, timeout: Duration, memo: &mut Memo) -> Look {
+/// The client needs no deadline of its own.
+pub async fn look(
+    client: &PageClient,
+    page: &Page,
+    remap: &Remap,
+    timeout: Duration,
+    memo: &mut Memo,
+) -> Look {
     let mut visit = Visit {
         client,
         root: &page.root,
@@ -77,7 +91,7 @@ pub async fn look(client: &Client, page: &Page, remap: &Remap, timeout: Duration
     let outcome = if page.by_component() {
         visit.components(page, remap, memo).await
     } else if page.incidents {
-        visit.get(&mut memo.summary).await.and_then(|summary| reading::of_summary(&summary, page, remap))
+        visit.summary(page, remap, memo).await
     } else {
         visit.get(&mut memo.status).await.and_then(|status| reading::of_status(&status, page, remap))
     };
@@ -90,7 +104,7 @@ pub async fn look(client: &Client, page: &Page, remap: &Remap, timeout: Duration
 }
 
 struct Visit<'a> {
-    client: &'a Client,
+    client: &'a PageClient,
     root: &'a Url,
     limit: Duration,
     started: Instant,
@@ -104,15 +118,27 @@ struct Visit<'a> {
 impl Visit<'_> {
     async fn components(&mut self, page: &Page, remap: &Remap, memo: &mut Memo) -> Result<Reading, Unknown> {
         let components = self.get(&mut memo.components).await?;
-        let mut reading = reading::of_components(&components, page, remap)?;
-        if page.incidents && reading.severity > Severity::None {
-            // Only the words are at stake here: a verdict stands without them.
-            match self.get(&mut memo.summary).await {
-                Ok(summary) => reading::tell_of_components(&mut reading, &summary, &components, page),
-                Err(unknown) => reading.notes.push(format!("incidents could not be read: {unknown}")),
-            }
+        let summary = if page.incidents { Some(self.get(&mut memo.summary).await) } else { None };
+        let (page, remap, weight) = (page.clone(), remap.clone(), components.all.len());
+        beside(weight > HEAVY_LIST, move || {
+            let summary = summary.as_ref().map(|read| read.as_deref().map_err(Unknown::clone));
+            reading::of_components(&components, summary, &page, &remap)
+        })
+        .await?
+    }
+
+    async fn summary(&mut self, page: &Page, remap: &Remap, memo: &mut Memo) -> Result<Reading, Unknown> {
+        let reason = match self.get(&mut memo.summary).await {
+            Ok(summary) => return reading::of_summary(&summary, page, remap),
+            // Neither a network that is away nor a page that is overloaded is asked once more.
+            Err(reason @ Unknown::RateLimited(_)) => return Err(reason),
+            Err(reason) if reason.may_be_our_network() => return Err(reason),
+            Err(reason) => reason,
+        };
+        match self.get(&mut memo.status).await {
+            Ok(status) => reading::without_summary(&status, reason, page, remap),
+            Err(_) => Err(reason),
         }
-        Ok(reading)
     }
 
     async fn get<D: Document>(&mut self, kept: &mut Option<Kept<D>>) -> Result<Arc<D>, Unknown> {
@@ -127,11 +153,14 @@ impl Visit<'_> {
         url: Url,
         kept: &mut Option<Kept<D>>,
     ) -> Result<Arc<D>, Unknown> {
-        let mut request = self.client.get(url.clone()).header(ACCEPT, "application/json");
+        let mut headers = HeaderMap::from_iter([
+            (ACCEPT, HeaderValue::from_static("application/json")),
+            (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
+        ]);
         if let Some(kept) = kept {
-            request = request.header(IF_NONE_MATCH, kept.etag.clone());
+            headers.insert(IF_NONE_MATCH, kept.etag.clone());
         }
-        let response = request.send().await.map_err(|error| unknown(Failure::of(&error)))?;
+        let response = self.client.get(&url, &headers).await.map_err(unknown)?;
         let moved = elsewhere(&url, response.url());
         if response.url() != &url {
             self.final_url = Some(address(response.url()));
@@ -166,17 +195,32 @@ impl Visit<'_> {
     }
 }
 
-async fn receive<D: Document>(response: Response, moved: Option<String>) -> Result<D, Unknown> {
-    let html = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.to_ascii_lowercase().contains("html"));
-    let body = http::read_body(response, MAX_BODY).await.map_err(unknown)?;
-    document::read(&body, html).map_err(|why| match (why, moved) {
+async fn receive<D: Document>(mut response: Response, moved: Option<String>) -> Result<D, Unknown> {
+    let header = |name: HeaderName| {
+        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().trim().to_ascii_lowercase()
+    };
+    let form = Form { encoding: header(CONTENT_ENCODING), kind: header(CONTENT_TYPE) };
+    let body = http::read_encoded(&mut response, MAX_BODY).await.map_err(unknown)?;
+    let heavy = body.len() > HEAVY_BODY || !form.encoding.is_empty();
+    let read = beside(heavy, move || document::read(&body, &form)).await?;
+    read.map_err(|why| match (why, moved) {
         (Unknown::NotJson(_) | Unknown::NoIndicator, Some(to)) => Unknown::Moved(to),
         (why, _) => why,
     })
+}
+
+/// Does work that may take long without holding up the runtime's threads.
+async fn beside<T: Send + 'static>(
+    heavy: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unknown> {
+    if !heavy {
+        return Ok(work());
+    }
+    // The semaphore is never closed.
+    let _place = HEAVY_WORK.acquire().await;
+    tokio::task::spawn_blocking(work).await.map_err(|e| Unknown::Internal(e.to_string()))
 }
 
 fn etag(headers: &HeaderMap) -> Option<HeaderValue> {

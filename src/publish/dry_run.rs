@@ -28,7 +28,7 @@ impl Target for DryRun {
         } else {
             info!(target: LOG, "Preview: would clear the banner");
         }
-        let shown = Some(Shown { banner: banner.clone(), updated_at: None });
+        let shown = Some(Shown { banner: banner.clone(), updated_at: None, updated_by: None });
         self.slot.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&shown);
         Ok(shown)
     }

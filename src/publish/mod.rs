@@ -10,6 +10,7 @@ mod qlik_auth;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use crate::domain::banner::Banner;
 use crate::domain::plan::Shown;
@@ -36,6 +37,17 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// See [`TargetError`]. After [`TargetError::Trouble`] the banner may have been stored all the same.
     async fn write(&self, banner: &Banner) -> Result<Option<Shown>, TargetError>;
+
+    /// The present moment by the tenant's clock, counted on from its last answer; `None` if none told the time.
+    fn time(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// The user that our writes carry as `updatedBy`; `None` where people may write as the same user, or where the
+    /// tenant does not tell.
+    async fn own_user(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Why a tenant was not read or written. Texts are plain, short and free of secrets.
@@ -54,7 +66,9 @@ pub enum TargetError {
         detail: String,
     },
     /// 403.
-    #[error("not allowed to set the banner (the role TenantAdmin is needed): {detail}")]
+    #[error(
+        "not allowed to set the banner (a user needs the role TenantAdmin, an OAuth client the scope admin_classic and consent Trusted): {detail}"
+    )]
     Forbidden {
         /// In the tenant's words.
         detail: String,
@@ -92,7 +106,7 @@ impl TargetError {
         }
     }
 
-    /// Whether a person has to do something before the same request can succeed.
+    /// Whether a person probably has to do something before the same request can succeed.
     pub fn is_permanent(&self) -> bool {
         !matches!(self, TargetError::RateLimited { .. } | TargetError::Trouble { .. })
     }

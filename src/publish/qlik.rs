@@ -3,14 +3,16 @@
 //! Nothing is tried again here, except that a token that is no longer taken is renewed once. Start at the
 //! implementation of [`Target`].
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap};
+use reqwest::header::{ACCEPT, AGE, AUTHORIZATION, DATE, HeaderMap};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 use tracing::{info, warn};
 use url::Url;
 
@@ -35,8 +37,8 @@ const MAX_WORDS: usize = 300;
 /// Longest trace id that is passed on; the tenant's have 32 characters.
 const MAX_TRACE: usize = 64;
 
-/// A tenant may not keep us away for longer than this, whatever it asks for.
-const MAX_WAIT: Duration = Duration::from_secs(3600);
+/// A tenant may not keep us away for longer than this, whatever it asks for: its limits are judged over five minutes.
+const MAX_WAIT: Duration = Duration::from_secs(900);
 
 /// Of a list of errors, this many are told.
 const MAX_ERRORS: usize = 3;
@@ -48,6 +50,9 @@ pub struct Qlik {
     tenant: Url,
     bearer: Bearer,
     redactor: Redactor,
+    /// What the tenant's clock showed when an answer came in.
+    time: Mutex<Option<(Timestamp, Instant)>>,
+    own_user: tokio::sync::OnceCell<String>,
 }
 
 impl Qlik {
@@ -56,7 +61,8 @@ impl Qlik {
     pub fn new(client: Client, tenant: Url, credentials: QlikCredentials) -> Qlik {
         let redactor = Redactor::default();
         let bearer = Bearer::new(credentials, at(&tenant, "/oauth/token"), redactor.clone());
-        Qlik { client, tenant, bearer, redactor }
+        let (time, own_user) = (Mutex::default(), tokio::sync::OnceCell::new());
+        Qlik { client, tenant, bearer, redactor, time, own_user }
     }
 
     /// What knows the credentials and tokens of the tenant.
@@ -65,13 +71,27 @@ impl Qlik {
     }
 
     async fn call(&self, method: Method, path: &str, banner: Option<&Banner>) -> Result<Answer, TargetError> {
-        let token = self.bearer.get(&self.client, None).await?;
-        let first = self.call_with(method.clone(), path, banner, &token).await?;
-        if first.status != StatusCode::UNAUTHORIZED || !self.bearer.can_renew() {
-            return Ok(first);
+        let mut token = self.bearer.get(&self.client, None).await?;
+        let mut answer = self.call_with(method.clone(), path, banner, &token).await?;
+        if answer.status == StatusCode::UNAUTHORIZED && self.bearer.can_renew() {
+            token = self.bearer.get(&self.client, Some(&token)).await?;
+            answer = self.call_with(method, path, banner, &token).await?;
         }
-        let token = self.bearer.get(&self.client, Some(&token)).await?;
-        self.call_with(method, path, banner, &token).await
+        match answer.status {
+            // What the token may do is decided when it is made: the next attempt has a fresh one.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.bearer.discard(&token).await,
+            StatusCode::NOT_FOUND => self.note_time(&answer),
+            status if status.is_success() => self.note_time(&answer),
+            _ => {}
+        }
+        Ok(answer)
+    }
+
+    /// Notes what the tenant's clock shows. Only answers that are its own tell: a proxy has another clock.
+    fn note_time(&self, answer: &Answer) {
+        if let Some(time) = answer.time() {
+            *self.time.lock().unwrap_or_else(PoisonError::into_inner) = Some((time, Instant::now()));
+        }
     }
 
     async fn call_with(
@@ -96,6 +116,7 @@ impl Target for Qlik {
         let answer = self.call(Method::GET, "/api/v1/banners", None).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() && answer.says_nothing() => Ok(None),
             status if status.is_success() => answer.shown().map(Some).ok_or_else(|| {
                 let why = answer.body.err().map_or("no banner".into(), |failure| failure.to_string());
                 let detail = format!("HTTP {} with an answer that cannot be read: {why}", status.as_u16());
@@ -121,6 +142,24 @@ impl Target for Qlik {
             None => warn!(target: LOG, "API answer: HTTP {}, not understood", answer.status.as_u16()),
         }
         Ok(shown)
+    }
+
+    fn time(&self) -> Option<Timestamp> {
+        let (time, at) = (*self.time.lock().unwrap_or_else(PoisonError::into_inner))?;
+        time.checked_add(at.elapsed()).ok()
+    }
+
+    async fn own_user(&self) -> Option<String> {
+        // Behind an API key is a person, who may also set banners by hand.
+        if !self.bearer.can_renew() {
+            return None;
+        }
+        let ask = async || {
+            let answer = self.call(Method::GET, "/api/v1/users/me", None).await.map_err(drop)?;
+            if answer.status.is_success() { answer.id().ok_or(()) } else { Err(()) }
+        };
+        // It only supports other witnesses: without an answer those decide alone.
+        self.own_user.get_or_try_init(ask).await.ok().cloned()
     }
 }
 
@@ -156,7 +195,33 @@ impl Answer {
 
     fn shown(&self) -> Option<Shown> {
         let banner = serde_json::from_slice(self.body()).ok()?;
-        Some(Shown { banner, updated_at: self.field("updatedAt").and_then(|text| text.parse().ok()) })
+        let updated_at = self.field("updatedAt").and_then(|text| text.parse().ok());
+        Some(Shown { banner, updated_at, updated_by: self.field("updatedBy") })
+    }
+
+    /// Whether there is no banner in a whole answer: what a tenant says before the first one is not documented.
+    fn says_nothing(&self) -> bool {
+        let Ok(body) = &self.body else { return false };
+        body.trim_ascii().is_empty()
+            || serde_json::from_slice::<Value>(body).is_ok_and(|value| {
+                value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
+            })
+    }
+
+    /// The present moment by the server's clock: from its date or, after a write, from the change's own time.
+    fn time(&self) -> Option<Timestamp> {
+        if self.headers.contains_key(AGE) {
+            // A cache has kept it for a while.
+            return None;
+        }
+        let date =
+            self.headers.get(DATE).and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok());
+        match date {
+            // It shows whole seconds.
+            Some(date) => date.timestamp().checked_add(Duration::from_millis(500)).ok(),
+            None if self.status == StatusCode::CREATED => self.field("updatedAt")?.parse().ok(),
+            None => None,
+        }
     }
 
     fn id(&self) -> Option<String> {

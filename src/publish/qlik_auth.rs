@@ -76,6 +76,13 @@ impl Bearer {
         }
     }
 
+    /// Lets go of a token that was refused, so that the next request fetches another one.
+    pub(super) async fn discard(&self, refused: &Token) {
+        if let Some(serial) = refused.serial {
+            self.keeper.discard(serial).await;
+        }
+    }
+
     /// Whether a token that was refused can be replaced.
     pub(super) fn can_renew(&self) -> bool {
         matches!(self.credentials, QlikCredentials::OAuth { .. })

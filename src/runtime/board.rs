@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use crate::domain::assess::{Issue, MonitorState};
@@ -76,6 +76,8 @@ pub struct MonitorView {
     pub state: MonitorState,
     /// How long the last look took.
     pub took: Duration,
+    /// Until when it is not polled, because the page asked for it.
+    pub paused_until: Option<Timestamp>,
     /// Looks since the start.
     pub looks: u64,
     /// Looks answered by 304.
@@ -133,7 +135,9 @@ pub struct BannerView {
     pub writes: BTreeMap<&'static str, u64>,
     /// Times that a look at the tenant found nothing to write.
     pub avoided: u64,
-    /// Why the memory of the banner is not kept.
+    /// How far the tenant's clock is ahead of ours, once it differs.
+    pub clock_skew: Option<SignedDuration>,
+    /// Why the state of the banner cannot be saved.
     pub memory_trouble: Option<String>,
     /// How old the last good answer may get while all is well.
     pub patience: Duration,
@@ -252,9 +256,9 @@ impl MonitorView {
         self.not_modified += u64::from(not_modified);
         // The age of our own data takes no time to look at.
         if !took.is_zero() {
-            self.pace.push(seen.at, took, seen.outcome.is_ok());
+            self.pace.push(seen.at, took, seen.verdict().is_ok());
         }
-        match &seen.outcome {
+        match seen.verdict() {
             Ok(reading) => self.open.clone_from(&reading.open),
             Err(reason) => {
                 *self.failures.entry(reason.reason()).or_default() += 1;
@@ -304,6 +308,12 @@ impl Board {
         self.lease.as_ref().is_none_or(|lease| lease.held)
     }
 
+    /// The monitors that are not polled at `now`, because their pages asked for it, and until when.
+    pub fn paused(&self, now: Timestamp) -> impl Iterator<Item = (&str, Timestamp)> {
+        let until = move |view: &MonitorView| view.paused_until.filter(|until| *until > now);
+        self.monitors.iter().filter_map(move |(name, view)| Some((name.as_str(), until(view)?)))
+    }
+
     /// Whether the daemon does its work at `now`; otherwise every reason why not. One that stands by does it as long as
     /// the database answers.
     pub fn ready(&self, now: Timestamp) -> Vec<String> {
@@ -330,7 +340,7 @@ impl Board {
         }
         reasons.extend(store_trouble);
         if let Some(why) = &self.banner.memory_trouble {
-            reasons.push(format!("the memory of the banner is not kept: {why}"));
+            reasons.push(format!("the state of the banner cannot be saved: {why}"));
         }
         if let Some(why) = &self.banner.trouble {
             reasons.push(format!("the tenant's last answer: {why}"));

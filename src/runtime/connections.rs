@@ -1,178 +1,352 @@
-//! Connections to our own port, bounded: so many at once, and none that is silent for ever.
+//! The web port: HTTP/1.1 only, with bounds on connections, time and memory.
 //!
-//! Whoever opens connections and says nothing, or asks and never reads, must not use up the files that the watching
-//! needs, nor keep others out: when the house is full, who comes gets the place of the one that has been silent longest.
-//! Start at [`Bounded`].
+//! A connection counts by finished requests and answers, never by bytes: one that drips keeps no one out. When all places
+//! are taken, a new client gets the place of the connection that has been waiting longest for its next request, or else of
+//! one that reads its answer slowly. So probes and signed-in clients always get in. gRPC has a port of its own.
+//! Start at [`serve`].
 
-use std::future::{Future, pending};
+use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
+use axum::response::IntoResponse;
 use axum::serve::Listener;
-use futures_util::task::AtomicWaker;
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
-/// At once; the streams of open pages are 64 of them. Many machines give a program 1,024 files for everything.
+/// At once; up to 64 of them are streams of open pages. Many systems give a process 1,024 files for everything.
 const CONNECTIONS: usize = 256;
-/// Longer than the usual minute between two scrapes and the heartbeat of a stream.
-const QUIET: Duration = Duration::from_secs(90);
-/// The same when others wait for a place: longer than any answer takes, and than the heartbeat of a stream.
-const QUIET_IN_A_CROWD: Duration = Duration::from_secs(20);
-/// In a crowd, a whole request has to follow its connection within this.
-const GREETING: Duration = Duration::from_secs(1);
-/// What a request without a body ends with.
-const END_OF_HEAD: &[u8] = b"\r\n\r\n";
-/// Who waits for a place looks again after this, whether somebody may be asked to leave by now.
-const LOOK: Duration = Duration::from_millis(200);
+/// For a whole request head, from the start of the connection or the end of the answer before. Clients send it at once.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// For making and sending one answer: half a megabyte at 8 kB/s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// When all places are taken, an answer that is under way for longer may be cut off; answers take milliseconds.
+const SLOW: Duration = Duration::from_millis(500);
+/// How often a client that waits for a place looks for a slow answer.
+const RETRY: Duration = Duration::from_millis(100);
+/// Answers made at once. Making one takes a processor for some milliseconds, so it is done beside the threads that poll pages
+/// and answer probes.
+const MAKING: usize = 8;
+/// Made at once, whatever else is asked for.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+/// For a request head, and for what is gathered of an answer's parts; with [`CONNECTIONS`], 8 MiB in all.
+const BUFFER_BYTES: usize = 32 << 10;
+/// Answers under way in all, in KiB: some 40 of the largest pages.
+const ANSWERS_KIB: u32 = 16 << 10;
+/// Smaller answers are not counted, so that a probe is answered whatever else goes on.
+const SMALL_BYTES: u64 = 16 << 10;
 
-/// Accepts no more than there is room for; who comes later takes the place of a silent one, or waits until somebody
-/// leaves.
-pub(super) struct Bounded {
-    listener: TcpListener,
+/// Mark of an answer (a response extension) to a client that is signed in: it is not cut off to make room.
+#[derive(Debug, Clone, Copy)]
+pub struct SignedIn;
+
+/// Serves `router` until dropped, which ends every connection.
+pub(super) async fn serve(mut listener: TcpListener, router: Router) {
+    let stop = CancellationToken::new();
+    let _stopped = stop.clone().drop_guard();
+    let maker =
+        Maker { service: TowerToHyperService::new(router), places: Arc::new(Semaphore::new(MAKING)), stop };
+    let memory = Arc::new(Semaphore::new(ANSWERS_KIB as usize));
+    let mut tasks = JoinSet::new();
+    let mut connections: Vec<Weak<Connection>> = Vec::new();
+    loop {
+        let (stream, _) = Listener::accept(&mut listener).await;
+        while tasks.try_join_next().is_some() {}
+        connections.retain(|connection| connection.strong_count() > 0);
+        while tasks.len() >= CONNECTIONS {
+            evict(&connections);
+            // No matter how it ended: its place is free.
+            let _ = timeout(RETRY, tasks.join_next()).await;
+        }
+        let connection = Arc::new(Connection::new(Arc::clone(&memory)));
+        connections.push(Arc::downgrade(&connection));
+        tasks.spawn(serve_one(stream, maker.clone(), connection));
+    }
+}
+
+/// Makes answers.
+#[derive(Clone)]
+struct Maker {
+    service: TowerToHyperService<Router>,
     places: Arc<Semaphore>,
-    guests: Vec<Weak<Guest>>,
+    stop: CancellationToken,
 }
 
-impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Bounded {
-        Bounded { listener, places: Arc::new(Semaphore::new(CONNECTIONS)), guests: Vec::new() }
-    }
-
-    async fn place(&mut self) -> OwnedSemaphorePermit {
-        loop {
-            if let Ok(place) = self.places.clone().try_acquire_owned() {
-                return place;
-            }
-            self.let_one_go();
-            match timeout(LOOK, self.places.clone().acquire_owned()).await {
-                Ok(Ok(place)) => return place,
-                // Nobody closes the semaphore.
-                Ok(Err(_)) => pending().await,
-                Err(_) => {}
-            }
+impl Maker {
+    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+        let probe = PROBES.contains(&request.uri().path());
+        let answer = self.service.call(request.map(Body::new));
+        if probe {
+            return answer.await.unwrap_or_else(|never| match never {});
         }
-    }
-
-    /// Asks the one to leave that has been silent longest, and long enough: first of those that have asked for nothing.
-    fn let_one_go(&mut self) {
-        self.guests.retain(|guest| guest.strong_count() > 0);
-        let guests = self.guests.iter().filter_map(Weak::upgrade);
-        let staying = guests.filter(|guest| !guest.leaves.load(Ordering::Relaxed));
-        let silent = staying.filter_map(|guest| {
-            let (asked, since) = *guest.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            let patience = if asked { QUIET_IN_A_CROWD } else { GREETING };
-            (since.elapsed() >= patience).then_some((asked, since, guest))
+        // No one closes the semaphore.
+        let place = self.places.acquire_owned().await;
+        let runtime = Handle::current();
+        let gone = self.stop.child_token();
+        let _given_up = gone.clone().drop_guard();
+        let made = spawn_blocking(move || {
+            let answer = runtime.block_on(gone.run_until_cancelled(answer));
+            drop(place);
+            answer
         });
-        if let Some((.., guest)) = silent.min_by_key(|(asked, since, _)| (*asked, *since)) {
-            guest.leaves.store(true, Ordering::Relaxed);
-            guest.waker.wake();
+        match made.await {
+            Ok(Some(Ok(answer))) => answer,
+            Ok(None) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }
 }
 
-/// A connection as the door knows it.
-struct Guest {
-    /// Whether it has ever asked for something, and when something last went either way; before that, when it came.
-    heard: Mutex<(bool, Instant)>,
-    /// It is asked to leave.
-    leaves: AtomicBool,
-    waker: AtomicWaker,
+/// Ends the connection that has waited longest for its next request, or if there is none, the slowest answer.
+fn evict(connections: &[Weak<Connection>]) {
+    let connections = connections.iter().filter_map(Weak::upgrade);
+    let ranked = connections.filter_map(|connection| {
+        let rank = connection.progress.borrow().rank();
+        Some((rank?, connection))
+    });
+    if let Some((_, connection)) = ranked.min_by_key(|(rank, _)| *rank) {
+        connection.progress.send_modify(|progress| progress.enter(Phase::Evicted));
+    }
 }
 
-impl Listener for Bounded {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (stream, from) = Listener::accept(&mut self.listener).await;
-        let place = self.place().await;
-        let guest = Arc::new(Guest {
-            heard: Mutex::new((false, Instant::now())),
-            leaves: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
-        });
-        self.guests.push(Arc::downgrade(&guest));
-        if self.guests.len() > 2 * CONNECTIONS {
-            self.guests.retain(|guest| guest.strong_count() > 0);
+async fn serve_one(stream: TcpStream, maker: Maker, connection: Arc<Connection>) {
+    let io = TokioIo::new(Watched { stream, connection: Arc::clone(&connection) });
+    let answered = Arc::clone(&connection);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (connection, maker) = (Arc::clone(&answered), maker.clone());
+        connection.begin();
+        async move { Ok::<_, Infallible>(connection.answer(maker.answer(request).await)) }
+    });
+    tokio::select! {
+        served = http1::Builder::new().max_buf_size(BUFFER_BYTES).serve_connection(io, service) => {
+            if let Err(e) = served {
+                tracing::debug!(target: "WebServer", "A connection failed: {e}");
+            }
         }
-        (Connection { stream, silence: Box::pin(sleep(QUIET)), guest, matched: 0, _place: place }, from)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        () = connection.overdue() => {}
     }
 }
 
-/// Ends when nothing has gone either way for [`QUIET`], or when its place is wanted.
-pub(super) struct Connection {
-    stream: TcpStream,
-    silence: Pin<Box<Sleep>>,
-    guest: Arc<Guest>,
-    /// Bytes of [`END_OF_HEAD`] that were heard last; all of them, once a request was heard.
-    matched: usize,
-    _place: OwnedSemaphorePermit,
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Waiting for a whole request head.
+    Idle,
+    /// A request came whose answer is not yet sent.
+    Answering,
+    /// The client has all of an answer that goes on for as long as it likes.
+    Streaming,
+    /// Its place is needed.
+    Evicted,
+}
+
+/// How far a connection has come.
+struct Progress {
+    phase: Phase,
+    since: Instant,
+    /// Requests whose answer has not been handed over for sending.
+    unfinished: usize,
+    streaming: bool,
+    signed_in: bool,
+    /// For the answers that are under way.
+    memory: Option<OwnedSemaphorePermit>,
+}
+
+impl Progress {
+    fn enter(&mut self, phase: Phase) {
+        if self.phase != Phase::Evicted && self.phase != phase {
+            (self.phase, self.since) = (phase, Instant::now());
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Idle => Some(self.since + REQUEST_TIMEOUT),
+            Phase::Answering => Some(self.since + ANSWER_TIMEOUT),
+            Phase::Streaming => None,
+            Phase::Evicted => Some(self.since),
+        }
+    }
+
+    /// The lowest is evicted first; `None`: it stays. Streams stay because they are few.
+    fn rank(&self) -> Option<(Phase, Instant)> {
+        let slow = !self.signed_in && self.since.elapsed() >= SLOW;
+        let may_go = self.phase == Phase::Idle || (self.phase == Phase::Answering && slow);
+        may_go.then_some((self.phase, self.since))
+    }
+}
+
+/// A connection as the server knows it.
+struct Connection {
+    progress: watch::Sender<Progress>,
+    /// Shared by all: what answers that are under way may take.
+    memory: Arc<Semaphore>,
 }
 
 impl Connection {
-    /// Whether a request has been heard, with these bytes.
-    fn hear(&mut self, came: &[u8]) {
-        for byte in came {
-            self.matched = match END_OF_HEAD.get(self.matched) {
-                None => return,
-                Some(expected) if expected == byte => self.matched + 1,
-                Some(_) => usize::from(END_OF_HEAD.first() == Some(byte)),
+    fn new(memory: Arc<Semaphore>) -> Connection {
+        let progress = Progress {
+            phase: Phase::Idle,
+            since: Instant::now(),
+            unfinished: 0,
+            streaming: false,
+            signed_in: false,
+            memory: None,
+        };
+        Connection { progress: watch::Sender::new(progress), memory }
+    }
+
+    /// Ends when the connection has to.
+    async fn overdue(&self) {
+        let mut progress = self.progress.subscribe();
+        loop {
+            let deadline = progress.borrow_and_update().deadline();
+            let passed = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
             };
+            tokio::select! {
+                () = passed => return,
+                // The sender is ours: it is not gone.
+                _ = progress.changed() => {}
+            }
         }
     }
 
-    fn timed<T>(&mut self, context: &mut Context<'_>, found: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if found.is_ready() {
-            let now = Instant::now();
-            self.silence.as_mut().reset(now + QUIET);
-            if self.matched == END_OF_HEAD.len() {
-                *self.guest.heard.lock().unwrap_or_else(PoisonError::into_inner) = (true, now);
-                // Who speaks in the last moment stays.
-                self.guest.leaves.store(false, Ordering::Relaxed);
+    /// A whole request head came. A pipelined one does not give more time to the answer before it.
+    fn begin(&self) {
+        self.progress.send_modify(|progress| {
+            progress.unfinished += 1;
+            progress.enter(Phase::Answering);
+        });
+    }
+
+    fn answer(self: Arc<Self>, answer: Response<Body>) -> Response<Answer> {
+        let signed_in = answer.extensions().get::<SignedIn>().is_some();
+        let size = answer.body().size_hint().exact();
+        let memory = match size.filter(|bytes| *bytes > SMALL_BYTES && !signed_in) {
+            None => None,
+            Some(bytes) => {
+                let kib = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).min(ANSWERS_KIB);
+                match Arc::clone(&self.memory).try_acquire_many_owned(kib) {
+                    Ok(memory) => Some(memory),
+                    Err(_) => return busy().map(|body| Answer { body, connection: self }),
+                }
             }
-            return found;
-        }
-        self.guest.waker.register(context.waker());
-        if self.guest.leaves.load(Ordering::Relaxed) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        self.silence.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        };
+        self.progress.send_modify(|progress| {
+            (progress.signed_in, progress.streaming) = (signed_in, size.is_none());
+            match (&mut progress.memory, memory) {
+                (Some(held), Some(more)) => held.merge(more),
+                (held, more) => *held = held.take().or(more),
+            }
+        });
+        answer.map(|body| Answer { body, connection: self })
+    }
+
+    /// All that was to be sent has been.
+    fn flushed(&self) {
+        self.progress.send_if_modified(|progress| {
+            let next = match (progress.phase, progress.unfinished, progress.streaming) {
+                (Phase::Answering, 0, _) => Phase::Idle,
+                (Phase::Answering, _, true) => Phase::Streaming,
+                _ => return false,
+            };
+            progress.memory = None;
+            progress.enter(next);
+            true
+        });
     }
 }
 
-impl AsyncRead for Connection {
+fn busy() -> Response<Body> {
+    let mut answer =
+        (StatusCode::SERVICE_UNAVAILABLE, "too many answers are being read slowly\n").into_response();
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
+/// The body of an answer; tells the connection how far it has come.
+struct Answer {
+    body: Body,
+    connection: Arc<Connection>,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_ready() {
+            self.connection.progress.send_modify(|progress| progress.enter(Phase::Answering));
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.connection.progress.send_modify(|progress| {
+            progress.unfinished = progress.unfinished.saturating_sub(1);
+            progress.streaming = false;
+        });
+    }
+}
+
+/// The socket; tells the connection when everything has been sent.
+struct Watched {
+    stream: TcpStream,
+    connection: Arc<Connection>,
+}
+
+impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = into.filled().len();
-        let found = Pin::new(&mut self.stream).poll_read(context, into);
-        self.hear(into.filled().get(before..).unwrap_or_default());
-        self.timed(context, found)
+        Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for Watched {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let found = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.timed(context, found)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -180,16 +354,20 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let found = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.timed(context, found)
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
 
+    /// The HTTP library flushes only after it has written everything it has.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if flushed.is_ready() {
+            self.connection.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -198,79 +376,4 @@ impl AsyncWrite for Connection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::Router;
-    use axum::routing::get;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
-
-    async fn serve(body: &'static str) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = Router::new().route("/", get(move || async move { body }));
-        tokio::spawn(async move { axum::serve(Bounded::new(listener), router).await });
-        address
-    }
-
-    /// Whoever says nothing, says half of something, or has been answered and stays, is let go of; whoever waits for a
-    /// place gets one then. (The clock runs ahead while everybody waits.)
-    #[tokio::test(start_paused = true)]
-    async fn the_silent_are_let_go_of() {
-        let address = serve("hello").await;
-        let mut all = Vec::new();
-        for i in 0..CONNECTIONS + 9 {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            let said = [&b""[..], &ASK[..10], ASK][i % 3];
-            stream.write_all(said).await.unwrap();
-            all.push((stream, said == ASK));
-        }
-        for (mut stream, asked) in all {
-            let mut answer = Vec::new();
-            // The end comes by itself; some systems tell it as a reset.
-            let _ = stream.read_to_end(&mut answer).await;
-            assert_eq!(answer.ends_with(b"hello"), asked);
-        }
-    }
-
-    /// Waits for an answer; `None` when the connection ends instead.
-    async fn heard(stream: &mut TcpStream) -> Option<()> {
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"hello") {
-            if stream.read_buf(&mut answer).await.unwrap_or(0) == 0 {
-                return None;
-            }
-        }
-        Some(())
-    }
-
-    /// A house full of those that say nothing, or half of something, answers who comes almost at once, in the place of the
-    /// one that came first; a house full of those that have been answered and stay does soon. (The clock runs ahead while
-    /// everybody waits.)
-    #[tokio::test(start_paused = true)]
-    async fn who_comes_gets_the_place_of_a_silent_one() {
-        let cases = [(&b""[..], GREETING), (&ASK[..10], GREETING), (ASK, QUIET_IN_A_CROWD)];
-        for (said, patience) in cases {
-            let address = serve("hello").await;
-            let mut all = Vec::new();
-            for _ in 0..CONNECTIONS {
-                let mut stream = TcpStream::connect(address).await.unwrap();
-                stream.write_all(said).await.unwrap();
-                if said == ASK {
-                    heard(&mut stream).await.unwrap();
-                }
-                all.push(stream);
-            }
-            let full = Instant::now();
-            let mut late = TcpStream::connect(address).await.unwrap();
-            late.write_all(ASK).await.unwrap();
-            heard(&mut late).await.unwrap();
-            assert!(full.elapsed() <= patience + 2 * LOOK, "{:?}", full.elapsed());
-            assert_eq!(heard(&mut all[0]).await, None, "the first has left");
-            let rest = if said == ASK { ASK } else { &ASK[said.len()..] };
-            all[1].write_all(rest).await.unwrap();
-            heard(&mut all[1]).await.expect("the second may stay");
-        }
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@
 pub mod board;
 pub mod claims;
 pub mod clock;
-mod connections;
+pub mod connections;
 mod folder;
 pub mod jobs;
 pub mod lease;
@@ -27,7 +27,6 @@ use tokio_util::task::TaskTracker;
 
 use board::BoardHandle;
 use clock::Clock;
-use connections::Bounded;
 use lease::{Contest, Keeper};
 use terms::{Contended, Fault, Monitor};
 
@@ -112,7 +111,7 @@ pub async fn run(daemon: Daemon, controls: Controls) -> bool {
         controls: controls.clone(),
     };
     let mut watching = tasks.spawn(monitor.run(daemon.watch, kept, contended));
-    let web = daemon.web.map(|(listener, router)| tokio::spawn(serve(listener, router)));
+    let web = daemon.web.map(|(listener, router)| tokio::spawn(connections::serve(listener, router)));
     let jobs = daemon.jobs;
     tasks.spawn(jobs.run(daemon.clock, daemon.board.clone(), controls.recall.clone(), controls.stop.clone()));
     tasks.close();
@@ -144,10 +143,4 @@ pub async fn run(daemon: Daemon, controls: Controls) -> bool {
         closer.join();
     }
     drained && fault.is_none()
-}
-
-async fn serve(listener: TcpListener, router: axum::Router) {
-    if let Err(e) = axum::serve(Bounded::new(listener), router).await {
-        tracing::error!(target: "WebServer", "The web server stopped: {e}");
-    }
 }

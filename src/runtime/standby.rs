@@ -87,33 +87,27 @@ impl<'m> Standby<'m> {
             self.say(false, "The lease goes on; so does the watching.".into());
             let Left { states, batch: unkept, published: Published { memory, unsaved }, .. } = left;
             self.lead();
-            return Ok(Begin { right, store, states, memory, unsaved, learned: Vec::new(), unkept });
+            return Ok(Begin { right, store, states, memory, unsaved, unkept });
         }
-        // Before it is read: what we left matters to ourselves, and after this term it would be gone.
+        // Before it is read: after this term it would be gone.
         self.deliver().await?;
         let unread = |e: KeepError| format!("what is kept cannot be read: {e}");
         let kept = store.recall().await.map_err(unread)?;
-        let reports = store.reports().await.map_err(unread)?;
-        let (mut memory, mut learned) = (Memory::default(), Vec::new());
+        let mut memory = Memory::default();
         if let Some(tenant) = &monitor.tenant {
             memory = kept.memory_of(tenant);
-            for report in reports.iter().filter(|report| report.tenant == *tenant) {
-                memory.learn(&report.memory);
-                learned.push(report.id);
-            }
             if let Some((other, _)) = kept.banner.as_ref().filter(|(other, _)| other != tenant) {
                 self.say(true, format!("The memory in the database was of {other}: all daemons of one database must have the same tenant"));
             }
         }
         self.say(false, format!("We hold the lease of the monitor (token {}).", hold.token));
+        monitor.tell_no_state(&kept);
         self.lead();
-        let unsaved = !learned.is_empty();
-        let unkept = Batch::default();
-        Ok(Begin { right, store, states: kept.states, memory, unsaved, learned, unkept })
+        Ok(Begin { right, store, states: kept.states, memory, unsaved: false, unkept: Batch::default() })
     }
 
-    /// Delivers what the last term could not keep: others have the lease, but what we saw while we had it is true, and
-    /// the banners we wrote are ours. Returns whether nothing is left to do.
+    /// Delivers what the last term could not save: others have the lease, but what we saw while we had it is true.
+    /// Returns whether nothing is left to do.
     pub(super) async fn settle(&mut self) -> bool {
         let delivered = self.deliver().await;
         if let Err(why) = &delivered {
@@ -130,13 +124,6 @@ impl<'m> Standby<'m> {
             .keep_late(left.batch.clone())
             .await
             .map_err(|e| format!("{count} changes that we saw while we held it are not kept yet: {e}"))?;
-        left.batch = Batch::default();
-        if let (true, Some(tenant)) = (left.published.unsaved, &self.monitor.tenant) {
-            let key = format!("{} {}", self.contended.name, left.token);
-            let reported = store.report(&key, tenant, left.published.memory.clone()).await;
-            reported.map_err(|e| format!("the banners we wrote last are not reported yet: {e}"))?;
-            tracing::info!(target: "MainOrchestrator", "Reported to the holder of the lease what we wrote last.");
-        }
         self.left = None;
         Ok(())
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio::time::interval;
@@ -21,7 +22,7 @@ use super::watcher::{Ended, Options, Roster, Watcher};
 use crate::domain::assess::MonitorState;
 use crate::domain::plan::{Memory, Policy};
 use crate::publish::Target;
-use crate::store::{Batch, Kept, Report, Store};
+use crate::store::{Batch, Kept, Store};
 
 /// What all terms have in common.
 pub(super) struct Monitor {
@@ -41,7 +42,7 @@ pub(super) struct Contended {
     pub(super) standing: watch::Receiver<Standing>,
     /// Who we are.
     pub(super) name: String,
-    /// How often reports of former holders are looked for, and the standing is shown.
+    /// How often the standing is shown.
     pub(super) every: Duration,
 }
 
@@ -53,8 +54,6 @@ pub(super) struct Begin {
     pub(super) memory: Memory,
     /// Whether the memory is newer than what is kept.
     pub(super) unsaved: bool,
-    /// Reports that are in the memory.
-    pub(super) learned: Vec<i64>,
     /// What an earlier term under the same lease could not keep.
     pub(super) unkept: Batch,
 }
@@ -71,6 +70,7 @@ impl Monitor {
         contended: Option<Contended>,
     ) -> Result<(), Fault> {
         let Some(contended) = contended else {
+            self.tell_no_state(&kept);
             let memory = self.tenant.as_ref().map_or(Memory::default(), |tenant| kept.memory_of(tenant));
             let begin = Begin {
                 right: Right::forever(),
@@ -78,7 +78,6 @@ impl Monitor {
                 states: kept.states,
                 memory,
                 unsaved: false,
-                learned: Vec::new(),
                 unkept: Batch::default(),
             };
             return self.term(begin, options, None, None).await.map(|_| ());
@@ -106,9 +105,10 @@ impl Monitor {
     ) -> Result<(Ended, Published), Fault> {
         let stop = self.controls.stop.child_token();
         let (wanted, wishes) = watch::channel(None);
-        let (told, reports) = watch::channel(Vec::new());
-        // What a person decided about our banner refers to the incident that was believed then, too.
-        let counts = begin.memory.holding || begin.memory.stands.is_some();
+        // What a person decided about our banner refers to the incident that was believed then, too; and a banner whose
+        // write was not answered may be up.
+        let memory = &begin.memory;
+        let counts = memory.holding || memory.stands.is_some() || memory.perhaps_up();
         let right = begin.right.clone();
         let watcher = Watcher::new(options, self.clock, self.board.clone(), begin.store.clone(), wanted)
             .remembering(begin.states, counts)
@@ -128,8 +128,8 @@ impl Monitor {
             memory: begin.memory,
             unsaved: begin.unsaved,
             right: right.clone(),
-            reports,
-            learned: begin.learned,
+            own_user: None,
+            skew: SignedDuration::ZERO,
         };
         let mut watching = tokio::spawn(watcher.run(self.controls.reload.clone(), stop.clone()));
         let mut publishing = tokio::spawn(publisher.run());
@@ -141,7 +141,7 @@ impl Monitor {
             () = right.over() => {}
             ended = &mut watching => watched = Some(ended),
             ended = &mut publishing => published = Some(ended),
-            () = self.hear(contended, &told, &stop) => {}
+            () = self.show_standing(contended, &stop) => {}
         }
         let early = [("watcher", watched.is_some()), ("publisher", published.is_some())];
         let early = early.into_iter().find(|(_, ended)| *ended && !stop.is_cancelled());
@@ -166,25 +166,24 @@ impl Monitor {
         }
     }
 
-    /// Passes on what former holders report, and shows how the lease stands.
-    async fn hear(
-        &self,
-        contended: Option<&Contended>,
-        told: &watch::Sender<Vec<Report>>,
-        stop: &CancellationToken,
-    ) {
+    /// Without a state a banner of ours can only be told from a manual one by its content, and a manual banner that
+    /// ours displaced is in an old log only.
+    pub(super) fn tell_no_state(&self, kept: &Kept) {
+        if self.tenant.is_some() && kept.states.is_empty() && kept.banner.is_none() {
+            tracing::warn!(
+                target: "MainOrchestrator",
+                "No saved state: this is a first start, or the state of earlier runs was lost (keep DATA_DIR on a volume, or set DATABASE_URL). A banner of ours is recognised by its content."
+            );
+        }
+    }
+
+    /// Shows how the lease stands.
+    async fn show_standing(&self, contended: Option<&Contended>, stop: &CancellationToken) {
         let Some(contended) = contended else { return stop.cancelled().await };
         let mut often = interval(contended.every);
         loop {
             often.tick().await;
             contended.show(&self.board);
-            // A database that is away is told by whoever has something to keep.
-            let mut reports = self.store.reports().await.unwrap_or_default();
-            reports.retain(|report| Some(&report.tenant) == self.tenant.as_ref());
-            if !reports.is_empty() {
-                told.send_replace(reports);
-                self.controls.nudge.notify_one();
-            }
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Watches: starts each look when it is due, folds what comes back into what is believed, and says so.
 //!
 //! One task owns all of it. It never waits for anything but the next event: looks run beside it, and so does the
-//! writing of our memory. Start at `Watcher::run`; `cycle` has the log's side of it, `roster` the definitions.
+//! writing of our memory. Start at `Watcher::run`; `cycle` and `tell` have the log's side of it, `roster` the
+//! definitions.
 
+mod coverage;
 mod cycle;
 mod looks;
 mod roster;
+mod tell;
 
 use std::collections::{BTreeMap, BinaryHeap};
 use std::path::PathBuf;
@@ -19,17 +22,18 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::board::BoardHandle;
-use super::clock::Clock;
+use super::clock::{Clock, Comparison};
 use super::folder::Folder;
 use super::lease::Right;
 use crate::definitions::monitor::{self, Origin};
-use crate::domain::assess::{Assessment, MonitorState, Transition};
+use crate::domain::assess::{Assessment, MonitorState};
 use crate::domain::history::{Counted, Days};
-use crate::domain::monitor::{Monitor, Source};
+use crate::domain::monitor::{Monitor, Source, Thresholds};
 use crate::domain::observation::Observation;
+use crate::domain::plan::{Coverage, Reach};
 use crate::domain::severity::Severity;
 use crate::domain::{freshness, schedule};
-use crate::poll::Look;
+use crate::http::PageClient;
 use crate::store::{Batch, KeepError, Store};
 use cycle::Cycle;
 use looks::{Finished, Looks};
@@ -41,6 +45,12 @@ const CONCURRENT_LOOKS: usize = 512;
 const BEHIND: Duration = Duration::from_millis(5);
 /// Times of reading alone are kept this often: they are no history.
 const KEEP_EVERY: Duration = Duration::from_secs(300);
+/// Shortest pause that a page's `Retry-After` may ask for.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+/// Longest, in intervals of its monitor: status pages are overloaded when they matter most.
+const MAX_PAUSE: u32 = 5;
+/// The clocks are compared this often: timers stand still while the machine sleeps, pages do not.
+const COMPARE_CLOCKS: Duration = Duration::from_secs(30);
 /// History is pruned this often.
 const PRUNE_EVERY: Duration = Duration::from_secs(24 * 3600);
 
@@ -52,8 +62,10 @@ pub struct Options {
     pub interval: Duration,
     /// Longest look.
     pub timeout: Duration,
+    /// How long what cannot be confirmed is held, where a monitor does not say so itself.
+    pub hold_for: Duration,
     /// For pages.
-    pub client: reqwest::Client,
+    pub client: PageClient,
     /// Called after each finished tick, for the service manager.
     pub on_tick: Box<dyn Fn(&str) + Send + Sync>,
 }
@@ -61,8 +73,12 @@ pub struct Options {
 /// What the publisher is to bring about.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// What is believed.
-    pub assessment: Assessment,
+    /// Of the monitors that were read since the start.
+    pub confirmed: Assessment,
+    /// The same with the issues of an earlier run whose monitors were not read again yet.
+    pub held: Assessment,
+    /// How far each monitor has been polled. Nobody is woken when only this changes.
+    pub coverage: Coverage,
     /// When the answer that changed it came in.
     pub changed_at: Option<Instant>,
 }
@@ -71,14 +87,17 @@ pub struct Wanted {
 struct Watched {
     monitor: Monitor,
     state: MonitorState,
-    /// Kept from an earlier run and not read since: it does not count unless its banner is up.
+    /// Of an earlier run and not read since: it keeps a banner up and raises none.
     unconfirmed: bool,
+    reach: Reach,
     /// Told about a failure at this many in a row.
     told: u32,
     looking: bool,
     /// The cycle that waits for its next look; 0 for none.
     cycle: u64,
     not_before: Option<Instant>,
+    /// A warning said that the page asked for a pause.
+    pause_told: bool,
     notes: Vec<String>,
     slot: looks::Slot,
     counted: Counted,
@@ -94,7 +113,11 @@ pub struct Watcher {
     watched: BTreeMap<String, Watched>,
     /// Kept states of monitors that are not (yet) defined.
     kept: BTreeMap<String, MonitorState>,
+    /// Whether a banner of an earlier run may be up, so that its issues are shown before they are read again.
     kept_counts: bool,
+    begun_at: Timestamp,
+    /// The monitors' names or ages changed, so that the coverage is made again.
+    stale_coverage: bool,
     /// When an answer came in that changed what is believed and is not passed on yet.
     changed_at: Option<Instant>,
     origin: Option<Origin>,
@@ -123,7 +146,7 @@ pub struct Ended {
     pub(super) unkept: Batch,
 }
 
-type Saved = (Batch, Result<(), KeepError>);
+type Saved = (Arc<Batch>, Result<(), KeepError>);
 
 impl Watcher {
     /// Nothing is looked at before `Watcher::run`.
@@ -145,6 +168,8 @@ impl Watcher {
             watched: BTreeMap::new(),
             kept: BTreeMap::new(),
             kept_counts: false,
+            begun_at: clock.now(),
+            stale_coverage: true,
             changed_at: None,
             origin: None,
             due: BinaryHeap::new(),
@@ -161,8 +186,7 @@ impl Watcher {
         }
     }
 
-    /// Takes up what an earlier run believed. It counts at once only while our banner is up, which it then holds;
-    /// otherwise a monitor that cannot be read would raise what may be long over.
+    /// Takes up what an earlier run believed. It is shown at once only where our banner may be up.
     #[must_use]
     pub fn remembering(mut self, states: Vec<(String, MonitorState)>, banner_is_up: bool) -> Watcher {
         self.kept = states.into_iter().collect();
@@ -195,8 +219,10 @@ impl Watcher {
         self.republish(None);
         self.begin_cycle();
         let mut next_cycle = self.next_tick(self.options.interval, Duration::ZERO);
+        let mut clocks = Comparison::begin(self.clock);
         loop {
             let next_look = self.due.peek().map_or(next_cycle, |due| due.0.0);
+            let compare_at = Instant::now() + COMPARE_CLOCKS;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -208,13 +234,23 @@ impl Watcher {
                     }
                 }
                 Some(saved) = self.saving.join_next() => self.saved(saved.ok()),
-                () = reload.notified() => self.folder.look(true),
+                () = reload.notified() => {
+                    self.folder.look(true);
+                    self.poll_all_now();
+                }
                 found @ Some(_) = self.folder.found() => self.read_again(found, false),
                 () = sleep_until(next_cycle) => {
                     self.begin_cycle();
                     next_cycle = self.next_tick(self.options.interval, Duration::ZERO);
                 }
                 () = sleep_until(next_look) => self.start_due(),
+                () = sleep_until(compare_at) => {}
+            }
+            if let Some(by) = clocks.jump() {
+                tracing::info!(target: "MainOrchestrator", "The clock jumped by {by:#}; polling every page now.");
+                self.poll_all_now();
+                self.begin_cycle();
+                next_cycle = self.next_tick(self.options.interval, Duration::ZERO);
             }
             if let Some(at) = self.changed_at.take() {
                 self.republish(Some(at));
@@ -228,6 +264,16 @@ impl Watcher {
         // The wall clock first: were this task held up in between, the timer would come late, never early.
         let wait = schedule::until_tick(self.clock.since_epoch(), interval, offset);
         Instant::now() + wait
+    }
+
+    /// Makes every monitor due at once, also those that wait because their page asked for it.
+    fn poll_all_now(&mut self) {
+        let (now, spread) = (Instant::now(), schedule::spread(self.watched.len(), self.options.interval));
+        self.due.clear();
+        for (name, watched) in &mut self.watched {
+            watched.not_before = None;
+            self.due.push(std::cmp::Reverse((now + schedule::stagger(name, spread), name.clone())));
+        }
     }
 
     fn start_due(&mut self) {
@@ -283,9 +329,19 @@ impl Watcher {
         }
         watched.looking = false;
         watched.slot.memo = memo;
-        watched.not_before = look.retry_after.map(|wait| now + wait);
+        let interval = watched.monitor.interval.unwrap_or(self.options.interval);
+        let pause =
+            look.retry_after.map(|asked| asked.clamp(MIN_PAUSE, (interval * MAX_PAUSE).max(MIN_PAUSE)));
+        watched.not_before = pause.map(|pause| now + pause);
+        watched.tell_pause(&name, look.retry_after.zip(pause).filter(|(_, pause)| *pause > interval));
+        let paused_until = pause
+            .filter(|pause| *pause > interval)
+            .and_then(|pause| self.clock.now().checked_add(pause).ok());
         watched.tell_notes(&name, &look);
         let observation = Observation { monitor: name.clone(), at: self.clock.now(), outcome: look.outcome };
+        self.board.update(|board| {
+            board.monitors.entry(name.clone()).or_default().paused_until = paused_until;
+        });
         self.take_in(&name, &observation, took, look.not_modified, now);
     }
 
@@ -294,9 +350,13 @@ impl Watcher {
         let number = self.cycle.number;
         let Some(watched) = self.watched.get_mut(name) else { return };
         let before = watched.state.clone();
-        let transition = watched.state.fold(seen, watched.monitor.thresholds);
-        let confirmed = watched.unconfirmed && watched.state.unknown.is_none();
+        let hold_for = watched.monitor.hold_for.unwrap_or(self.options.hold_for);
+        let folded = watched.state.fold(seen, Thresholds { hold_for, ..watched.monitor.thresholds });
+        let confirmed = watched.unconfirmed && seen.verdict().is_ok();
         watched.unconfirmed &= !confirmed;
+        let reach = watched.reach_at(true, seen.at, self.begun_at, hold_for);
+        let reached = std::mem::replace(&mut watched.reach, reach) != reach;
+        tell::expired(name, &folded.expired, hold_for);
         watched.tell_readability(name, seen, &before);
         let readable = watched.state.unknown.is_none().then_some(watched.state.severity);
         let longest = watched.monitor.interval.unwrap_or(self.options.interval) * 2 + self.options.timeout;
@@ -306,6 +366,7 @@ impl Watcher {
         let changed = confirmed || words(&before) != words(state);
         let kept_changed = changed
             || before.candidate != state.candidate
+            || before.parts.len() != state.parts.len()
             || before.unknown.is_some() != state.unknown.is_some();
         if kept_changed {
             self.unkept.states.insert(name.to_owned(), state.clone());
@@ -321,30 +382,18 @@ impl Watcher {
             view.looked(took, not_modified, seen);
             view.state = state.clone();
         });
-        if let Some(transition) = transition {
-            tell_transition(&transition);
-            self.unkept.transitions.push(transition);
+        if reached {
+            self.cover(name, reach);
+        }
+        if let Some(transition) = folded.transition {
+            tell::transition(&transition, folded.first);
+            self.unkept.add(transition);
         }
         if changed && (before.severity, severity) != (Severity::None, Severity::None) {
             self.changed_at.get_or_insert(now);
         } else if self.changed_at.is_none() {
             self.finish_cycle_if_done();
         }
-    }
-
-    /// Passes on what is believed of all, if that changed.
-    fn republish(&mut self, changed_at: Option<Instant>) {
-        let counting = self.watched.iter().filter(|(_, watched)| !watched.unconfirmed);
-        let assessment = Assessment::of(counting.map(|(name, watched)| (name.as_str(), &watched.state)));
-        self.board.update(|board| board.issues.clone_from(&assessment.issues));
-        self.wanted.send_if_modified(|wanted| {
-            // The first is always sent: before it the publisher does nothing.
-            let changed = wanted.as_ref().is_none_or(|wanted| wanted.assessment != assessment);
-            if changed {
-                *wanted = Some(Wanted { assessment, changed_at });
-            }
-            changed
-        });
     }
 
     /// Starts to keep what is not kept yet, one batch at a time.
@@ -357,17 +406,17 @@ impl Watcher {
         if now >= self.prune_at {
             self.prune_at = now + PRUNE_EVERY;
             let (store, at) = (self.store.clone(), self.clock.now());
-            self.saving.spawn(async move { (Batch::default(), store.prune(at).await) });
+            self.saving.spawn(async move { (Arc::default(), store.prune(at).await) });
         }
         let waiting = self.board.read(|board| board.store_trouble.is_some()) && !self.cycle.just_begun;
         if self.unkept.is_empty() || waiting || !self.saving.is_empty() {
             return;
         }
         self.cycle.just_begun = false;
-        let batch = std::mem::take(&mut self.unkept);
+        let batch = Arc::new(std::mem::take(&mut self.unkept));
         let store = self.store.clone();
         self.saving.spawn(async move {
-            let done = store.keep(batch.clone()).await;
+            let done = store.keep(Arc::clone(&batch)).await;
             (batch, done)
         });
     }
@@ -387,7 +436,7 @@ impl Watcher {
             }
             Ok(()) => {}
             Err(e) => {
-                self.unkept.put_back(batch);
+                self.unkept.put_back(Arc::unwrap_or_clone(batch));
                 if !trouble {
                     tracing::error!(target: "MainOrchestrator", "Our memory is not kept: {e}. Watching goes on; tried again each cycle.");
                     let now = self.clock.now();
@@ -405,70 +454,10 @@ impl Watcher {
         if self.right.left().is_none() {
             return;
         }
-        let rest = std::mem::take(&mut self.unkept);
-        if let Err(e) = self.store.keep(rest.clone()).await {
-            self.unkept = rest;
+        let rest = Arc::new(std::mem::take(&mut self.unkept));
+        if let Err(e) = self.store.keep(Arc::clone(&rest)).await {
+            self.unkept = Arc::unwrap_or_clone(rest);
             tracing::error!(target: "MainOrchestrator", "Our memory is not kept at the end: {e}");
-        }
-    }
-}
-
-fn tell_transition(change: &Transition) {
-    let Transition { monitor, from, to, description, .. } = change;
-    if to > from {
-        tracing::warn!(target: "MainOrchestrator", "{monitor}: {from} -> {to}: {description}");
-    } else {
-        tracing::info!(target: "MainOrchestrator", "{monitor}: {from} -> {to}: {description}");
-    }
-}
-
-impl Watched {
-    /// Tells what is new about a look that stands: a pattern that matched nothing, a page that moved.
-    fn tell_notes(&mut self, name: &str, look: &Look) {
-        if let Some(reading) = look.outcome.as_ref().ok().filter(|reading| reading.notes != self.notes) {
-            for note in &reading.notes {
-                tracing::warn!(target: "StatusClient", "{name}: {note}");
-            }
-            self.notes.clone_from(&reading.notes);
-        }
-        if let Some(address) = look.final_url.as_ref().filter(|url| self.slot.moved_to.as_ref() != Some(url))
-        {
-            tracing::info!(target: "StatusClient", "{name} answers from {address}; its definition may be updated.");
-            self.slot.moved_to = Some(address.clone());
-        }
-    }
-
-    /// Tells when a monitor can no longer be read, again at powers of two, and when it can be read again.
-    fn tell_readability(&mut self, name: &str, seen: &Observation, before: &MonitorState) {
-        match &self.state.unknown {
-            Some(unread) if unread.times >= self.told.max(1) => {
-                let reason = &unread.reason;
-                self.told = unread.times.saturating_mul(2);
-                let held = held(before, seen.at);
-                let row = if unread.times > 1 {
-                    format!(" ({} times in a row)", unread.times)
-                } else {
-                    String::new()
-                };
-                let advice = if reason.looks_permanent() { "; check its address" } else { "" };
-                tracing::warn!(target: "StatusClient", "{name} cannot be read: {reason}{row}{advice}. {held}.");
-            }
-            None if before.unknown.is_some() => {
-                self.told = 0;
-                tracing::info!(target: "StatusClient", "{name} can be read again.");
-            }
-            Some(_) | None => {}
-        }
-    }
-}
-
-/// What is held while a monitor cannot be read, with its age.
-fn held(state: &MonitorState, now: Timestamp) -> String {
-    match state.read_at {
-        None => "Nothing is known of it yet".to_owned(),
-        Some(at) => {
-            let minutes = now.duration_since(at).as_mins().max(0);
-            format!("Held: {}, read {minutes} min ago", state.severity)
         }
     }
 }

@@ -21,7 +21,7 @@ fn defaults() {
     assert!(settings.tenant.is_none());
     assert_eq!(settings.poll_interval, Duration::from_secs(60));
     assert_eq!(settings.listen.unwrap().to_string(), "127.0.0.1:8080");
-    assert_eq!(settings.policy.lease, Duration::from_secs(4 * 3600));
+    assert_eq!(settings.policy.lease, Duration::from_secs(12 * 3600));
     assert_eq!(settings.log.file.as_deref(), Some(Path::new("monitor.log")));
     assert_eq!(settings.log.rotate_age, Duration::from_secs(30 * 86_400));
     assert!(settings.warnings.is_empty());

@@ -27,6 +27,11 @@ pub const VARIABLES: &[Variable] = &[
     var("POLL_INTERVAL", "60s", "Time between two looks at a page, 1 s at least"),
     var("POLL_TIMEOUT", "10s", "Longest time one look may take in all"),
     var(
+        "HOLD_FOR",
+        "6h",
+        "How long a known problem stays in the banner while its status page cannot be read",
+    ),
+    var(
         "MONITORS_DIR",
         "monitors",
         "Folder of monitor definitions; the built-in four are used if this is not set and the folder does not exist",
@@ -63,14 +68,14 @@ pub const VARIABLES: &[Variable] = &[
     ),
     var(
         "BANNER_LEASE",
-        "4h",
-        "The banner ends by itself this long after the last renewal; renewed at half of it",
+        "12h",
+        "The banner expires this long after its last renewal; it is renewed when a quarter is left",
     ),
     var("BANNER_RESOLVED_FOR", "0s", "How long a green 'Resolved' follows an incident; 0s: none"),
     var(
         "BANNER_FOREIGN",
         "borrow",
-        "A person's banner at the begin of an incident: borrow its slot and hand it back | respect it and wait",
+        "When a manual banner is up and an incident starts: borrow replaces it and restores it afterwards, respect waits",
     ),
     var("BANNER_SPACING", "10s", "Least time between two writes of the banner while only its words change"),
     var("BANNER_RECHECK", "5m", "How often the tenant is read although nothing changed"),

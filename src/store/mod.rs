@@ -12,7 +12,9 @@ pub mod schema;
 mod sqlite;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,8 +36,14 @@ const QUEUE: usize = 256;
 /// does not need the server. Longer than the worker's own patience, so that its reason is heard.
 const ANSWER_WITHIN: Duration = Duration::from_secs(6);
 
+/// Changes that wait while nothing can be kept; beyond that older ones are merged. About 1 kB each.
+const MAX_WAITING: usize = 2_000;
+
 /// How long history is kept: a year and a bit, so that a year can be compared with the last.
 const KEEP_HISTORY: SignedDuration = SignedDuration::from_hours(400 * 24);
+
+/// As many of the newest days that have rows are kept whatever the clock says: one that is wrong by years deletes nothing.
+const KEEP_DAYS: i64 = 400;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +59,17 @@ pub enum OpenError {
         /// What the lock file says of the holder.
         holder: String,
     },
-    /// The folder or a file in it cannot be used.
+    /// The folder or a file in it cannot be used, until somebody changes that.
     #[error("DATA_DIR {path}: {reason}")]
     Unusable {
+        /// Folder or file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The same, which may be over by itself: locked by another program, no space, a failing disk, read-only.
+    #[error("DATA_DIR {path}: {reason}")]
+    Unavailable {
         /// Folder or file.
         path: String,
         /// Why.
@@ -74,6 +90,17 @@ pub enum OpenError {
         /// Ours.
         known: i64,
     },
+}
+
+impl OpenError {
+    /// Whether the same may succeed later although nobody changes the configuration.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            OpenError::Unavailable { .. } => true,
+            OpenError::Database(e) => !e.is_configuration(),
+            OpenError::InUse { .. } | OpenError::Unusable { .. } | OpenError::TooNew { .. } => false,
+        }
+    }
 }
 
 /// Something could not be kept or read. The daemon goes on with what it has in memory.
@@ -110,17 +137,6 @@ impl Kept {
     }
 }
 
-/// What a former holder of the lease remembers of the banner and could not keep in time.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Report {
-    /// Its number in the database.
-    pub id: i64,
-    /// Whose banner it is.
-    pub tenant: String,
-    /// What it remembers.
-    pub memory: Memory,
-}
-
 /// What the watcher has to keep: all of it together, or nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
@@ -138,6 +154,33 @@ impl Batch {
         self.states.is_empty() && self.transitions.is_empty() && self.days.is_empty()
     }
 
+    /// Adds a change.
+    pub fn add(&mut self, change: Transition) {
+        self.transitions.push(change);
+        self.bound();
+    }
+
+    /// Merges the older half of the changes into one per monitor where there are too many: from the first state to the last.
+    fn bound(&mut self) {
+        if self.transitions.len() <= MAX_WAITING {
+            return;
+        }
+        let newer = self.transitions.split_off(self.transitions.len() - MAX_WAITING / 2);
+        let mut merged: BTreeMap<String, Transition> = BTreeMap::new();
+        for change in self.transitions.drain(..) {
+            match merged.entry(change.monitor.clone()) {
+                Entry::Vacant(free) => drop(free.insert(change)),
+                Entry::Occupied(mut first) => {
+                    let from = first.get().from;
+                    first.insert(Transition { from, ..change });
+                }
+            }
+        }
+        self.transitions = merged.into_values().filter(|change| change.from != change.to).collect();
+        self.transitions.sort_by_key(|change| change.at);
+        self.transitions.extend(newer);
+    }
+
     /// Takes back a batch that could not be kept: what is newer in this one stands.
     pub fn put_back(&mut self, mut earlier: Batch) {
         for (name, state) in earlier.states {
@@ -148,25 +191,31 @@ impl Batch {
         for (key, day) in earlier.days {
             self.days.entry(key).or_default().add(&day);
         }
+        self.bound();
     }
 }
 
 enum Ask {
     Keep(Order, Writer, Reply<()>),
     Recall(Reply<Kept>),
-    Reports(Reply<Vec<Report>>),
     Days(Option<String>, Date, Reply<Vec<MonitorDay>>),
     Transitions(Span, Reply<Vec<Transition>>),
 }
 
 enum Order {
-    Batch(Batch),
-    /// With the reports that are in it now.
-    Memory(Box<Remembered>, Vec<i64>),
-    /// By a key that tells the same report sent twice.
-    Report(String, Box<Remembered>),
+    Batch(Arc<Batch>),
+    Memory(Box<Remembered>),
     Forget(Vec<String>),
     Prune(Timestamp),
+}
+
+/// What becomes of a damaged database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Damaged {
+    /// It is renamed, and a new one takes its place.
+    Replace,
+    /// It is an error.
+    Refuse,
 }
 
 /// Who writes, where several daemons might.
@@ -210,13 +259,34 @@ impl Store {
     /// Opens or makes the database in a folder, locks the folder against a second daemon, and reads what was kept.
     ///
     /// # Errors
-    /// When the folder is in use, cannot be written, or comes from a later version.
+    /// When the folder is in use, cannot be written, or comes from a later version. A damaged database is no error: it is
+    /// renamed, with a warning.
     pub fn open(folder: &Path) -> Result<(Store, Closer, Kept), OpenError> {
+        Self::open_in(folder, Damaged::Replace)
+    }
+
+    /// The same, where a damaged database is an error.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and when the database is damaged.
+    pub fn open_undamaged(folder: &Path) -> Result<(Store, Closer, Kept), OpenError> {
+        Self::open_in(folder, Damaged::Refuse)
+    }
+
+    fn open_in(folder: &Path, damaged: Damaged) -> Result<(Store, Closer, Kept), OpenError> {
         let (asks, inbox) = mpsc::channel(QUEUE);
-        let (thread, kept) = sqlite::start(folder, inbox)?;
+        let (thread, kept) = sqlite::start(folder, damaged, inbox)?;
         let place = sqlite::file(folder).display().to_string();
         let store = Store { asks, place, writer: Writer::Alone, patience: None };
         Ok((store, Closer(Some(thread)), kept))
+    }
+
+    /// Whether this user can write to a folder, or create it. Changes nothing.
+    ///
+    /// # Errors
+    /// Why not, and what to do about it.
+    pub fn check(folder: &Path) -> Result<(), OpenError> {
+        sqlite::check(folder)
     }
 
     /// Connects to a server and makes the schema or brings it up to date. Nothing can be kept before
@@ -273,8 +343,8 @@ impl Store {
     ///
     /// # Errors
     /// When it could not be written; nothing of it is then.
-    pub async fn keep(&self, batch: Batch) -> Result<(), KeepError> {
-        self.order(Order::Batch(batch)).await
+    pub async fn keep(&self, batch: impl Into<Arc<Batch>>) -> Result<(), KeepError> {
+        self.order(Order::Batch(batch.into())).await
     }
 
     /// Keeps what changed and the time watched while the lease was held, after it was lost. What was believed is
@@ -288,38 +358,15 @@ impl Store {
             Writer::Alone => Writer::Alone,
             Writer::Holder(token) | Writer::Former(token) => Writer::Former(token),
         };
-        Store { writer, ..self.clone() }.order(Order::Batch(batch)).await
+        Store { writer, ..self.clone() }.order(Order::Batch(Arc::new(batch))).await
     }
 
-    /// Keeps the memory of a tenant's banner. `learned`: the reports that are in it and need not be kept any more.
+    /// Saves the memory of a tenant's banner.
     ///
     /// # Errors
     /// When it could not be written.
-    pub async fn keep_memory(
-        &self,
-        tenant: &str,
-        memory: Memory,
-        learned: Vec<i64>,
-    ) -> Result<(), KeepError> {
-        self.order(Order::Memory(Box::new(Remembered { tenant: tenant.to_owned(), memory }), learned)).await
-    }
-
-    /// Tells the present holder of the lease what a former one remembers of a tenant's banner. The same `key` twice is
-    /// one report.
-    ///
-    /// # Errors
-    /// When it could not be written.
-    pub async fn report(&self, key: &str, tenant: &str, memory: Memory) -> Result<(), KeepError> {
-        let remembered = Box::new(Remembered { tenant: tenant.to_owned(), memory });
-        self.order(Order::Report(key.to_owned(), remembered)).await
-    }
-
-    /// What former holders of the lease reported, and is not in the memory yet.
-    ///
-    /// # Errors
-    /// When it could not be read.
-    pub async fn reports(&self) -> Result<Vec<Report>, KeepError> {
-        self.ask(Ask::Reports).await
+    pub async fn keep_memory(&self, tenant: &str, memory: Memory) -> Result<(), KeepError> {
+        self.order(Order::Memory(Box::new(Remembered { tenant: tenant.to_owned(), memory }))).await
     }
 
     /// Forgets what was believed of monitors that are no longer defined. Their history stays.

@@ -4,6 +4,7 @@
 //! token, checked in the same transaction; what a former holder saw in its time may still be added. Start at [`start`];
 //! what is written and read is in `tables`.
 
+mod late;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -43,17 +44,13 @@ pub(super) async fn start(
     Ok(())
 }
 
-/// What is remembered of a tenant's banner, reports included. Nothing is made or changed.
+/// What is remembered of a tenant's banner. Nothing is made or changed.
 pub(super) async fn peek(database: &Database, schema: Schema, tenant: &str) -> Result<Memory, DatabaseError> {
     let connected = database.connect().await?;
     if !schema.exists(&connected).await? {
         return Ok(Memory::default());
     }
-    let mut memory = tables::recall(&connected, schema).await?.memory_of(tenant);
-    for report in tables::reports(&connected, schema).await?.iter().filter(|report| report.tenant == tenant) {
-        memory.learn(&report.memory);
-    }
-    Ok(memory)
+    Ok(tables::recall(&connected, schema).await?.memory_of(tenant))
 }
 
 /// Why something was not kept.
@@ -84,7 +81,7 @@ impl Worker {
         while let Some(ask) = inbox.recv().await {
             let deadline = Instant::now() + PATIENCE;
             let schema = self.lease.schema;
-            let db = self.connected(deadline).await;
+            let db = Box::pin(self.connected(deadline)).await;
             // Whoever asked may have given up waiting.
             match ask {
                 Ask::Keep(order, writer, reply) => {
@@ -101,13 +98,6 @@ impl Worker {
                     drop(
                         reply
                             .send(self.read(db, deadline, async |db| tables::recall(db, schema).await).await),
-                    );
-                }
-                Ask::Reports(reply) => {
-                    drop(
-                        reply.send(
-                            self.read(db, deadline, async |db| tables::reports(db, schema).await).await,
-                        ),
                     );
                 }
                 Ask::Days(of, since, reply) => {
@@ -132,7 +122,7 @@ impl Worker {
             self.down = Some((at, why));
             return Err(failed);
         }
-        let connecting = within(deadline, &self.database, self.database.connect()).await;
+        let connecting = within(deadline, &self.database, Box::pin(self.database.connect())).await;
         connecting.map_err(|why| {
             let failed = self.failed(&why.to_string());
             self.down = Some((Instant::now(), why));

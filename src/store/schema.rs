@@ -9,7 +9,8 @@ use super::OpenError;
 use crate::database::{Connected, DatabaseError};
 
 /// Numbered by position, from 1; never changed once released.
-const MIGRATIONS: [&str; 2] = [include_str!("postgres/1.sql"), include_str!("postgres/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("postgres/1.sql"), include_str!("postgres/2.sql"), include_str!("postgres/3.sql")];
 
 /// A schema by its name, which is one of ours and needs no quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,24 +1,27 @@
-//! The memory in `DATA_DIR/monitor.db`: one thread, numbered migrations, the lock of the folder.
+//! The memory in `DATA_DIR/monitor.db`: one thread and numbered migrations; `folder` opens and locks it.
 
-use std::fs::File;
-use std::io::{Read, Seek, Write};
+mod folder;
+
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use tokio::sync::mpsc;
 
-use super::{Ask, Batch, KeepError, Kept, OpenError, Order, Remembered};
+use super::{Ask, Batch, Damaged, KeepError, Kept, OpenError, Order, Remembered};
 use crate::domain::assess::Transition;
 use crate::domain::history::{self, Day, MonitorDay, Span};
+
+use folder::Opened;
 
 /// Numbered by position, from 1; never changed once released.
 const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 
 /// Another process that reads the file holds it at most this long.
-const BUSY_TIMEOUT_MS: u64 = 5_000;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The database in a folder.
 pub(super) fn file(folder: &Path) -> PathBuf {
@@ -26,25 +29,21 @@ pub(super) fn file(folder: &Path) -> PathBuf {
 }
 
 /// Starts the thread that answers, and reads what was kept.
-pub(super) fn start(folder: &Path, inbox: mpsc::Receiver<Ask>) -> Result<(JoinHandle<()>, Kept), OpenError> {
-    let lock = lock(folder)?;
-    let path = file(folder);
-    let unusable = |e: rusqlite::Error| OpenError::Unusable {
-        path: path.display().to_string(),
-        reason: format!(
-            "{e}; if the file is damaged, move it away: only history and the memory of the banner are in it"
-        ),
-    };
-    let mut db = connect(&path).map_err(unusable)?;
-    migrate(&mut db, &path).map_err(|e| e.unwrap_or_else(unusable))?;
-    let kept = read_kept(&db).map_err(unusable)?;
-    let spawned = std::thread::Builder::new().name("store".into()).spawn(move || {
-        work(&mut db, &path, inbox);
-        drop(lock);
-    });
+pub(super) fn start(
+    folder: &Path,
+    damaged: Damaged,
+    inbox: mpsc::Receiver<Ask>,
+) -> Result<(JoinHandle<()>, Kept), OpenError> {
+    let (opened, kept) = Opened::open(folder, damaged)?;
+    let spawned = std::thread::Builder::new().name("store".into()).spawn(move || work(opened, inbox));
     let thread = spawned
-        .map_err(|e| OpenError::Unusable { path: folder.display().to_string(), reason: e.to_string() })?;
+        .map_err(|e| OpenError::Unavailable { path: folder.display().to_string(), reason: e.to_string() })?;
     Ok((thread, kept))
+}
+
+/// Whether this user can write where the database is or would be. Changes nothing.
+pub(super) fn check(folder: &Path) -> Result<(), OpenError> {
+    folder::check(folder)
 }
 
 /// What was kept, read beside a daemon that may be running; nothing if there is no database.
@@ -55,7 +54,7 @@ pub(super) fn peek(folder: &Path) -> Result<Kept, KeepError> {
     }
     let read = || {
         let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        db.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+        db.busy_timeout(BUSY_TIMEOUT)?;
         read_kept(&db)
     };
     read().map_err(|e| failed(&path, &e))
@@ -65,54 +64,20 @@ fn failed(path: &Path, error: &rusqlite::Error) -> KeepError {
     KeepError { place: path.display().to_string(), reason: error.to_string(), fenced: false }
 }
 
-fn lock(folder: &Path) -> Result<File, OpenError> {
-    let unusable =
-        |e: std::io::Error| OpenError::Unusable { path: folder.display().to_string(), reason: e.to_string() };
-    std::fs::create_dir_all(folder).map_err(unusable)?;
-    let path = folder.join("monitor.lock");
-    let mut file =
-        File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // What it says is only a help for the reader.
-            let _ = file.read_to_string(&mut holder);
-            let folder = folder.display().to_string();
-            return Err(OpenError::InUse { folder, holder: holder.trim().to_owned() });
-        }
-        Err(std::fs::TryLockError::Error(e)) => return Err(unusable(e)),
-    }
-    file.set_len(0).map_err(unusable)?;
-    file.rewind().map_err(unusable)?;
-    writeln!(file, "process {}", std::process::id()).map_err(unusable)?;
-    Ok(file)
-}
-
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let db = Connection::open(path)?;
-    db.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
-    db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    db.pragma_update(None, "journal_mode", "WAL")?;
-    // A banner's memory must survive a power cut; writes are rare.
-    db.pragma_update(None, "synchronous", "FULL")?;
-    db.pragma_update(None, "journal_size_limit", 4 << 20)?;
-    Ok(db)
-}
-
-fn migrate(db: &mut Connection, path: &Path) -> Result<(), Result<OpenError, rusqlite::Error>> {
-    let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(Err)?;
+/// Brings the layout up to date; where a later version wrote it, the layout found and the one known.
+fn migrate(db: &mut Connection) -> rusqlite::Result<Option<(i64, i64)>> {
+    let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if found > known {
-        return Err(Ok(OpenError::TooNew { path: path.display().to_string(), found, known }));
+        return Ok(Some((found, known)));
     }
     for (number, sql) in (1i64..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= found) {
-        let tx = db.transaction().map_err(Err)?;
-        tx.execute_batch(sql).map_err(Err)?;
-        tx.pragma_update(None, "user_version", number).map_err(Err)?;
-        tx.commit().map_err(Err)?;
+        let tx = db.transaction()?;
+        tx.execute_batch(sql)?;
+        tx.pragma_update(None, "user_version", number)?;
+        tx.commit()?;
     }
-    Ok(())
+    Ok(None)
 }
 
 fn read_kept(db: &Connection) -> rusqlite::Result<Kept> {
@@ -138,16 +103,23 @@ fn to_text<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
 }
 
-fn work(db: &mut Connection, path: &Path, mut inbox: mpsc::Receiver<Ask>) {
+fn work(mut opened: Opened, mut inbox: mpsc::Receiver<Ask>) {
     while let Some(ask) = inbox.blocking_recv() {
         // Nobody waits for an answer any more when the daemon stops in the middle.
+        if let Ask::Keep(order, _, reply) = ask {
+            drop(
+                reply.send(
+                    opened.restore_removed().and_then(|()| {
+                        carry_out(&mut opened.db, order).map_err(|e| failed(opened.path(), &e))
+                    }),
+                ),
+            );
+            continue;
+        }
+        let (db, path) = (&opened.db, opened.path());
         match ask {
-            Ask::Keep(order, _, reply) => {
-                drop(reply.send(carry_out(db, order).map_err(|e| failed(path, &e))))
-            }
+            Ask::Keep(..) => {}
             Ask::Recall(reply) => drop(reply.send(read_kept(db).map_err(|e| failed(path, &e)))),
-            // A folder has one daemon at a time, and the next reads its memory.
-            Ask::Reports(reply) => drop(reply.send(Ok(Vec::new()))),
             Ask::Days(of, since, reply) => {
                 drop(reply.send(days(db, of, since).map_err(|e| failed(path, &e))))
             }
@@ -157,7 +129,7 @@ fn work(db: &mut Connection, path: &Path, mut inbox: mpsc::Receiver<Ask>) {
         }
     }
     // A clean file at the end; if it fails the next start does it.
-    let _ = db.pragma_update(None, "wal_checkpoint", "TRUNCATE");
+    let _ = opened.db.pragma_update(None, "wal_checkpoint", "TRUNCATE");
 }
 
 fn carry_out(db: &mut Connection, order: Order) -> rusqlite::Result<()> {
@@ -170,17 +142,24 @@ fn carry_out(db: &mut Connection, order: Order) -> rusqlite::Result<()> {
                 forget.execute([name])?;
             }
         }
-        Order::Memory(remembered, _) => {
+        Order::Memory(remembered) => {
             let text = to_text(&remembered)?;
             tx.execute(
                 "INSERT INTO banner (id, memory) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET memory = ?1",
                 [text],
             )?;
         }
-        Order::Report(..) => {}
         Order::Prune(now) => {
+            let of_days: Option<Date> = tx
+                .query_row(
+                    "SELECT DISTINCT date FROM day ORDER BY date DESC LIMIT 1 OFFSET ?1 - 1",
+                    [super::KEEP_DAYS],
+                    |row| parsed(row, 0),
+                )
+                .optional()?;
             let oldest = now.checked_sub(super::KEEP_HISTORY).unwrap_or(Timestamp::MIN);
-            tx.execute("DELETE FROM transition WHERE at < ?1", [format!("{oldest:.3}")])?;
+            let oldest = of_days.map_or(Timestamp::MIN, |date| oldest.min(history::begin_of(date)));
+            tx.execute("DELETE FROM transition WHERE at < ?1", [text_of(oldest)])?;
             tx.execute("DELETE FROM day WHERE date < ?1", [history::date_of(oldest).to_string()])?;
         }
     }

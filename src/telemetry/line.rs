@@ -44,6 +44,11 @@ pub(super) enum Style {
         /// Whether the level is coloured.
         colour: bool,
     },
+    /// For systemd's journal: a priority that it takes off and keeps beside its own time.
+    Journal {
+        /// Whether the rest is one object instead of logger, level, message and fields.
+        json: bool,
+    },
     /// One object.
     Json,
     /// One object of Fivetran's three members.
@@ -54,7 +59,14 @@ impl Style {
     /// The whole line with its newline.
     pub(super) fn render(&self, line: &Line<'_>) -> String {
         match self {
-            Self::Text { zone, colour } => text(line, zone, *colour),
+            Self::Text { zone, colour } => {
+                let time = line.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
+                format!("{time} - {}", text(line, *colour))
+            }
+            Self::Journal { json: as_json } => {
+                let rest = if *as_json { json(line) } else { text(line, false) };
+                format!("<{}>{rest}", priority(line.level))
+            }
             Self::Json => json(line),
             Self::Fivetran => fivetran(line),
         }
@@ -77,10 +89,10 @@ fn fivetran(line: &Line<'_>) -> String {
     )
 }
 
-fn text(line: &Line<'_>, zone: &TimeZone, colour: bool) -> String {
-    let time = line.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+/// Everything but the time.
+fn text(line: &Line<'_>, colour: bool) -> String {
     let (name, code) = level(line.level);
-    let mut out = format!("{time} - {} - ", line.logger);
+    let mut out = format!("{} - ", line.logger);
     match code {
         Some(code) if colour => out.extend(["\u{1b}[", code, "m", name, "\u{1b}[0m"]),
         _ => out.push_str(name),
@@ -108,6 +120,16 @@ fn level(level: Level) -> (&'static str, Option<&'static str>) {
         Level::WARN => ("WARNING", Some("33")),
         Level::INFO => ("INFO", None),
         Level::DEBUG | Level::TRACE => ("DEBUG", Some("2")),
+    }
+}
+
+/// As syslog counts.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
     }
 }
 
@@ -403,5 +425,16 @@ mod tests {
         }
         let back: Value = serde_json::from_str(&json).unwrap();
         assert_eq!([&back["message"], &back["text"]], [hostile, hostile]);
+    }
+
+    /// systemd takes the priority off the line and adds the time itself.
+    #[test]
+    fn the_journal_gets_a_priority_and_no_time() {
+        let mut line = line("Banner cleared.", Vec::new());
+        line.level = Level::WARN;
+        let text = Style::Journal { json: false }.render(&line);
+        assert_eq!(text, "<4>MainOrchestrator - WARNING - Banner cleared.\n");
+        let json = Style::Journal { json: true }.render(&line);
+        assert!(json.starts_with("<4>{\"timestamp\":"), "{json}");
     }
 }

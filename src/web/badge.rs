@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 
 use super::Shown;
-use super::outlook::{Outlook, Overall};
+use super::view::{MonitorStatus, Overall};
 use crate::domain::severity::Severity;
 use crate::domain::text;
 
@@ -36,15 +36,16 @@ pub(super) async fn one(
     Path(file): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let Some(name) = file.strip_suffix(".svg") else { return StatusCode::NOT_FOUND.into_response() };
     let now = shown.clock.now();
-    let found = shown.board.read(|board| match board.monitors.get(name) {
-        _ if name == ALL => Some(of_all(Overall::of(board, now))),
-        view => view.map(|view| of_one(Outlook::of(view, board, now), now)),
+    let known = file.strip_suffix(".svg");
+    let name = known.unwrap_or(&file);
+    let found = shown.board.read(|board| match known? {
+        ALL => Some(of_all(Overall::of(board, now))),
+        name => Some(of_one(MonitorStatus::of(board.monitors.get(name)?, board, now), now)),
     });
     let mut pairs = url::form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes());
     let given = pairs.find(|(key, value)| key == "label" && !value.is_empty()).map(|(_, value)| value);
-    let label = given.as_deref().unwrap_or(if name == ALL { "services" } else { name });
+    let label = given.as_deref().unwrap_or(if known == Some(ALL) { "services" } else { name });
     let status = if found.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
     let side = found.unwrap_or_else(|| Side { text: "no such monitor".into(), colour: GREY });
     let headers = [
@@ -55,11 +56,11 @@ pub(super) async fn one(
     (status, headers, draw(label, &side)).into_response()
 }
 
-fn of_one(outlook: Outlook, now: Timestamp) -> Side {
-    match outlook {
-        Outlook::Known(severity) => Side { text: word(severity).into(), colour: colour(severity) },
-        Outlook::Never => Side { text: "unknown".into(), colour: GREY },
-        Outlook::Held(severity, since) => {
+fn of_one(status: MonitorStatus, now: Timestamp) -> Side {
+    match (status.known(), status.held()) {
+        (Some(severity), _) => Side { text: word(severity).into(), colour: colour(severity) },
+        (None, None) => Side { text: "unknown".into(), colour: GREY },
+        (None, Some((severity, since))) => {
             let age = age(Duration::try_from(now.duration_since(since)).unwrap_or_default());
             let was = if severity > Severity::None { format!(", was {severity}") } else { String::new() };
             Side { text: format!("unknown for {age}{was}"), colour: GREY }
@@ -191,14 +192,17 @@ mod tests {
     #[test]
     fn words_and_colours() {
         let side = |text: &str, colour| Side { text: text.into(), colour };
-        for (outlook, want) in [
-            (Outlook::Known(Severity::None), side("operational", "#2c7a36")),
-            (Outlook::Known(Severity::Critical), side("critical problem", "#b3141f")),
-            (Outlook::Never, side("unknown", GREY)),
-            (Outlook::Held(Severity::None, at(0)), side("unknown for 3 h", GREY)),
-            (Outlook::Held(Severity::Major, at(3 * 3600 - 120)), side("unknown for 2 min, was major", GREY)),
+        for (status, want) in [
+            (MonitorStatus::Known(Severity::None), side("operational", "#2c7a36")),
+            (MonitorStatus::Known(Severity::Critical), side("critical problem", "#b3141f")),
+            (MonitorStatus::Pending, side("unknown", GREY)),
+            (MonitorStatus::Stale(Severity::None, at(0)), side("unknown for 3 h", GREY)),
+            (
+                MonitorStatus::Unreadable(Severity::Major, at(3 * 3600 - 120)),
+                side("unknown for 2 min, was major", GREY),
+            ),
         ] {
-            assert_eq!(of_one(outlook, at(3 * 3600)), want);
+            assert_eq!(of_one(status, at(3 * 3600)), want);
         }
         let all = |worst, unknown, total| of_all(Overall { worst, unknown, total }).text;
         assert_eq!(all(Severity::None, 0, 4), "operational");

@@ -12,6 +12,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::view::MonitorStatus;
 use crate::domain::op::End;
 use crate::domain::plan::Why;
 use crate::domain::severity::Severity;
@@ -101,8 +102,20 @@ fn monitors(out: &mut Out<'_, '_>, board: &Board, now: Timestamp) -> fmt::Result
         None,
         each(severity),
     )?;
-    let unknown = |m: &MonitorView| Some(flag(m.state.unknown.is_some()));
-    out.gauges("monitor_unknown", "1 while the page cannot be read", None, each(unknown))?;
+    let unknown = board.monitors.iter().map(|(name, m)| {
+        let known = MonitorStatus::of(m, board, now).known();
+        ([("monitor", name.as_str())], flag(known.is_none()))
+    });
+    out.gauges("monitor_unknown", "1 while the status page cannot be read or is not polled", None, unknown)?;
+    let paused = board.monitors.iter().map(|(name, m)| {
+        ([("monitor", name.as_str())], flag(m.paused_until.is_some_and(|until| until > now)))
+    });
+    out.gauges(
+        "monitor_paused",
+        "1 while the page is not polled because it asked for a pause",
+        None,
+        paused,
+    )?;
     let read_at = |m: &MonitorView| m.state.read_at.map(seconds);
     out.gauges("monitor_read_timestamp", "Last successful reading", Some(&Unit::Seconds), each(read_at))?;
     let ages = board.monitors.iter().filter_map(|(name, m)| {
@@ -142,6 +155,12 @@ fn banner(out: &mut Out<'_, '_>, board: &Board) -> fmt::Result {
         "banner_memory_kept",
         "0 while the memory of the banner cannot be written",
         flag(banner.memory_trouble.is_none()),
+    )?;
+    out.gauges(
+        "tenant_clock_skew",
+        "How far the tenant's clock is ahead of this machine's, once an answer told it",
+        Some(&Unit::Seconds),
+        banner.clock_skew.iter().map(|skew| ([("", ""); 0], skew.as_secs_f64())),
     )?;
     out.seconds_at("tenant_answered_timestamp", "Last good answer of the tenant", banner.answered_at)?;
     out.histogram("banner_lag", "From the change seen on a page to the banner accepted", &banner.lag)

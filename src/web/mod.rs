@@ -19,12 +19,12 @@ mod ledger;
 pub mod metrics;
 mod monitor;
 mod monitors;
-mod outlook;
 mod overview;
 pub mod records;
 pub mod security;
 mod statuspage;
 mod timeline;
+mod view;
 mod words;
 
 use std::sync::Arc;
@@ -92,12 +92,14 @@ pub fn router(shown: Shown, access: Access) -> Router {
 }
 
 async fn readyz(State(shown): State<Shown>) -> Response {
-    let (reasons, role) = shown.board.read(|board| {
+    let (reasons, role, paused) = shown.board.read(|board| {
+        let now = shown.clock.now();
         let role = board.lease.as_ref().map(|lease| lease.role() + "\n");
-        (board.ready(shown.clock.now()), role.unwrap_or_default())
+        let paused = board.paused(now).map(|(name, until)| format!("not polled until {until:.0}: {name}\n"));
+        (board.ready(now), role.unwrap_or_default(), paused.collect::<String>())
     });
     if reasons.is_empty() {
-        (StatusCode::OK, format!("ready\n{role}")).into_response()
+        (StatusCode::OK, format!("ready\n{role}{paused}")).into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
     }

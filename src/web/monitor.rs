@@ -11,14 +11,14 @@ use maud::{Markup, html};
 use super::days::{self, Cell, STRIP, YEAR};
 use super::history::in_time;
 use super::layout::{self, Frame, unreadable};
-use super::monitors::{Row, believed, legend, look};
+use super::monitors::{Row, legend};
 use super::overview::{item, title_of};
 use super::words::{
-    LINE, Look, ago, badge, before, brief, clean, count, lasting, moment, outside, percent, some, span,
+    LINE, ago, badge, before, brief, clean, count, lasting, moment, outside, percent, some, span,
 };
 use super::{Site, charts, timeline};
 use crate::domain::history::{Span, date_of, days_before};
-use crate::runtime::board::{Missed, MonitorView, Paced};
+use crate::runtime::board::{Board, Missed, Paced};
 
 /// Changes of one monitor on its page.
 const CHANGES: usize = 100;
@@ -37,12 +37,13 @@ struct Copy {
 }
 
 impl Copy {
-    fn of(name: &str, view: &MonitorView, live: bool) -> Copy {
+    fn of(name: &str, board: &Board, now: Timestamp) -> Option<Copy> {
+        let view = board.monitors.get(name)?;
         let mut pace: Vec<Paced> = view.pace.looks().collect();
         pace.reverse();
-        Copy {
-            live,
-            row: Row::of(name, view),
+        Some(Copy {
+            live: board.live,
+            row: Row::of(name, view, board, now),
             reads_incidents: view.open.is_some(),
             address: view.address.clone(),
             looks: view.looks,
@@ -50,13 +51,13 @@ impl Copy {
             failures: view.failures.iter().map(|(reason, times)| (*reason, *times)).collect(),
             pace,
             missed: view.missed.iter().rev().cloned().collect(),
-        }
+        })
     }
 }
 
 pub(super) async fn page(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Response {
     let now = site.shown.clock.now();
-    let copy = site.shown.board.read(|board| Some(Copy::of(&name, board.monitors.get(&name)?, board.live)));
+    let copy = site.shown.board.read(|board| Copy::of(&name, board, now));
     let Some(copy) = copy else {
         return layout::missing(&site, &format!("There is no monitor “{}”.", clean(&name, 80)));
     };
@@ -86,7 +87,7 @@ pub(super) async fn page(State(site): State<Arc<Site>>, Path(name): Path<String>
             @match &days {
                 Ok(days) => {
                     @let kept: Vec<_> = days.iter().map(|(_, date, day)| (*date, *day)).collect();
-                    (year(&days::cells(&kept, believed(&copy.row.state), now, YEAR)))
+                    (year(&days::cells(&kept, copy.row.status.known(), now, YEAR)))
                 }
                 Err(e) => (unreadable("History", e)),
             }
@@ -109,16 +110,16 @@ pub(super) async fn page(State(site): State<Arc<Site>>, Path(name): Path<String>
 
 fn head(copy: &Copy, now: Timestamp) -> Markup {
     let state = &copy.row.state;
-    let look = look(state);
+    let status = copy.row.status;
     html! {
-        section class={ "hero small " (look.class()) } {
-            (super::words::mark(look.class()))
+        section class={ "hero small " (status.class()) } {
+            (super::words::mark(status.class()))
             div {
                 h1 { (clean(&copy.row.name, LINE)) }
                 p {
-                    (badge(look))
-                    @if let Some(since) = super::monitors::since(state) { " for " (lasting(now, since)) }
-                    @if let Look::Held(_) = look { " · held" }
+                    (badge(status))
+                    @if let Some(since) = copy.row.since() { " for " (lasting(now, since)) }
+                    @if status.held().is_some() { " · held" }
                 }
                 p class="say" {
                     @if !state.description.is_empty() { (clean(&state.description, LINE)) " " }

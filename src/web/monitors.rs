@@ -8,7 +8,8 @@ use super::charts;
 use super::days::{self, STRIP};
 use super::history::ByMonitor;
 use super::records::Unreadable;
-use super::words::{LINE, Look, ago, badge, brief, clean, lasting, outside, path, percent};
+use super::view::{MonitorStatus, Overall};
+use super::words::{LINE, ago, badge, brief, clean, lasting, outside, path, percent};
 use crate::domain::assess::MonitorState;
 use crate::domain::history::Day;
 use crate::domain::observation::Event;
@@ -22,67 +23,49 @@ pub(super) const ROWS: usize = 200;
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) state: MonitorState,
+    pub(super) status: MonitorStatus,
     took: Option<std::time::Duration>,
+    paused_until: Option<Timestamp>,
     pub(super) open: Vec<Event>,
 }
 
 /// The rows of one page.
 pub(super) struct Rows {
     pub(super) rows: Vec<Row>,
-    /// Monitors in all.
-    pub(super) all: usize,
     /// Those that fit the search.
     pub(super) fitting: usize,
-    /// Those that cannot be read.
-    pub(super) unread: usize,
+    /// What is known of all monitors together.
+    pub(super) overall: Overall,
     /// From 1.
     pub(super) page: usize,
     search: String,
 }
 
-/// What is to be seen of a monitor.
-pub(super) fn look(state: &MonitorState) -> Look {
-    match (&state.unknown, state.read_at) {
-        (None, None) => Look::Never,
-        (Some(_), None) => Look::Blind,
-        (Some(_), Some(_)) => Look::Held(state.severity),
-        (None, Some(_)) => Look::Read(state.severity),
-    }
-}
-
-/// Since when it is what is to be seen of it: a healthy monitor that cannot be read is unreadable, not healthy.
-pub(super) fn since(state: &MonitorState) -> Option<Timestamp> {
-    match &state.unknown {
-        Some(unread) if state.severity == Severity::None => Some(unread.since),
-        Some(_) | None => state.since,
-    }
-}
-
 impl Rows {
     /// The page that was asked for, or the last there is. What is sought stands in the name or the description.
-    pub(super) fn of(board: &Board, search: &str, page: usize) -> Rows {
+    pub(super) fn of(board: &Board, search: &str, page: usize, now: Timestamp) -> Rows {
         let sought = search.trim().to_lowercase();
+        let status = |view: &MonitorView| MonitorStatus::of(view, board, now);
         let fits = |name: &str, view: &MonitorView| {
             sought.is_empty()
                 || name.to_lowercase().contains(&sought)
                 || view.state.description.to_lowercase().contains(&sought)
-                || look(&view.state).word().to_lowercase().contains(&sought)
+                || status(view).label().to_lowercase().contains(&sought)
         };
         let mut found: Vec<(&String, &MonitorView)> =
             board.monitors.iter().filter(|(name, view)| fits(name, view)).collect();
         // Worst first; of equals those that cannot be read, then the longest; the board is in order of names.
         found.sort_by_key(|(_, view)| {
             let state = &view.state;
-            (std::cmp::Reverse((state.severity, look(state) != Look::Read(state.severity))), state.since)
+            (std::cmp::Reverse((state.severity, status(view).known().is_none())), state.since)
         });
         let fitting = found.len();
         let page = page.clamp(1, fitting.div_ceil(ROWS).max(1));
         let shown = found.into_iter().skip((page - 1) * ROWS).take(ROWS);
         Rows {
-            rows: shown.map(|(name, view)| Row::of(name, view)).collect(),
-            all: board.monitors.len(),
+            rows: shown.map(|(name, view)| Row::of(name, view, board, now)).collect(),
             fitting,
-            unread: board.monitors.values().filter(|view| view.state.unknown.is_some()).count(),
+            overall: Overall::of(board, now),
             page,
             search: clean(search, 100),
         }
@@ -107,7 +90,7 @@ impl Rows {
                 @if let Err(e) = days { (super::layout::unreadable("History", e)) }
                 @if self.rows.is_empty() {
                     p class="empty" {
-                        @if self.all == 0 { "No monitor is defined." } @else { "No monitor fits “" (self.search) "”. " a href="/" { "Show all" } }
+                        @if self.overall.total == 0 { "No monitor is defined." } @else { "No monitor fits “" (self.search) "”. " a href="/" { "Show all" } }
                     }
                 } @else {
                     ul class="monitors" {
@@ -140,9 +123,9 @@ impl Rows {
                     span { (first + 1) "–" (first + self.rows.len()) " of " (super::words::count(self.fitting as u64)) }
                     @if self.page < last { a rel="next" href=(to(self.page + 1)) { "More →" } }
                 }
-            } @else if self.fitting < self.all {
+            } @else if self.fitting < self.overall.total {
                 nav class="pages" aria-label="Pages of monitors" {
-                    span { (self.fitting) " of " (self.all) } a href="/#monitors" { "Show all" }
+                    span { (self.fitting) " of " (self.overall.total) } a href="/#monitors" { "Show all" }
                 }
             }
         }
@@ -150,29 +133,41 @@ impl Rows {
 }
 
 impl Row {
-    pub(super) fn of(name: &str, view: &MonitorView) -> Row {
+    pub(super) fn of(name: &str, view: &MonitorView, board: &Board, now: Timestamp) -> Row {
         Row {
             name: name.to_owned(),
             state: view.state.clone(),
+            status: MonitorStatus::of(view, board, now),
             // The age of our own data takes no time to look at.
             took: (!view.took.is_zero()).then_some(view.took),
+            paused_until: view.paused_until,
             open: view.open.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Since when its status is what it is: a healthy monitor that is unknown now is that, not healthy.
+    pub(super) fn since(&self) -> Option<Timestamp> {
+        match self.status.held() {
+            Some((Severity::None, since)) => Some(since),
+            Some(_) | None => self.state.since,
         }
     }
 
     fn item(&self, kept: Option<&[(Date, Day)]>, now: Timestamp) -> Markup {
         let state = &self.state;
-        let look = look(state);
-        let cells = days::cells(kept.unwrap_or_default(), believed(state), now, STRIP);
+        let cells = days::cells(kept.unwrap_or_default(), self.status.known(), now, STRIP);
         html! {
-            li class={ "monitor " (look.class()) } {
+            li class={ "monitor " (self.status.class()) } {
                 div class="what" {
                     h3 { a href=(path("monitors", &self.name)) { (clean(&self.name, LINE)) } }
                     p class="say" { (self.says()) }
+                    @if let Some(until) = self.paused_until.filter(|until| *until > now) {
+                        p class="say" { "Not polled for another " (lasting(until, now)) ", as the page asked (Retry-After)." }
+                    }
                 }
                 div class="state" {
-                    (badge(look))
-                    @if let Some(since) = since(state) { p class="when" { "for " (lasting(now, since)) } }
+                    (badge(self.status))
+                    @if let Some(since) = self.since() { p class="when" { "for " (lasting(now, since)) } }
                 }
                 div class="past" {
                     (charts::strip(&cells))
@@ -204,16 +199,12 @@ impl Row {
             } @else if state.read_at.is_none() {
                 "Waiting for the first answer"
             } @else {
+                @if let MonitorStatus::Stale(..) = self.status { "Not polled lately. Held: " }
                 (clean(&state.description, LINE)) " "
                 @if let Some(link) = &state.link { (outside(&link.url, &link.label).unwrap_or_default()) }
             }
         }
     }
-}
-
-/// What is believed now, as far as it counts as watched.
-pub(super) fn believed(state: &MonitorState) -> Option<Severity> {
-    state.read_at.filter(|_| state.unknown.is_none()).map(|_| state.severity)
 }
 
 /// What the bars mean.

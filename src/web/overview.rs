@@ -13,8 +13,9 @@ use maud::{Markup, html};
 use super::banner;
 use super::connectors::Card;
 use super::layout::{self, Frame, unreadable};
-use super::monitors::{Row, Rows, look};
-use super::words::{LINE, Look, ago, ahead, badge, clean, lasting, mark, outside, path, some, word};
+use super::monitors::{Row, Rows};
+use super::view::MonitorStatus;
+use super::words::{LINE, ago, ahead, badge, clean, lasting, mark, outside, path, some};
 use super::{Site, timeline};
 use crate::domain::observation::Event;
 use crate::domain::severity::Severity;
@@ -43,7 +44,7 @@ struct Copy {
 }
 
 struct Head {
-    worst: Look,
+    worst: MonitorStatus,
     /// More than planned work.
     problems: usize,
     planned: usize,
@@ -57,17 +58,20 @@ struct Head {
 impl Copy {
     fn of(board: &Board, search: &str, page: usize, now: Timestamp) -> Copy {
         let nothing_read = board.monitors.values().all(|view| view.state.read_at.is_none());
-        let worst = board.issues.first().map_or(Severity::None, |issue| issue.severity);
+        let rows = Rows::of(board, search, page, now);
         let problems = board.issues.iter().filter(|issue| issue.severity > Severity::Maintenance).count();
         let open =
             board.monitors.iter().filter(|(_, view)| view.open.as_ref().is_some_and(|open| !open.is_empty()));
         Copy {
             live: board.live,
             banner: banner::Shown::of(board),
-            rows: Rows::of(board, search, page),
-            open: open.take(EVENTS).map(|(name, view)| Row::of(name, view)).collect(),
+            open: open.take(EVENTS).map(|(name, view)| Row::of(name, view, board, now)).collect(),
             head: Head {
-                worst: if nothing_read { Look::Never } else { Look::Read(worst) },
+                worst: if nothing_read {
+                    MonitorStatus::Pending
+                } else {
+                    MonitorStatus::Known(rows.overall.worst)
+                },
                 problems,
                 planned: board.issues.len() - problems,
                 cycle: board.cycles.finished_at,
@@ -79,6 +83,7 @@ impl Copy {
                 not_ready: board.ready(now),
                 definitions_ok: board.definitions.0,
             },
+            rows,
             syncs: board.syncs.iter().map(|(name, view)| (name.clone(), view.clone())).collect(),
         }
     }
@@ -122,27 +127,28 @@ pub(super) async fn page(
         }
     };
     let title = match copy.head.problems {
-        0 => copy.head.worst.word().to_owned(),
-        problems => format!("({problems}) {}", copy.head.worst.word()),
+        0 => copy.head.worst.label().to_owned(),
+        problems => format!("({problems}) {}", copy.head.worst.label()),
     };
     layout::page(StatusCode::OK, &Frame { title, now, live: copy.live }, &main)
 }
 
 impl Head {
     fn section(&self, rows: &Rows, now: Timestamp) -> Markup {
-        let headline = match (self.worst, self.problems, self.planned, rows.unread) {
-            (Look::Never, ..) => "Waiting for the first answers".to_owned(),
+        let unknown = rows.overall.unknown;
+        let headline = match (self.worst, self.problems, self.planned, unknown) {
+            (MonitorStatus::Pending, ..) => "Waiting for the first answers".to_owned(),
             (_, 0, 0, 0) => "All services operational".to_owned(),
-            (_, 0, 0, unread) => format!("No problem known, {unread} not readable"),
+            (_, 0, 0, unknown) => format!("No problem known, {unknown} unknown"),
             (_, 0, planned, _) => {
                 format!("{}, no problem", some(planned as u64, "maintenance", "maintenances"))
             }
             (_, 1, ..) => "1 service has a problem".to_owned(),
             (_, problems, ..) => format!("{problems} services have a problem"),
         };
-        let class = match (self.worst, rows.unread) {
-            (Look::Read(Severity::None), 1..) => "unknown",
-            (look, _) => look.class(),
+        let class = match (self.worst, unknown) {
+            (MonitorStatus::Known(Severity::None), 1..) => "unknown",
+            (worst, _) => worst.class(),
         };
         html! {
             section class={ "hero " (class) } aria-label="At a glance" {
@@ -150,9 +156,9 @@ impl Head {
                 div {
                     h1 { (headline) }
                     p {
-                        (some(rows.all as u64, "monitor", "monitors"))
+                        (some(rows.overall.total as u64, "monitor", "monitors"))
                         @if self.problems > 0 && self.planned > 0 { ", " (self.planned) " in maintenance" }
-                        @if self.problems + self.planned > 0 && rows.unread > 0 { ", " (rows.unread) " not readable" }
+                        @if self.problems + self.planned > 0 && unknown > 0 { ", " (unknown) " unknown" }
                         " · "
                         @if let Some((role, copied_at)) = &self.standby {
                             (clean(role, LINE)) ", copied " @match copied_at { Some(at) => (ago(now, *at)), None => "never" }
@@ -196,7 +202,7 @@ pub(super) fn item(row: Option<&Row>, event: &Event, now: Timestamp) -> Markup {
     let ahead_of_us = event.begins.filter(|at| *at > now);
     html! {
         li {
-            (badge(Look::Read(impact)))
+            (badge(MonitorStatus::Known(impact)))
             div {
                 p class="title" {
                     @if let Some(row) = row { a class="name" href=(path("monitors", &row.name)) { (clean(&row.name, LINE)) } " " }
@@ -220,13 +226,9 @@ pub(super) fn item(row: Option<&Row>, event: &Event, now: Timestamp) -> Markup {
 
 /// The heading of a monitor's page: severity in words for the title.
 pub(super) fn title_of(row: &Row) -> String {
-    let look = look(&row.state);
-    let words = if let Look::Held(severity) = look {
-        format!("{} (held)", word(severity))
-    } else {
-        look.word().into()
-    };
-    format!("{}: {words}", clean(&row.name, 80))
+    let label = row.status.label();
+    let held = if row.status.held().is_some() && row.status.severity().is_some() { " (held)" } else { "" };
+    format!("{}: {label}{held}", clean(&row.name, 80))
 }
 
 /// The head and what is open, for the tests.

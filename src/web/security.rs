@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Site, layout};
+use crate::runtime::connections::SignedIn;
 
 /// Nothing but our own files; no frame, no form elsewhere, no script or style within a page.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
@@ -70,7 +71,7 @@ pub(super) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
         let allow = [(header::ALLOW, "GET, HEAD")];
         return (StatusCode::METHOD_NOT_ALLOWED, allow, "only GET and HEAD\n").into_response();
     }
-    // HTTP/2 has it in the address.
+    // A request may name it in its target instead.
     let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = named.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
     if !host.is_some_and(|host| site.access.knows(host)) {
@@ -110,6 +111,7 @@ async fn signed_in(token: &SecretString, request: Request, next: Next) -> Respon
     });
     if bearer.or_else(|| cookie(request.headers())).is_some_and(|given| same(token, &given)) {
         let mut answer = next.run(request).await;
+        answer.extensions_mut().insert(SignedIn);
         keep_private(answer.headers_mut());
         return answer;
     }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Shown;
-use super::outlook::{Outlook, Overall};
+use super::view::{MonitorStatus, Overall};
 use crate::domain::observation::Event;
 use crate::domain::schedule::hash;
 use crate::domain::severity::Severity;
@@ -137,7 +137,7 @@ pub(super) async fn summary(State(shown): State<Shown>, headers: HeaderMap) -> J
         let components = page.components(board, now);
         let (mut incidents, mut scheduled_maintenances) = (Vec::new(), Vec::new());
         for ((name, view), component) in board.monitors.iter().zip(&components) {
-            for event in events(view, Outlook::of(view, board, now)) {
+            for event in events(view, MonitorStatus::of(view, board, now)) {
                 let list = if event.planned { &mut scheduled_maintenances } else { &mut incidents };
                 list.push(page.incident(name, &event, component));
             }
@@ -187,7 +187,7 @@ impl Page {
         let one = |(number, (name, view)): (usize, (&String, &MonitorView))| Component {
             id: id(&["component", name]),
             name: name.clone(),
-            status: match Outlook::of(view, board, now).severity() {
+            status: match MonitorStatus::of(view, board, now).severity() {
                 Some(Severity::None) => "operational",
                 Some(Severity::Maintenance) => "under_maintenance",
                 Some(Severity::Minor) => "degraded_performance",
@@ -253,8 +253,8 @@ impl Page {
 
 /// What is open at a monitor: what its page lists, as far as it counts here; where its page lists nothing that fits
 /// what is believed, what is believed. What a page lists beside a clean bill of health counts for nothing.
-fn events(view: &MonitorView, outlook: Outlook) -> Vec<Event> {
-    let severity = outlook.severity().unwrap_or_default();
+fn events(view: &MonitorView, status: MonitorStatus) -> Vec<Event> {
+    let severity = status.severity().unwrap_or_default();
     let listed = view.open.iter().flatten();
     let mut events: Vec<Event> =
         listed.filter(|event| event.planned || severity > Severity::Maintenance).cloned().collect();

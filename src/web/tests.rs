@@ -126,7 +126,7 @@ fn the_monitors() {
         (days_before(today, 1), day([86_400_000, 0, 0, 0, 0])),
     ];
     let days = Ok(Arc::new([("Beta/EU".to_owned(), days)].into()));
-    let rows = board().read(|board| Rows::of(board, "", 1));
+    let rows = board().read(|board| Rows::of(board, "", 1, now()));
     insta::assert_snapshot!(lines(&rows.section(&days, now())));
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::words::{LINE, Look, between, clean, lasting, mark, moment, path, span, word};
+use super::view::MonitorStatus;
+use super::words::{LINE, between, clean, lasting, mark, moment, path, span, word};
 use crate::domain::assess::Transition;
 
 /// The list; `named` says whether the monitors' names stand in it. Every later change of the monitors must be in it.
@@ -16,7 +17,7 @@ pub(super) fn list(changes: &[Transition], now: Timestamp, named: bool) -> Marku
     html! {
         ol class="timeline" {
             @for (change, ended) in changes.iter().zip(ended) {
-                @let look = Look::Read(change.to);
+                @let look = MonitorStatus::Known(change.to);
                 li class=(look.class()) {
                     (mark(look.class()))
                     div {

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
+use super::view::MonitorStatus;
 use crate::domain::observation::Link;
 use crate::domain::severity::Severity;
 use crate::domain::text;
@@ -18,38 +19,6 @@ pub(super) const LINE: usize = 300;
 /// One plain line of at most `max` characters, whatever it was.
 pub(super) fn clean(text: &str, max: usize) -> String {
     text::shorten(&text::plain(text), max).into_owned()
-}
-
-/// What a monitor shows: a severity, or that nothing is known of it now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
-    /// Read.
-    Read(Severity),
-    /// Cannot be read now; what was read last is held.
-    Held(Severity),
-    /// Never read, and it cannot be read now.
-    Blind,
-    /// Not looked at yet.
-    Never,
-}
-
-impl Look {
-    /// For the style sheet and the marks.
-    pub(super) fn class(self) -> &'static str {
-        match self {
-            Look::Never | Look::Blind | Look::Held(Severity::None) => "unknown",
-            Look::Read(severity) | Look::Held(severity) => severity.as_str(),
-        }
-    }
-
-    /// For people.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Look::Never => "Not read yet",
-            Look::Blind | Look::Held(Severity::None) => "Not readable",
-            Look::Read(severity) | Look::Held(severity) => word(severity),
-        }
-    }
 }
 
 /// A severity for people.
@@ -69,8 +38,8 @@ pub(super) fn mark(class: &str) -> Markup {
 }
 
 /// Mark and word.
-pub(super) fn badge(look: Look) -> Markup {
-    html! { span class={ "badge " (look.class()) } { (mark(look.class())) (look.word()) } }
+pub(super) fn badge(status: MonitorStatus) -> Markup {
+    html! { span class={ "badge " (status.class()) } { (mark(status.class())) (status.label()) } }
 }
 
 /// `12 s`, `5 min`, `3 h 20 min`, `4 d 2 h`.

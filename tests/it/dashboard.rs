@@ -7,6 +7,7 @@ mod pages;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use data_sources_monitor::domain::assess::Transition;
@@ -100,7 +101,11 @@ impl Served {
     pub(crate) async fn with(archive: Archive, door: Door, fill: impl FnOnce(&mut Board)) -> Served {
         let clock = Clock::system();
         let board = BoardHandle::new(clock.now(), true);
-        board.update(fill);
+        board.update(|board| {
+            (board.cycles.finished_at, board.cycles.patience) =
+                (Some(board.started_at), Duration::from_secs(60));
+            fill(board);
+        });
         let archive = Arc::new(archive);
         let stop = CancellationToken::new();
         let shown = Shown { board: board.clone(), clock, records: archive.clone(), stop: stop.clone() };

@@ -182,10 +182,11 @@ fn it_keeps_to_itself() {
     // The first of the connectors to run does so within two seconds.
     vars.extend([("SENSOURCE_BASE_URL", url.as_str()), ("SENSOURCE_TOKEN_URL", &url)]);
     vars.extend([("SENSOURCE_CLIENT_ID", "x-id"), ("SENSOURCE_CLIENT_SECRET", "x-secret")]);
-    vars.extend([("QLIK_API_KEY", "x-key"), ("STATUSCAKE_API_KEY", "x-key"), ("LISTEN", "nonsense")]);
+    vars.extend([("QLIK_API_KEY", "x-key"), ("STATUSCAKE_API_KEY", "x-key")]);
     vars.extend([("DATA_DIR", "mine"), ("LOG_FILE", "mine.log"), ("MONITORS_DIR", "none")]);
     let file: String = vars.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-    fs::write(folder.path().join(".env"), file + "LOG_LEVEL='half a line\n").unwrap();
+    // Of the process environment it would be heeded.
+    fs::write(folder.path().join(".env"), file + "LISTEN=nonsense\nLOG_LEVEL='half a line\n").unwrap();
     vars.push(("TMPDIR", temporary.to_str().unwrap()));
     for args in [&["demo"][..], &["demo", "--port", "0", "--data-dir", "kept"]] {
         let mut demo = Typed::start(program(folder.path(), args, &vars));

@@ -45,6 +45,22 @@ fn serve(answer: impl Fn(&str, &mut dyn Write) -> std::io::Result<()> + Send + S
     url
 }
 
+/// The most memory that a process had until it ended, and its exit code.
+fn peak_of(child: &mut std::process::Child) -> (u64, i32) {
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        peak = peak.max(kilobytes.unwrap_or(0) * 1024);
+        if let Some(status) = child.try_wait().unwrap() {
+            return (peak, status.code().unwrap());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Syncs the connector `acme` and returns how it ended, what it said, and the most memory it had.
 fn sync(folder: &Path, url: &str, more: &str) -> (i32, String, u64) {
     let text = format!(
@@ -58,18 +74,7 @@ fn sync(folder: &Path, url: &str, more: &str) -> (i32, String, u64) {
     let mut command = program(folder, &["sync", "acme"], &[]);
     command.stdout(said.try_clone().unwrap()).stderr(said).stdin(Stdio::null());
     let mut child = command.spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    let code = loop {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-        peak = peak.max(kilobytes.unwrap_or(0) * 1024);
-        if let Some(status) = child.try_wait().unwrap() {
-            break status.code().unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    };
+    let (peak, code) = peak_of(&mut child);
     (code, fs::read_to_string(folder.join("said.txt")).unwrap(), peak)
 }
 
@@ -162,4 +167,57 @@ fn a_flood_of_rejected_rows_in_flat_memory() {
     assert_eq!(count("SELECT count(*) FROM _rejected"), 10_000);
     assert_eq!(count("SELECT rejected FROM _runs WHERE table_name = 'things'"), 120_000);
     assert!(peak < MEMORY, "{peak} bytes");
+}
+
+/// A caller's state of 60 MB costs at most twice its size, whether it is handed on or refused as too large to hand out.
+#[test]
+fn a_large_state_costs_twice_its_size_at_most() {
+    let url = serve(|_, out| {
+        let body = r#"{"data":[],"next":null}"#;
+        let length = body.len();
+        write!(
+            out,
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "format = 1\n[connector]\nname = \"acme\"\nbase_url = \"{url}\"\n[[table]]\nname = \"things\"\n\
+         path = \"/things\"\nrecords = [\"data\"]\nkey = [\"id\"]\n\
+         page = {{ kind = \"cursor\", at_param = \"after\", next = \"next\" }}\n"
+    );
+    fs::write(folder.path().join("acme.toml"), text).unwrap();
+    let ask = |bytes: usize| {
+        let mut partitions = String::with_capacity(bytes + 100);
+        for number in 0.. {
+            if partitions.len() >= bytes {
+                break;
+            }
+            let comma = if number == 0 { "" } else { "," };
+            let cursor = format!(r#"{{"at":{{"time":"2026-05-01T00:00:00Z"}},"start":{number}}}"#);
+            partitions.push_str(&format!(r#"{comma}"parent-{number:07}":{cursor}"#));
+        }
+        let state = format!(r#"{{"format":1,"connector":"acme","tables":{{"children":{{{partitions}}}}}}}"#);
+        let file = folder.path().join("asked.json");
+        fs::write(&file, format!(r#"{{"secrets":{{}},"state":{state}}}"#)).unwrap();
+        let answered = fs::File::create(folder.path().join("answered.json")).unwrap();
+        let mut command = program(folder.path(), &["serve", "stdin", "--file", "acme.toml"], &[]);
+        command.stdin(fs::File::open(&file).unwrap()).stdout(answered).stderr(Stdio::null());
+        let (peak, code) = peak_of(&mut command.spawn().unwrap());
+        let answer = fs::read_to_string(folder.path().join("answered.json")).unwrap();
+        println!("a state of {} MB: {:.0} MB", bytes >> 20, peak as f64 / 1e6);
+        (peak, code, answer, state)
+    };
+    let (least, code, answer, _) = ask(0);
+    assert_eq!(code, 0, "{answer}");
+    let (peak, code, answer, state) = ask(10 << 20);
+    assert!(
+        code == 0 && answer.contains(&state[60..state.len() - 2]),
+        "{}",
+        &answer[..200.min(answer.len())]
+    );
+    assert!(peak - least <= 3 * state.len() as u64, "{} bytes", peak - least);
+    let (peak, code, answer, state) = ask(60 << 20);
+    assert!(code == 1 && answer.contains("the state would be 60 MB"), "{}", &answer[..200.min(answer.len())]);
+    assert!(peak - least <= 2 * state.len() as u64, "{} bytes", peak - least);
 }

@@ -10,6 +10,8 @@ mod binary;
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod configuration;
@@ -64,8 +66,12 @@ mod statuspage;
 #[cfg(test)]
 mod syncing;
 #[cfg(test)]
+mod system;
+#[cfg(test)]
 mod systemd;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod web_port;

@@ -146,7 +146,7 @@ async fn remember(folder: &Path) {
         days,
     };
     store.keep(batch).await.unwrap();
-    store.keep_memory("https://acme.test/", Memory::default(), Vec::new()).await.unwrap();
+    store.keep_memory("https://acme.test/", Memory::default()).await.unwrap();
     drop(store);
     closer.join();
 }

@@ -61,6 +61,46 @@ async fn reads_an_empty_slot() {
     assert_eq!(qlik.read().await, Ok(None));
     tenant.next(Reply::html().with_status(404));
     assert_eq!(qlik.read().await, Ok(None));
+    // Nor is any other way to say that there is nothing; a write so answered must be read back.
+    qlik.write(&banner()).await.unwrap();
+    for reply in [
+        Reply::status(204),
+        Reply::status(200),
+        Reply::text("application/json", " \n"),
+        Reply::text("application/json", "null"),
+        Reply::text("application/json", "{}"),
+    ] {
+        tenant.next_on(READ, reply.clone());
+        assert_eq!(qlik.read().await, Ok(None));
+        tenant.next_on(WRITE, reply);
+        assert_eq!(qlik.write(&banner()).await, Ok(None));
+    }
+    tenant.assert_well_behaved();
+}
+
+/// The tenant's clock is read from its answers, but not from those of others; its user from its own interface, and only
+/// where people cannot be that user.
+#[tokio::test]
+async fn knows_the_tenants_clock_and_user() {
+    let tenant = Tenant::start();
+    let (with_key, with_oauth) = (with_key(&tenant), with_oauth(&tenant));
+    assert_eq!(with_oauth.time(), None);
+    tenant.next_on(READ, Reply::html().with_status(502).header("date", "Sat, 02 May 2026 09:02:00 GMT"));
+    assert!(with_oauth.read().await.is_err());
+    assert_eq!(with_oauth.time(), None);
+    tenant.change(|state| state.rules.ahead = jiff::SignedDuration::from_hours(6));
+    tenant.next_on(READ, Reply::text("application/json", "{}"));
+    with_oauth.read().await.unwrap();
+    let answer = with_oauth.write(&banner()).await.unwrap().unwrap();
+    let ahead = with_oauth.time().unwrap().duration_since(Timestamp::now());
+    assert!((ahead.as_secs() - 6 * 3600).abs() <= 2, "{ahead}");
+    assert_eq!(with_key.own_user().await, None);
+    tenant.next_on("/users/me", Reply::status(500));
+    assert_eq!(with_oauth.own_user().await, None);
+    for _ in 0..3 {
+        assert_eq!(with_oauth.own_user().await, answer.updated_by);
+    }
+    assert_eq!(tenant.requests_on("/users/me").len(), 2);
     tenant.assert_well_behaved();
 }
 
@@ -124,10 +164,8 @@ async fn understands_nothing_it_was_not_told() {
     qlik.write(&banner()).await.unwrap();
     for reply in [
         Reply::html(),
-        Reply::status(204),
-        Reply::text("application/json", "null"),
-        Reply::text("application/json", "{}"),
         Reply::text("application/json", "[]"),
+        Reply::text("application/json", "{\"data\": null}"),
         Reply::usual().half(),
         Reply::usual().cut_off(),
         Reply::usual().padded_to(5 << 20),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use data_sources_monitor::domain::monitor::{Page, Pattern, Remap};
 use data_sources_monitor::domain::observation::{Reading, Unknown};
-use data_sources_monitor::http::{ClientOptions, Network, Redirects};
+use data_sources_monitor::http::{ClientOptions, Network, PageClient, Redirects};
 use data_sources_monitor::poll::{Look, Memo, look};
 
 use super::fakes::statuspage::StatusPage;
@@ -20,7 +20,7 @@ const SHORT: Duration = Duration::from_millis(300);
 
 /// Somebody who looks at one page again and again.
 struct Onlooker {
-    client: reqwest::Client,
+    client: PageClient,
     page: Page,
     remap: Remap,
     timeout: Duration,
@@ -34,10 +34,10 @@ impl Onlooker {
 
     fn at(url: &str) -> Onlooker {
         let options =
-            ClientOptions { network: Network::default(), redirects: Redirects::Follow, keep_alive: false };
+            ClientOptions { network: Network::default(), redirects: Redirects::Refuse, keep_alive: false };
         let root = format!("{url}/").parse().unwrap();
         let page = Page { root, components: vec![], ignore: vec![], incidents: false };
-        let client = options.build().unwrap();
+        let client = PageClient::new(&options).unwrap();
         Onlooker { client, page, remap: Remap::default(), timeout: LONG, memo: Memo::default() }
     }
 
@@ -72,12 +72,16 @@ impl Onlooker {
     }
 
     async fn unknown(&mut self) -> Unknown {
-        self.look().await.outcome.unwrap_err()
+        match self.look().await.outcome {
+            Ok(reading) => reading.verdict().unwrap_err().clone(),
+            Err(unknown) => unknown,
+        }
     }
 
     /// `severity: description`.
     async fn says(&mut self) -> String {
-        match self.look().await.outcome {
+        let outcome = self.look().await.outcome;
+        match outcome.as_ref().and_then(Reading::verdict) {
             Ok(reading) => format!("{}: {}", reading.severity, reading.description),
             Err(unknown) => format!("unknown: {unknown}"),
         }

@@ -13,8 +13,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("secrets", &["domain"]),
     ("settings", &["domain"]),
-    ("database", &["domain"]),
-    ("http", &["domain", "secrets"]),
+    ("resolver", &[]),
+    ("database", &["domain", "resolver"]),
+    ("http", &["domain", "resolver", "secrets"]),
     ("log_file", &["domain"]),
     ("telemetry", &["domain", "log_file", "secrets", "settings"]),
     ("definitions", &["domain"]),
@@ -163,8 +164,8 @@ fn env_example_follows_the_settings() {
     let want: Vec<String> = VARIABLES
         .iter()
         .flat_map(|v| {
-            let off = if v.default.is_empty() { "#" } else { "" };
-            [format!("# {}", v.meaning), format!("{off}{}={}", v.name, v.default)]
+            // A comment, so that a copy overrides nothing of an image or a unit.
+            [format!("# {}", v.meaning), format!("#{}={}", v.name, v.default)]
         })
         .collect();
     let head = text.lines().position(str::is_empty).unwrap() + 1;

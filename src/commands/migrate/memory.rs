@@ -18,7 +18,7 @@ use crate::domain::history::{Day, Days, Span};
 use crate::domain::tenure::Pace;
 use crate::store::lease::{Lease, Taken};
 use crate::store::schema::Schema;
-use crate::store::{Batch, Closer, Kept, OpenError, Store};
+use crate::store::{Batch, Closer, Kept, Store};
 
 /// Rows kept in one transaction, which must be through within seconds.
 const AT_ONCE: usize = 2_000;
@@ -46,10 +46,7 @@ impl Source {
         if !folder.join(format!("{}.db", super::MEMORY)).exists() {
             return Ok(None);
         }
-        let (store, closer, kept) = Store::open(folder).map_err(|e| match e {
-            OpenError::InUse { .. } => CommandError::Failed(e.into()),
-            e => CommandError::configuration([e]),
-        })?;
+        let (store, closer, kept) = Store::open_undamaged(folder)?;
         Ok(Some(Source { store, _closer: closer, kept }))
     }
 
@@ -114,7 +111,7 @@ async fn copy(from: &All, to: &Store) -> anyhow::Result<&'static str> {
     let states: BTreeMap<_, _> = from.kept.states.iter().cloned().collect();
     to.keep(Batch { states, ..Batch::default() }).await?;
     if let Some((tenant, memory)) = &from.kept.banner {
-        to.keep_memory(tenant, memory.clone(), Vec::new()).await?;
+        to.keep_memory(tenant, memory.clone()).await?;
     }
     let now = read(to, to.recall().await?).await?;
     ensure!(

@@ -21,7 +21,7 @@ pub(super) async fn state(
     connector: &str,
     place: &str,
 ) -> Result<State, Trouble> {
-    let mut state = State { format: State::FORMAT, connector: connector.to_owned(), tables: BTreeMap::new() };
+    let mut state = State { format: State::FORMAT, connector: connector.to_owned(), ..State::default() };
     let sql = format!("SELECT table_name, partition, format, cursor FROM {}", names.of("_state"));
     for row in client.query_typed(&sql, &[]).await? {
         let format: i32 = row.get(2);

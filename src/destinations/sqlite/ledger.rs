@@ -23,7 +23,7 @@ fn moment_of(text: &str) -> Option<Timestamp> {
 
 /// The whole state. `Err` holds the format of an entry that is newer than ours.
 pub(super) fn state(db: &Connection, connector: &str) -> Result<Result<State, i64>, rusqlite::Error> {
-    let mut state = State { format: State::FORMAT, connector: connector.to_owned(), tables: BTreeMap::new() };
+    let mut state = State { format: State::FORMAT, connector: connector.to_owned(), ..State::default() };
     let mut query = db.prepare("SELECT table_name, partition, format, cursor FROM _state")?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {

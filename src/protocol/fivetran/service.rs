@@ -24,6 +24,7 @@ use super::schema;
 use super::update::{Feed, MAX_RECORDS, StateTooLarge, task};
 use crate::domain::config::ConfigValues;
 use crate::domain::op::{End, Op};
+use crate::domain::state_text::TextPart;
 use crate::protocol::given;
 use crate::protocol::saved::Saved;
 use crate::protocol::source::{Ended, Source, Wanted};
@@ -63,7 +64,8 @@ impl Service {
     fn prepare(&self, request: UpdateRequest) -> Result<(Feed, Wanted), Refusal> {
         let definition = self.source.definition();
         let config = self.config(request.configuration).map_err(Refusal::Mend)?;
-        let saved = Saved::read_text(request.state_json.as_deref().unwrap_or_default(), &definition.name)
+        let state = TextPart::from(request.state_json.unwrap_or_default());
+        let saved = Saved::read(&state, &definition.name)
             .map_err(|e| Refusal::Mend(format!("{e}. In Fivetran: re-sync the connection")))?;
         let choice = Choice::of(definition, &config, request.selection).map_err(Refusal::Wrong)?;
         let wanted = Wanted {

@@ -295,11 +295,12 @@ impl Feed {
 
     fn checkpoint(&mut self, out: &mut Vec<UpdateResponse>) -> Result<(), StateTooLarge> {
         self.flush(out);
-        let state_json = self.saved.to_json();
-        self.unsaved = Unsaved { state: state_json.len(), ..Unsaved::default() };
-        if state_json.len() > MAX_STATE_BYTES {
-            return Err(StateTooLarge(state_json.len()));
+        let size = self.saved.json_len();
+        self.unsaved = Unsaved { state: size, ..Unsaved::default() };
+        if size > MAX_STATE_BYTES {
+            return Err(StateTooLarge(size));
         }
+        let state_json = self.saved.to_json();
         out.push(message(Operation::Checkpoint(Checkpoint { state_json })));
         Ok(())
     }

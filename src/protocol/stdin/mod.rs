@@ -33,6 +33,7 @@ use crate::domain::cell::ColumnType;
 use crate::domain::config::ConfigValues;
 use crate::domain::connector::{Definition, Table};
 use crate::domain::op::{End, Op, Sweep, TableShape, Write};
+use crate::domain::state_text::TextPart;
 use page::{Page, Room};
 use request::{Action, Request};
 
@@ -65,9 +66,9 @@ impl Answer {
     }
 }
 
-/// Answers one document.
-pub async fn answer(source: &dyn Source, document: &[u8], stop: &CancellationToken) -> Answer {
-    let request = match Request::read(document) {
+/// Answers one document, which is given away where it is large.
+pub async fn answer(source: &dyn Source, document: impl Into<Vec<u8>>, stop: &CancellationToken) -> Answer {
+    let request = match Request::read(document.into()) {
         Ok(request) => request,
         Err(message) => return Answer::error(&message),
     };
@@ -87,7 +88,7 @@ pub async fn answer(source: &dyn Source, document: &[u8], stop: &CancellationTok
         },
         (_, Err(message)) => Answer::error(&message),
         (_, Ok(config)) => {
-            let synced = sync(source, config, request.state, stop).await;
+            let synced = sync(source, config, &request.state, stop).await;
             synced.unwrap_or_else(|message| {
                 tracing::error!("{message}");
                 Answer::error(&message)
@@ -125,7 +126,7 @@ fn type_name(kind: ColumnType) -> &'static str {
 async fn sync(
     source: &dyn Source,
     config: ConfigValues,
-    kept: Option<Value>,
+    kept: &TextPart,
     stop: &CancellationToken,
 ) -> Result<Answer, String> {
     let definition = source.definition();
@@ -135,7 +136,7 @@ async fn sync(
         enabled.map(|table| table.name.clone()).filter(|name| !saved.done().contains(name)).collect();
     if tables.is_empty() {
         saved.end_sync();
-        return Ok(Answer { document: whole(&saved.to_json(), &Page::default(), false, &[]), ok: true });
+        return Ok(Answer { document: whole(&saved, &Page::default(), false, &[])?, ok: true });
     }
     let shapes = saved.shapes(definition);
     let since = Some(saved.begin_sync(source.now()));
@@ -276,17 +277,9 @@ impl Gathering {
             self.saved.end_sync();
         }
         self.page.settle();
-        let state = self.saved.to_json();
-        if state.len() > MAX_STATE_BYTES {
-            return Err(format!(
-                "the state would be {} MB, and this protocol carries {}: it remembers a cursor for each parent of a child \
-                 table, so switch child tables off by `enabled`, or use `sync`",
-                state.len() >> 20,
-                MAX_STATE_BYTES >> 20
-            ));
-        }
+        let document = whole(&self.saved, &self.page, more, &self.warnings)?;
         tracing::info!(rows = self.page.len(), more, "answered");
-        Ok(Answer { document: whole(&state, &self.page, more, &self.warnings), ok: true })
+        Ok(Answer { document, ok: true })
     }
 
     /// The connector has ended by itself: is what came of it an answer?
@@ -318,15 +311,24 @@ fn replaced(shape: &TableShape) -> Option<Sweep> {
     (shape.write == Write::Replace).then_some(Sweep { max_share: 1.0 })
 }
 
-fn whole(state: &str, page: &Page, more: bool, warnings: &[String]) -> Vec<u8> {
-    let mut out = Vec::new();
+fn whole(saved: &Saved, page: &Page, more: bool, warnings: &[String]) -> Result<Vec<u8>, String> {
+    let size = saved.json_len();
+    if size > MAX_STATE_BYTES {
+        return Err(format!(
+            "the state would be {} MB, and this protocol carries {}: it remembers a cursor for each parent of a child \
+             table, so switch child tables off by `enabled`, or use `sync`",
+            size >> 20,
+            MAX_STATE_BYTES >> 20
+        ));
+    }
+    let mut out = Vec::with_capacity(size + 1024);
     out.extend_from_slice(b"{\"state\":");
-    out.extend_from_slice(state.as_bytes());
+    saved.write(&mut out).map_err(|e| format!("the state cannot be written: {e}"))?;
     out.push(b',');
     out.append(&mut page.members());
     if !warnings.is_empty() {
         out.extend(format!(",\"warnings\":{}", json!(warnings)).as_bytes());
     }
     out.extend(format!(",\"hasMore\":{more}}}").as_bytes());
-    out
+    Ok(out)
 }

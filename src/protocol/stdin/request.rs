@@ -1,9 +1,15 @@
 //! The one document that comes in: what is asked, with what configuration, from which state.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use secrecy::SecretString;
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::domain::state_text::{TextPart, place};
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,35 +25,59 @@ pub(super) struct Request {
     pub(super) action: Action,
     /// `secrets`, and under them `customPayload`.
     pub(super) given: BTreeMap<String, SecretString>,
-    pub(super) state: Option<Value>,
+    pub(super) state: TextPart,
     /// For logs of both sides to be laid beside each other.
     pub(super) sync_id: Option<String>,
 }
 
+/// The document's members. The state may be large, so it stays where it is.
+#[derive(Deserialize)]
+struct Members<'d> {
+    #[serde(default)]
+    selection: Value,
+    #[serde(default)]
+    setup_test: Value,
+    #[serde(default)]
+    secrets: Value,
+    #[serde(default, rename = "customPayload")]
+    custom_payload: Value,
+    #[serde(default)]
+    sync_id: Value,
+    #[serde(borrow, default)]
+    state: Option<&'d RawValue>,
+}
+
+/// Some editors put it before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// What to type, for messages.
 const EXAMPLE: &str = r#"{"secrets":{"api_key":"…"},"state":{}}"#;
 
 impl Request {
     /// Reads the document. A byte order mark and unknown members do not disturb.
-    pub(super) fn read(bytes: &[u8]) -> Result<Request, String> {
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    pub(super) fn read(mut bytes: Vec<u8>) -> Result<Request, String> {
+        if bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
+        }
         if bytes.trim_ascii().is_empty() {
             return Err(format!("nothing came on stdin; expected one JSON document such as {EXAMPLE}"));
         }
-        let value: Value = serde_json::from_slice(bytes).map_err(|e| {
-            format!(
-                "stdin is not one JSON document: {}; expected something like {EXAMPLE}",
-                without_content(&e)
-            )
-        })?;
-        let Value::Object(mut members) = value else {
-            return Err(format!("the document on stdin must be a JSON object such as {EXAMPLE}"));
+        let unsound = |e: &serde_json::Error| {
+            let what = without_content(e);
+            format!("stdin is not one JSON document: {what}; expected something like {EXAMPLE}")
         };
+        serde_json::from_slice::<IgnoredAny>(&bytes).map_err(|e| unsound(&e))?;
+        if !bytes.trim_ascii().starts_with(b"{") {
+            return Err(format!("the document on stdin must be a JSON object such as {EXAMPLE}"));
+        }
+        let text = String::from_utf8(bytes);
+        let text = Arc::new(text.map_err(|_| "the document on stdin is not UTF-8".to_owned())?);
+        let members: Members<'_> = serde_json::from_str(&text).map_err(|e| unsound(&e))?;
         let action = action(&members)?;
-        let mut given = texts(&mut members, "customPayload")?;
-        given.extend(texts(&mut members, "secrets")?);
-        let sync_id = members.get("sync_id").and_then(Value::as_str).map(str::to_owned);
-        Ok(Request { action, given, state: members.remove("state"), sync_id })
+        let state = members.state.map_or(0..0, |state| place(&text, state.get()));
+        let mut given = texts(members.custom_payload, "customPayload")?;
+        given.extend(texts(members.secrets, "secrets")?);
+        let sync_id = members.sync_id.as_str().map(str::to_owned);
+        Ok(Request { action, given, state: TextPart::new(Arc::clone(&text), state), sync_id })
     }
 }
 
@@ -57,14 +87,14 @@ fn without_content(e: &serde_json::Error) -> String {
     format!("{what} at line {} column {}", e.line(), e.column())
 }
 
-fn action(members: &Map<String, Value>) -> Result<Action, String> {
-    let asked = match members.get("selection") {
-        None | Some(Value::Null) => None,
-        Some(Value::Object(selection)) => selection.get("action").filter(|action| !action.is_null()),
-        Some(_) => return Err(r#"`selection` must be an object such as {"action":"test"}"#.into()),
+fn action(members: &Members<'_>) -> Result<Action, String> {
+    let asked = match &members.selection {
+        Value::Null => None,
+        Value::Object(selection) => selection.get("action").filter(|action| !action.is_null()),
+        _ => return Err(r#"`selection` must be an object such as {"action":"test"}"#.into()),
     };
     match asked.map(|action| (action, action.as_str())) {
-        None if members.get("setup_test").and_then(Value::as_bool) == Some(true) => Ok(Action::Test),
+        None if members.setup_test == true => Ok(Action::Test),
         None => Ok(Action::Sync),
         Some((_, Some("schema"))) => Ok(Action::Schema),
         Some((_, Some("test"))) => Ok(Action::Test),
@@ -74,11 +104,11 @@ fn action(members: &Map<String, Value>) -> Result<Action, String> {
 }
 
 /// An object of texts; numbers and booleans count as such, and arrays of them as lists.
-fn texts(members: &mut Map<String, Value>, name: &str) -> Result<BTreeMap<String, SecretString>, String> {
-    let object = match members.remove(name) {
-        None | Some(Value::Null) => return Ok(BTreeMap::new()),
-        Some(Value::Object(object)) => object,
-        Some(_) => return Err(format!(r#"`{name}` must be an object of texts such as {{"api_key":"…"}}"#)),
+fn texts(given: Value, name: &str) -> Result<BTreeMap<String, SecretString>, String> {
+    let object = match given {
+        Value::Null => return Ok(BTreeMap::new()),
+        Value::Object(object) => object,
+        _ => return Err(format!(r#"`{name}` must be an object of texts such as {{"api_key":"…"}}"#)),
     };
     let mut texts = BTreeMap::new();
     for (key, value) in object {
@@ -133,7 +163,7 @@ mod tests {
             (br#"{"unknown":[{}]}"#, Action::Sync),
         ];
         for (document, want) in cases {
-            let request = Request::read(document).unwrap();
+            let request = Request::read(document.to_vec()).unwrap();
             assert_eq!(request.action, want, "{}", String::from_utf8_lossy(document));
         }
     }
@@ -143,7 +173,7 @@ mod tests {
     #[test]
     fn secrets_become_texts() {
         let document = br#"{"secrets":{"a":"x","n":5,"b":true,"l":["p","q",1],"gone":null},"customPayload":{"a":"y","c":"z"}}"#;
-        let given = Request::read(document).unwrap().given;
+        let given = Request::read(document.to_vec()).unwrap().given;
         let given: Vec<_> = given.iter().map(|(key, value)| (key.as_str(), value.expose_secret())).collect();
         assert_eq!(given, [("a", "x"), ("b", "true"), ("c", "z"), ("l", "p,q,1"), ("n", "5")]);
         let cases: [(&[u8], &str); 8] = [
@@ -160,7 +190,7 @@ mod tests {
             (br#"{"secrets":{"api_key":"hush"},}"#, "not one JSON document"),
         ];
         for (document, want) in cases {
-            let said = Request::read(document).unwrap_err();
+            let said = Request::read(document.to_vec()).unwrap_err();
             assert!(said.contains(want) && !said.contains("hush"), "{want} not in {said}");
         }
     }
@@ -169,7 +199,7 @@ mod tests {
         /// Whatever comes, there is an answer.
         #[test]
         fn anything_is_answered(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Request::read(&bytes);
+            let _ = Request::read(bytes);
         }
     }
 }

@@ -5,10 +5,14 @@
 
 use std::time::Duration;
 
+use super::super::board::MonitorView;
 use super::Watcher;
 use crate::domain::observation::{Reading, Unknown};
 use crate::domain::schedule;
 use tokio::time::Instant;
+
+/// A start counts as ready at the latest this long after it began, though some monitors have not answered yet.
+const FIRST_ROUND: Duration = Duration::from_secs(60);
 
 /// The cycle that runs.
 #[derive(Default)]
@@ -21,6 +25,10 @@ pub(super) struct Cycle {
     open: bool,
     looks: usize,
     network_failures: usize,
+    /// When the first cycle began.
+    started: Option<Instant>,
+    /// Each monitor answered or failed once.
+    all_polled: bool,
     /// Told that our own network is the likely cause.
     offline: bool,
 }
@@ -52,9 +60,11 @@ impl Watcher {
         if self.cycle.number > 0 {
             self.folder.look(false);
         }
+        self.age();
         let now = Instant::now();
         let end = now + self.options.interval;
         self.cycle.number += 1;
+        self.cycle.started.get_or_insert(now);
         self.cycle.just_begun = true;
         (self.cycle.looks, self.cycle.network_failures) = (0, 0);
         let number = self.cycle.number;
@@ -90,18 +100,24 @@ impl Watcher {
         let now = self.clock.now();
         let status = self.board.read(|board| {
             let unread = board.monitors.values().filter(|m| m.state.unknown.is_some()).count();
+            self.cycle.all_polled |= board.monitors.values().all(|monitor| monitor.looks > 0);
             format!(
                 "{} monitors, {} with issues, {unread} unreadable",
                 board.monitors.len(),
                 board.issues.len()
             )
         });
+        // Before something was read nobody is told that the daemon does its work.
+        let late = self.cycle.started.is_some_and(|started| started.elapsed() >= FIRST_ROUND);
+        let ready = self.cycle.all_polled || late;
         self.board.update(|board| {
             board.cycles.finished += 1;
-            board.cycles.finished_at = Some(now);
+            board.cycles.finished_at = ready.then_some(now);
             board.cycles.patience = patience;
         });
-        (self.options.on_tick)(&status);
+        if ready {
+            (self.options.on_tick)(&status);
+        }
     }
 
     fn tell_network(&mut self) {
@@ -121,21 +137,25 @@ impl Watcher {
     }
 
     fn tell_summary(&self) {
-        let (issues, unread) = self.board.read(|board| {
+        let (issues, unread, waiting) = self.board.read(|board| {
             let issues: Vec<String> = board
                 .issues
                 .iter()
                 .map(|i| format!("{}: {} (Severity: {})", i.monitor, i.description, i.severity))
                 .collect();
-            let unread: Vec<String> = board
-                .monitors
-                .iter()
-                .filter(|(_, monitor)| monitor.state.unknown.is_some())
-                .map(|(name, _)| name.clone())
-                .collect();
-            (issues, unread)
+            let names = |those: fn(&MonitorView) -> bool| -> Vec<String> {
+                let found = board.monitors.iter().filter(|(_, monitor)| those(monitor));
+                found.map(|(name, _)| name.clone()).collect()
+            };
+            let unread = names(|monitor| monitor.state.unknown.is_some());
+            let waiting = names(|monitor| monitor.state.unknown.is_none() && monitor.looks == 0);
+            (issues, unread, waiting)
         });
+        if !waiting.is_empty() {
+            tracing::info!(target: "MainOrchestrator", "Waiting for the first answer of: {}", some(&waiting));
+        }
         match (issues.is_empty(), unread.is_empty()) {
+            (true, true) if !waiting.is_empty() || self.watched.is_empty() => {}
             (true, true) => tracing::info!(target: "MainOrchestrator", "All services operational."),
             (true, false) => {
                 tracing::warn!(target: "MainOrchestrator", "No issues detected; not readable: {}", some(&unread));

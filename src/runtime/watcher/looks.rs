@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::domain::monitor::{Monitor, Page, Source};
 use crate::domain::observation::Unknown;
+use crate::http::PageClient;
 use crate::poll::{Look, Memo, look};
 
 /// Looks at one host at a time: several pages of one host are asked one after the other.
@@ -37,7 +38,7 @@ pub(super) struct Finished {
 
 /// All looks.
 pub(super) struct Looks {
-    client: reqwest::Client,
+    client: PageClient,
     everyone: Arc<Semaphore>,
     gates: HashMap<String, Arc<Semaphore>>,
     running: JoinSet<Finished>,
@@ -45,7 +46,7 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    pub(super) fn new(client: reqwest::Client, everyone: Arc<Semaphore>) -> Looks {
+    pub(super) fn new(client: PageClient, everyone: Arc<Semaphore>) -> Looks {
         Looks { client, everyone, gates: HashMap::new(), running: JoinSet::new(), generations: 0 }
     }
 

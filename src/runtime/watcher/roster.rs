@@ -2,6 +2,7 @@
 //! with a mistake in it changes nothing.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,8 +14,8 @@ use crate::definitions::monitor::{self, Origin};
 use crate::domain::assess::MonitorState;
 use crate::domain::history::Counted;
 use crate::domain::monitor::{Monitor, Source};
+use crate::domain::plan::Reach;
 use crate::domain::schedule;
-use crate::store::Batch;
 
 /// What a reading of the folder gives.
 pub(super) type Loaded = Result<(Vec<Monitor>, Origin), Vec<Mistake>>;
@@ -71,7 +72,15 @@ impl Watcher {
             return;
         }
         match read {
+            // While a volume is being replaced, a folder may be empty for a moment.
+            Ok((_, Origin::EmptyFolder)) if self.origin == Some(Origin::Folder) => {
+                tracing::error!(target: "MainOrchestrator", "MONITORS_DIR {} is empty; the last good set stays.", self.folder.path().display());
+                self.board.update(|board| board.definitions = (false, now));
+            }
             Ok((monitors, origin)) => {
+                if first && origin == Origin::EmptyFolder {
+                    tracing::warn!(target: "MainOrchestrator", "{}", monitor::empty(self.folder.path()));
+                }
                 if first && origin == Origin::BuiltIn {
                     let folder = self.folder.path().display();
                     tracing::info!(target: "MainOrchestrator", "No folder {folder}: watching the built-in monitors.");
@@ -124,7 +133,7 @@ impl Watcher {
         if !forgotten.is_empty() {
             self.unkept.states.retain(|name, _| !forgotten.contains(name));
             let store = self.store.clone();
-            self.saving.spawn(async move { (Batch::default(), store.forget(forgotten).await) });
+            self.saving.spawn(async move { (Arc::default(), store.forget(forgotten).await) });
         }
         let known = &self.watched;
         self.due.retain(|due| known.contains_key(&due.0.1) && !fresh.contains(&due.0.1));
@@ -133,6 +142,7 @@ impl Watcher {
         self.due
             .extend(fresh.into_iter().map(|name| Reverse((now + schedule::stagger(&name, spread), name))));
         self.looks.forget_unused();
+        self.stale_coverage = true;
         self.board.update(|board| {
             board.monitors.retain(|name, _| known.contains_key(name));
             for (name, watched) in known {
@@ -152,16 +162,18 @@ impl Watcher {
     fn added(&mut self, name: &str, monitor: Monitor) -> Watched {
         let definition = definition(&monitor);
         let kept = self.kept.remove(name).filter(|kept| kept.definition == definition);
-        let unconfirmed = kept.is_some() && !self.kept_counts;
+        let unconfirmed = kept.is_some();
         Watched {
             slot: self.looks.slot(&monitor),
             monitor,
             state: kept.unwrap_or(MonitorState { definition, ..MonitorState::default() }),
             unconfirmed,
+            reach: Reach::Unpolled,
             told: 0,
             looking: false,
             cycle: 0,
             not_before: None,
+            pause_told: false,
             notes: Vec::new(),
             counted: Counted::default(),
         }
@@ -177,10 +189,12 @@ impl Watcher {
             monitor,
             state,
             unconfirmed: old.unconfirmed && same_source,
+            reach: if same_source { old.reach } else { Reach::Unpolled },
             told: 0,
             looking: false,
             cycle: 0,
             not_before: old.not_before.filter(|_| same_source),
+            pause_told: old.pause_told && same_source,
             notes: Vec::new(),
             counted: Counted::default(),
         }

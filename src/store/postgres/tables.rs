@@ -7,8 +7,8 @@ use tokio_postgres::{Error, Row, Transaction};
 
 use super::super::lease::Lease;
 use super::super::schema::Schema;
-use super::super::{Batch, KEEP_HISTORY, Kept, MonitorDay, Order, Remembered, Report, Span, Writer};
-use super::Trouble;
+use super::super::{Batch, KEEP_DAYS, KEEP_HISTORY, Kept, MonitorDay, Order, Remembered, Span, Writer};
+use super::{Trouble, late};
 use crate::database::{Connected, DatabaseError};
 use crate::domain::assess::{MonitorState, Transition};
 use crate::domain::history::{self, Day, Days};
@@ -34,10 +34,8 @@ pub(super) async fn keep(
     tx.batch_execute(LIMITS).await.map_err(judge)?;
     let allowed = match writer {
         Writer::Alone => true,
-        Writer::Holder(token) => {
-            matches!(order, Order::Report(..)) || lease.confirm(&tx, token).await.map_err(judge)?
-        }
-        Writer::Former(_) => matches!(order, Order::Report(..) | Order::Batch(_)),
+        Writer::Holder(token) => lease.confirm(&tx, token).await.map_err(judge)?,
+        Writer::Former(_) => matches!(order, Order::Batch(_)),
     };
     if !allowed {
         return Err(Trouble::Fenced);
@@ -46,6 +44,9 @@ pub(super) async fn keep(
         Writer::Alone => 0,
         Writer::Holder(token) | Writer::Former(token) => token,
     };
+    if let (Writer::Former(_), Order::Batch(batch)) = (writer, order) {
+        late::make_room(&tx, lease.schema, &batch.transitions).await.map_err(judge)?;
+    }
     write(&tx, lease.schema, order, token, totals).await.map_err(judge)?;
     tx.commit().await.map_err(judge)?;
     Ok(())
@@ -70,29 +71,22 @@ async fn write(
                 None => Ok(()),
             }
         }
-        Order::Memory(remembered, learned) => {
+        Order::Memory(remembered) => {
             let Remembered { tenant, memory } = remembered.as_ref();
             let put = "INSERT INTO @.banner (id, tenant, memory) VALUES (1, $1, $2)
                 ON CONFLICT (id) DO UPDATE SET tenant = $1, memory = $2";
-            run(put, &[(&storable(tenant), Type::TEXT), (&Json(memory), Type::JSON)]).await?;
-            if learned.is_empty() {
-                return Ok(());
-            }
-            run("DELETE FROM @.report WHERE id = ANY($1)", &[(learned, Type::INT8_ARRAY)]).await
-        }
-        Order::Report(key, remembered) => {
-            let Remembered { tenant, memory } = remembered.as_ref();
-            let add =
-                "INSERT INTO @.report (key, tenant, memory) VALUES ($1, $2, $3) ON CONFLICT (key) DO NOTHING";
-            let tenant = storable(tenant);
-            run(add, &[(key, Type::TEXT), (&tenant, Type::TEXT), (&Json(memory), Type::JSON)]).await
+            run(put, &[(&storable(tenant), Type::TEXT), (&Json(memory), Type::JSON)]).await
         }
         Order::Forget(monitors) => {
             let monitors: Vec<String> = monitors.iter().map(|name| storable(name)).collect();
             run("DELETE FROM @.monitor WHERE name = ANY($1)", &[(&monitors, Type::TEXT_ARRAY)]).await
         }
         Order::Prune(now) => {
+            let of_days = "SELECT DISTINCT date FROM @.day ORDER BY date DESC LIMIT 1 OFFSET $1";
+            let rows = tx.query_typed(&schema.sql(of_days), &[(&(KEEP_DAYS - 1), Type::INT8)]).await?;
+            let Some(row) = rows.first() else { return Ok(()) };
             let oldest = now.checked_sub(KEEP_HISTORY).unwrap_or(Timestamp::UNIX_EPOCH);
+            let oldest = oldest.min(history::begin_of(row.try_get(0)?));
             run("DELETE FROM @.transition WHERE at < $1", &[(&oldest, Type::TIMESTAMPTZ)]).await?;
             run("DELETE FROM @.day WHERE date < $1", &[(&history::date_of(oldest), Type::DATE)]).await
         }
@@ -190,17 +184,6 @@ pub(super) async fn recall(db: &Connected, schema: Schema) -> Result<Kept, Datab
     Ok(Kept { states, banner })
 }
 
-/// What former holders reported, oldest first.
-pub(super) async fn reports(db: &Connected, schema: Schema) -> Result<Vec<Report>, DatabaseError> {
-    let rows = query(db, schema, "SELECT id, tenant, memory FROM @.report ORDER BY id", &[]).await?;
-    let report = |row: &Row| {
-        let memory = row.try_get::<_, Json<Memory>>(2)?.0;
-        Ok(Report { id: row.try_get(0)?, tenant: row.try_get(1)?, memory })
-    };
-    let reports = rows.iter().map(report).collect::<Result<_, Error>>();
-    reports.map_err(|e| db.judge("reading our own memory", &e))
-}
-
 /// The days of all monitors since a date, by monitor and date.
 pub(super) async fn days(
     db: &Connected,
@@ -273,7 +256,7 @@ async fn query(
 }
 
 /// The server's text has no NUL, while a status page's may.
-fn storable(text: &str) -> String {
+pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 

@@ -18,7 +18,7 @@ use crate::domain::observation;
 use crate::domain::severity::Severity;
 use crate::runtime::board::{Board, Missed, MonitorView, Paced};
 use crate::web::Shown;
-use crate::web::outlook::Outlook;
+use crate::web::view::MonitorStatus;
 
 /// All monitors, by name.
 #[derive(Debug, Serialize)]
@@ -178,7 +178,7 @@ impl Monitor {
             kind: if connector.is_some() { "sync" } else { "page" },
             url: Some(view.address.clone()).filter(|url| connector.is_none() && !url.is_empty()),
             connector,
-            state: Outlook::of(view, board, now).word(),
+            state: MonitorStatus::of(view, board, now).word(),
             severity: believed.read_at.map(|_| believed.severity.as_str()),
             description: read(&believed.description),
             since: moment(believed.since),

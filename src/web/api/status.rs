@@ -12,7 +12,7 @@ use crate::domain::assess::Issue;
 use crate::domain::severity::Severity;
 use crate::runtime::board::{Board, LeaseView};
 use crate::web::Shown;
-use crate::web::outlook::Outlook;
+use crate::web::view::MonitorStatus;
 
 /// The answer.
 #[derive(Debug, Serialize)]
@@ -134,7 +134,7 @@ impl Counts {
         let words = Severity::ALL.map(Severity::as_str).into_iter().chain(["unknown"]);
         let mut by_state: BTreeMap<_, _> = words.map(|word| (word, 0)).collect();
         for monitor in board.monitors.values() {
-            *by_state.entry(Outlook::of(monitor, board, now).word()).or_default() += 1;
+            *by_state.entry(MonitorStatus::of(monitor, board, now).word()).or_default() += 1;
         }
         Counts { total: board.monitors.len(), by_state }
     }

@@ -204,6 +204,30 @@ async fn answers_are_as_described() {
     assert_eq!(checker.unseen(), ["Runs.next_before", "Transitions.next_before"]);
 }
 
+/// The described formats of a parameter are those that are accepted, and no others.
+#[tokio::test]
+async fn parameters_are_as_described() {
+    let served = with_everything().await;
+    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    for path in ["/api/v1/runs", "/api/v1/transitions"] {
+        for name in ["from", "to", "before"] {
+            let schema = &document["components"]["parameters"][name]["schema"];
+            let choices = schema["oneOf"].as_array().cloned().unwrap_or_else(|| vec![schema.clone()]);
+            for (value, format) in [
+                ("2026-05-01T00:00:00Z", "date-time"),
+                ("2026-05-01T02:00:00.5%2B02:00", "date-time"),
+                ("2026-05-01", "date"),
+                ("yesterday", "text"),
+                ("1777593600", "text"),
+            ] {
+                let described = choices.iter().any(|choice| choice["format"] == format);
+                let status = served.get(&format!("{path}?{name}={value}")).await.status();
+                assert_eq!(status, if described { 200 } else { 400 }, "{path} {name} {value}");
+            }
+        }
+    }
+}
+
 /// Of a daemon that has just begun there is little to tell; that is as described, too.
 #[tokio::test]
 async fn empty_answers_are_as_described() {

@@ -88,7 +88,6 @@ async fn names_are_found_encoded() {
         ("/api/v1/monitors/", 404),
         ("/api/v1/", 404),
         ("/api/v2/incidents.json", 404),
-        ("/badge/all.png", 404),
         ("/api/v1/runs?limit=0", 400),
         ("/api/v1/transitions?from=2026-05-03&to=2026-05-01", 400),
     ] {

@@ -215,15 +215,11 @@ fn fill(board: &mut Board) {
     let view = board.monitors.entry("Examplify".into()).or_default();
     view.address = "https://status.examplify.test/".into();
     let reading = Reading {
-        severity: Severity::Major,
-        description: "Partial System Outage".into(),
-        link: link.clone(),
-        notes: vec![],
-        partial: None,
         open: Some(vec![
             event(false, "Slow queries", "identified"),
             event(true, "Storage upgrade", "scheduled"),
         ]),
+        ..Reading::whole(Severity::Major, "Partial System Outage".into(), link.clone())
     };
     let seen = |outcome| Observation { monitor: "Examplify".into(), at: now, outcome };
     view.looked(Duration::from_millis(80), false, &seen(Err(Unknown::Timeout)));
@@ -237,6 +233,7 @@ fn fill(board: &mut Board) {
         read_at: Some(now),
         unknown: Some(Unread { reason: Unknown::Timeout, since: now, times: 1 }),
         candidate: Some(Candidate { worse: false, count: 1, since: now }),
+        parts: vec![],
     };
     board.issues = vec![Issue {
         monitor: "Examplify".into(),

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use data_sources_monitor::domain::monitor::{Page, Pattern, Remap};
+use data_sources_monitor::domain::observation::Reading;
 use data_sources_monitor::domain::severity::Severity;
-use data_sources_monitor::http::{ClientOptions, Network, Redirects};
+use data_sources_monitor::http::{ClientOptions, Network, PageClient, Redirects};
 use data_sources_monitor::poll::{Memo, look};
 
 use super::{Served, event, with_everything};
@@ -12,13 +13,13 @@ use super::{Served, event, with_everything};
 /// What our own reader of status pages makes of it: by its roll-up, in the words of what is open, or by component.
 async fn read(served: &Served, incidents: bool, components: &[&str]) -> String {
     let options =
-        ClientOptions { network: Network::default(), redirects: Redirects::Follow, keep_alive: false };
+        ClientOptions { network: Network::default(), redirects: Redirects::Refuse, keep_alive: false };
     let components = components.iter().map(|text| Pattern::new(text)).collect();
     let root = format!("{}/", served.url).parse().unwrap();
     let page = Page { root, components, ignore: vec![], incidents };
-    let client = options.build().unwrap();
+    let client = PageClient::new(&options).unwrap();
     let seen = look(&client, &page, &Remap::default(), Duration::from_secs(10), &mut Memo::default()).await;
-    match seen.outcome {
+    match seen.outcome.as_ref().and_then(Reading::verdict) {
         Ok(reading) => format!("{}: {}", reading.severity, reading.description),
         Err(unknown) => format!("unknown: {unknown}"),
     }
@@ -111,7 +112,10 @@ async fn badges() {
     served.loses("Beta");
     assert_eq!(badge("/badge/Beta.svg").await, "200 Beta: unknown for 1 h (grey)");
     assert_eq!(badge("/badge/all.svg").await, "200 services: major problem, 1 unknown");
-    assert_eq!(badge("/badge/nobody.svg").await, "404 nobody: no such monitor (grey)");
+    for path in ["/badge/nobody.svg", "/badge/nobody"] {
+        assert_eq!(badge(path).await, "404 nobody: no such monitor (grey)");
+    }
+    assert_eq!(badge("/badge/all").await, "404 all: no such monitor (grey)");
 }
 
 /// The calendar has what the pages announce, under names that stay, and text that stays text.

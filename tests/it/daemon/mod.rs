@@ -1,6 +1,8 @@
 //! The daemon in this process, between a fake tenant and fake pages, at a quick pace.
 
+mod pages;
 mod rules;
+mod trouble;
 mod watching;
 
 use std::path::Path;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_sources_monitor::domain::plan::{Foreign, Policy};
-use data_sources_monitor::http::{ClientOptions, Network, Redirects};
+use data_sources_monitor::http::{ClientOptions, Network, PageClient, Redirects};
 use data_sources_monitor::publish::{Qlik, QlikCredentials};
 use data_sources_monitor::runtime::board::BoardHandle;
 use data_sources_monitor::runtime::clock::Clock;
@@ -26,7 +28,10 @@ const PACE: Duration = Duration::from_millis(60);
 /// What a story can set.
 pub(crate) struct Story {
     pub(crate) policy: Policy,
+    pub(crate) clock: Clock,
+    pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
+    pub(crate) hold_for: Duration,
     pub(crate) clear_on_stop: bool,
     pub(crate) credentials: QlikCredentials,
 }
@@ -40,7 +45,10 @@ impl Default for Story {
                 foreign: Foreign::Borrow,
                 spacing: Duration::ZERO,
             },
+            clock: Clock::system(),
+            interval: PACE,
             timeout: Duration::from_secs(5),
+            hold_for: Duration::from_secs(6 * 3600),
             clear_on_stop: false,
             credentials: QlikCredentials::ApiKey(API_KEY.to_owned().into()),
         }
@@ -75,10 +83,9 @@ impl Rig {
     }
 
     pub(crate) fn start_in(folder: Arc<TempDir>, tenant: &Tenant, story: Story) -> Rig {
-        let client = |redirects| {
-            ClientOptions { network: Network::default(), redirects, keep_alive: false }.build().unwrap()
-        };
-        let clock = Clock::system();
+        let options =
+            ClientOptions { network: Network::default(), redirects: Redirects::Refuse, keep_alive: false };
+        let clock = story.clock;
         let board = BoardHandle::new(clock.now(), true);
         let url = tenant.url().parse().unwrap();
         let daemon = Daemon {
@@ -87,15 +94,16 @@ impl Rig {
             store: Store::open(&folder.path().join("data")).unwrap(),
             contest: None,
             tenant: Some(tenant.url()),
-            target: Arc::new(Qlik::new(client(Redirects::Refuse), url, story.credentials)),
+            target: Arc::new(Qlik::new(options.build().unwrap(), url, story.credentials)),
             policy: story.policy,
             recheck: Duration::from_millis(100),
             clear_on_stop: story.clear_on_stop,
             watch: watcher::Options {
                 folder: folder.path().join("monitors"),
-                interval: PACE,
+                interval: story.interval,
                 timeout: story.timeout,
-                client: client(Redirects::Follow),
+                hold_for: story.hold_for,
+                client: PageClient::new(&options).unwrap(),
                 on_tick: Box::new(|_| {}),
             },
             jobs: Roster::default(),

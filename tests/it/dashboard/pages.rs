@@ -189,3 +189,33 @@ async fn files_are_ours_and_lasting() {
     assert_eq!(files, 3);
     assert_eq!(served.get("/assets/style.0000000000000000.css").await.status(), 404);
 }
+
+/// A daemon that has stopped polling calls no monitor operational, whichever way it is asked.
+#[tokio::test]
+async fn a_daemon_that_does_not_poll_shows_no_monitor_as_operational() {
+    let served = Served::open(|board| {
+        add(board, "Alpha", Severity::None, "All Systems Operational");
+        add(board, "Beta", Severity::Major, "Partial System Outage");
+    })
+    .await;
+    assert!(served.page("/monitors/Alpha").await.contains("class=\"badge none\""));
+    served.board.update(|board| {
+        let long_ago = board.started_at - jiff::SignedDuration::from_hours(1);
+        board.cycles.finished_at = Some(long_ago);
+    });
+    for path in ["/", "/monitors/Alpha"] {
+        let page = served.page(path).await;
+        assert!(page.contains("Not polled") && !page.contains("class=\"badge none\""), "{path}: {page}");
+    }
+    assert!(served.page("/").await.contains("class=\"badge major\""), "a known problem is held");
+    let api: serde_json::Value = served.get("/api/v1/monitors/Alpha").await.json().await.unwrap();
+    assert_eq!(api["state"], "unknown");
+    let summary: serde_json::Value = served.get("/api/v2/summary.json").await.json().await.unwrap();
+    assert_eq!(
+        (&summary["components"][0]["status"], &summary["components"][1]["status"]),
+        (&"unknown".into(), &"partial_outage".into())
+    );
+    assert!(served.page("/badge/Alpha.svg").await.contains("unknown for 1 h"));
+    let metrics = served.page("/metrics").await;
+    assert!(metrics.contains("dsm_monitor_unknown{monitor=\"Alpha\"} 1"), "{metrics}");
+}

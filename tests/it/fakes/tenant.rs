@@ -19,6 +19,8 @@ pub(crate) const READ: &str = "GET /api/v1/banners";
 pub(crate) const WRITE: &str = "POST /api/v1/banners/actions/upsert";
 /// Where tokens are made.
 pub(crate) const TOKEN: &str = "POST /oauth/token";
+/// Where a caller learns who they are.
+pub(crate) const ME: &str = "GET /api/v1/users/me";
 /// The key of an administrator of the fake tenant. Keys that begin with it are others of that administrator's.
 pub(crate) const API_KEY: &str = "fake-api-key";
 /// The fake tenant's OAuth client.
@@ -87,6 +89,10 @@ pub(crate) struct Rules {
     pub(crate) stale_reads: usize,
     /// The life of tokens to come.
     pub(crate) token_life: SignedDuration,
+    /// How far the tenant's clock is ahead of the test's, in its dates too.
+    pub(crate) ahead: SignedDuration,
+    /// Links that get 400 while they are shown. None.
+    pub(crate) refuses_link: fn(&str) -> bool,
 }
 
 /// The state of a tenant.
@@ -115,6 +121,8 @@ impl Tenant {
             whole_seconds: false,
             stale_reads: 0,
             token_life: TOKEN_LIFE,
+            ahead: SignedDuration::ZERO,
+            refuses_link: |_| false,
         };
         let (writes, tokens, faults) = (Vec::new(), Vec::new(), Vec::new());
         Fake::serve(State { rules, clock: clock.clone(), writes, tokens, tokens_made: 0, faults })
@@ -125,6 +133,11 @@ impl Tenant {
         self.look(|state| state.writes.iter().filter(|one| one.author == Author::Program).cloned().collect())
     }
 
+    /// Every change of the banner, by whomever, in order.
+    pub(crate) fn history(&self) -> Vec<Write> {
+        self.look(|state| state.writes.clone())
+    }
+
     /// The banner as stored, shown or not.
     pub(crate) fn banner(&self) -> Option<Banner> {
         self.look(|state| state.writes.last().map(|write| write.banner.clone()))
@@ -133,19 +146,14 @@ impl Tenant {
     /// The banner that a user sees at this moment of the tenant's clock.
     pub(crate) fn visible(&self) -> Option<Banner> {
         self.look(|state| {
-            state
-                .writes
-                .last()
-                .map(|write| &write.banner)
-                .filter(|one| one.shows_at(state.clock.now()))
-                .cloned()
+            state.writes.last().map(|write| &write.banner).filter(|one| one.shows_at(state.now())).cloned()
         })
     }
 
     /// What users saw from the first write until now: each sight lasts until the next begins. A write begins a
     /// new sight even if it shows the same, because it brings back a banner that a user had dismissed.
     pub(crate) fn seen(&self) -> Vec<Sight> {
-        self.look(|state| timeline(&state.writes, state.clock.now()))
+        self.look(|state| timeline(&state.writes, state.now()))
     }
 
     /// How many times users had a banner put before them.
@@ -155,7 +163,7 @@ impl Tenant {
 
     /// An administrator sets a banner in the console.
     pub(crate) fn person_sets(&self, banner: Banner) {
-        self.change(|state| state.store(Author::Person, Value::Null, banner));
+        self.change(|state| state.set_by_person(banner));
     }
 
     /// An administrator switches the banner off.
@@ -181,7 +189,7 @@ impl Tenant {
         for request in self.requests() {
             let call = format!("{} {}", request.method, request.path);
             let known = self.look(|state| state.knows(request.bearer()));
-            if ![READ, WRITE, TOKEN].contains(&call.as_str()) || !request.query.is_empty() {
+            if ![READ, WRITE, TOKEN, ME].contains(&call.as_str()) || !request.query.is_empty() {
                 faults.push(format!("a path that is not the banner's: {request}"));
             } else if call != TOKEN && !known {
                 faults.push(format!("no bearer, or a wrong one: {request}"));
@@ -213,15 +221,21 @@ impl fmt::Display for Banner {
 
 impl Service for State {
     fn answer(&mut self, request: &Request) -> Reply {
-        match format!("{} {}", request.method, request.path).as_str() {
+        let reply = match format!("{} {}", request.method, request.path).as_str() {
             TOKEN => self.token(request),
-            READ | WRITE if !self.accepts(request.bearer()) => {
+            READ | WRITE | ME if !self.accepts(request.bearer()) => {
                 refusal(401, "Unauthorized", "Authentication required.")
             }
             READ => self.read(),
             WRITE => self.upsert(request),
+            ME => Reply::json(&json!({"id": Author::Program.user(), "name": "bot"})),
             _ => refusal(404, "Not Found", "No such resource."),
+        };
+        if self.rules.ahead.is_zero() {
+            return reply;
         }
+        let date = self.now().to_zoned(jiff::tz::TimeZone::UTC);
+        reply.header("date", &date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
     }
 
     fn describe(&self) -> String {
@@ -232,6 +246,15 @@ impl Service for State {
 }
 
 impl State {
+    /// An administrator sets a banner in the console.
+    pub(crate) fn set_by_person(&mut self, banner: Banner) {
+        self.store(Author::Person, Value::Null, banner);
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now() + self.rules.ahead
+    }
+
     fn knows(&self, bearer: Option<&str>) -> bool {
         bearer
             .is_some_and(|one| one.starts_with(API_KEY) || self.tokens.iter().any(|(token, _)| token == one))
@@ -287,7 +310,7 @@ impl State {
         if author == Author::Program {
             (self.rules.normalises)(&mut banner);
         }
-        self.writes.push(Write { at: self.clock.now(), author, body, banner });
+        self.writes.push(Write { at: self.now(), author, body, banner });
     }
 
     /// The banner as it was after a write, as the API shows it.
@@ -378,6 +401,9 @@ fn parse(body: &Value, rules: &Rules, faults: &mut Vec<String>) -> Result<Banner
     let (url, label) = (link("linkUrl"), link("linkLabel"));
     if url.as_ref().is_some_and(|url| url::Url::parse(url).is_err()) {
         wrong.push("linkUrl must be a URI".into());
+    }
+    if link_enabled == Ok(true) && url.as_deref().is_some_and(rules.refuses_link) {
+        wrong.push("linkUrl is not allowed".into());
     }
     match (kind, enabled, message, start, end, link_enabled) {
         (Ok(kind), Ok(enabled), Ok(message), Ok(start), Ok(end), Ok(shows)) if wrong.is_empty() => {

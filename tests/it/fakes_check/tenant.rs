@@ -192,7 +192,7 @@ async fn remembers_what_users_saw() {
 #[tokio::test]
 async fn finds_misbehaviour() {
     let strays: [fn(&Tenant) -> reqwest::RequestBuilder; 3] = [
-        |tenant| client().get(tenant.url() + "/api/v1/users/me").bearer_auth(API_KEY),
+        |tenant| client().get(tenant.url() + "/api/v1/users").bearer_auth(API_KEY),
         |tenant| client().get(tenant.url() + "/api/v1/banners"),
         |tenant| {
             let mut body = banner("x");

@@ -80,7 +80,10 @@ async fn one_sync() {
     let heard = Arc::clone(&source.heard);
     assert_eq!(sync(source, answer["state"].clone()).await, want, "the same state, the same rows");
     let wanted = heard.wanted.lock().unwrap();
-    assert_eq!((wanted[0].state.tables["contacts"][""].clone(), wanted[0].shapes.len()), (json!(2), 1));
+    assert_eq!(
+        (wanted[0].state.cursor("contacts", "").unwrap().into_owned(), wanted[0].shapes.len()),
+        (json!(2), 1)
+    );
 }
 
 /// A large sync goes over several answers, each cut where reading can go on, and none is empty.

@@ -220,8 +220,6 @@ async fn one_writer_at_a_time() {
     let at_rest = crew.tenant.writes().len();
     tokio::time::sleep(TO_RECOVER).await;
     assert_eq!((crew.tenant.writes().len(), shown(&crew.tenant).as_str()), (at_rest, ""));
-    let left = "SELECT count(*) FROM data_sources_monitor.report";
-    assert_eq!(crew.count(left).await, 0);
     let borrowed =
         "SELECT count(*) FROM data_sources_monitor.banner WHERE (memory->'borrowed')::text <> 'null'";
     assert_eq!(crew.count(borrowed).await, 0);

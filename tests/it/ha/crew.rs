@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use data_sources_monitor::domain::plan::{Foreign, Policy};
 use data_sources_monitor::domain::tenure::Pace;
-use data_sources_monitor::http::{ClientOptions, Network, Redirects};
+use data_sources_monitor::http::{ClientOptions, Network, PageClient, Redirects};
 use data_sources_monitor::publish::{Qlik, QlikCredentials, Target};
 use data_sources_monitor::runtime::board::{Board, BoardHandle};
 use data_sources_monitor::runtime::clock::Clock;
@@ -49,9 +49,8 @@ pub(super) struct Setup {
 
 /// Puts a daemon together.
 pub(super) async fn assemble(setup: Setup) -> Daemon {
-    let client = |redirects| {
-        ClientOptions { network: Network::default(), redirects, keep_alive: false }.build().unwrap()
-    };
+    let options =
+        ClientOptions { network: Network::default(), redirects: Redirects::Refuse, keep_alive: false };
     let clock = Clock::system();
     let lease = lease(&setup.name, PACE.ttl);
     let (store, closer) = Store::connect(at(&setup.database), lease.clone()).await.unwrap();
@@ -64,7 +63,7 @@ pub(super) async fn assemble(setup: Setup) -> Daemon {
         store: (store, closer, Kept::default()),
         contest: Some(Contest { database: at(&setup.database), lease, pace: PACE }),
         tenant: Some(setup.tenant_name),
-        target: Arc::new(Qlik::new(client(Redirects::Refuse), setup.tenant.parse().unwrap(), credentials)),
+        target: Arc::new(Qlik::new(options.build().unwrap(), setup.tenant.parse().unwrap(), credentials)),
         policy: Policy {
             lease: Duration::from_secs(4 * 3600),
             resolved_for: Duration::ZERO,
@@ -77,7 +76,8 @@ pub(super) async fn assemble(setup: Setup) -> Daemon {
             folder: setup.monitors,
             interval: INTERVAL,
             timeout: Duration::from_secs(5),
-            client: client(Redirects::Follow),
+            hold_for: Duration::from_secs(6 * 3600),
+            client: PageClient::new(&options).unwrap(),
             on_tick: Box::new(|_| {}),
         },
         jobs: Roster { first: loaded, ..Roster::default() },

@@ -71,7 +71,7 @@ async fn remembers() {
         let states = [believed("down \0")].into();
         store.keep(Batch { states, transitions, days: [day(5)].into() }).await.unwrap();
         store.keep(Batch { days: [day(7)].into(), ..Batch::default() }).await.unwrap();
-        store.keep_memory(ACME, memory.clone(), vec![]).await.unwrap();
+        store.keep_memory(ACME, memory.clone()).await.unwrap();
         let next = holder(url).await;
         next.keep(Batch { days: [day(100)].into(), ..Batch::default() }).await.unwrap();
         let kept = next.recall().await.unwrap();
@@ -110,7 +110,7 @@ async fn refuses_former_holders() {
         };
         let refused = former.keep(late.clone()).await.unwrap_err().to_string();
         assert_eq!(refused, "schema data_sources_monitor: another daemon holds the lease now");
-        assert!(former.keep_memory(ACME, Memory::default(), vec![]).await.is_err());
+        assert!(former.keep_memory(ACME, Memory::default()).await.is_err());
         assert!(former.forget(vec!["A".into()]).await.is_err());
         assert!(former.prune(Timestamp::MAX).await.is_err());
         assert_eq!(history(&present).await, "0 changes, days [[5, 0, 0, 1, 0]]");
@@ -124,23 +124,41 @@ async fn refuses_former_holders() {
     }
 }
 
-/// What a former holder reports is there until the holder has kept it in its own memory; told twice it is there once.
+/// A former leader that delivers late what the next one saw begin as well: the history tells the incident once, and its
+/// course has no break. Delivering it again changes nothing.
 #[tokio::test]
-async fn reports_are_heard_once() {
+async fn late_changes_are_told_once() {
+    let step = |at: &str, from, to| Transition { at: at.parse().unwrap(), from, to, ..change(at) };
     for Way { url, .. } in &ways().await {
         let former = holder(url).await;
         let present = holder(url).await;
-        let memory = Memory { holding: true, ..Default::default() };
+        let seen = |transitions| Batch { transitions, ..Batch::default() };
+        let again = step("2026-05-01T00:00:23Z", Severity::None, Severity::Critical);
+        let over = step("2026-05-01T00:09:00Z", Severity::Critical, Severity::None);
+        present.keep(seen(vec![again.clone(), over])).await.unwrap();
+        let first = step("2026-05-01T00:00:17Z", Severity::None, Severity::Critical);
         for _ in 0..2 {
-            former.report("ann 1", ACME, memory.clone()).await.unwrap();
+            former.keep_late(seen(vec![first.clone()])).await.unwrap();
+            assert_eq!(course(&present).await, "00:00:17 none -> critical, 00:09:00 critical -> none");
         }
-        let reports = present.reports().await.unwrap();
-        assert_eq!((reports.len(), &reports[0].memory), (1, &memory));
-        assert!(former.keep_memory(ACME, Memory::default(), vec![reports[0].id]).await.is_err());
-        assert_eq!(present.reports().await.unwrap().len(), 1);
-        present.keep_memory(ACME, memory, vec![reports[0].id]).await.unwrap();
-        assert!(present.reports().await.unwrap().is_empty());
+        // Another course of the same incident is joined.
+        let worse = step("2026-05-01T01:00:00Z", Severity::None, Severity::Major);
+        let milder = step("2026-05-01T01:00:09Z", Severity::None, Severity::Minor);
+        present.keep(seen(vec![milder])).await.unwrap();
+        for _ in 0..2 {
+            former.keep_late(seen(vec![worse.clone()])).await.unwrap();
+            let course = course(&present).await;
+            assert!(course.ends_with("01:00:00 none -> major, 01:00:09 major -> minor"), "{course}");
+        }
     }
+}
+
+async fn course(store: &Store) -> String {
+    let span = Span { monitor: None, from: Timestamp::MIN, to: Timestamp::MAX, limit: 9 };
+    let mut changes = store.reader().transitions(span).await.unwrap();
+    changes.reverse();
+    let told = |t: &Transition| format!("{} {} -> {}", t.at.strftime("%H:%M:%S"), t.from, t.to);
+    changes.iter().map(told).collect::<Vec<_>>().join(", ")
 }
 
 /// A batch whose answer is lost is kept at most once, however often it is sent; a server that is silent or gone holds

@@ -99,7 +99,7 @@ async fn says_what_to_do() {
     }
     insta::assert_snapshot!(told.join("\n"), @r"
     the tenant does not know us (check that the key or client is valid and not expired): HTTP 401: Unauthorized: Authentication required. (trace d8462a8c6be65a909e38f0b8fea3c9ee)
-    not allowed to set the banner (the role TenantAdmin is needed): HTTP 403: Forbidden: Missing role TenantAdmin. (trace 11e8a68f4a1e323aa4df693cf6ca6256)
+    not allowed to set the banner (a user needs the role TenantAdmin, an OAuth client the scope admin_classic and consent Trusted): HTTP 403: Forbidden: Missing role TenantAdmin. (trace 11e8a68f4a1e323aa4df693cf6ca6256)
     the tenant has no banner interface (check QLIK_TENANT_URL): HTTP 404
     the tenant asks to come less often: HTTP 429: API rate limit reached: You need to wait 13 seconds until limit is lifted.
     trouble with the tenant: HTTP 500
@@ -107,7 +107,7 @@ async fn says_what_to_do() {
     ");
 }
 
-/// A wait that the tenant asks for is passed on, up to an hour; after it the same write goes through.
+/// A wait that the tenant asks for is passed on, up to a quarter of an hour; after it the same write goes through.
 #[tokio::test]
 async fn passes_on_how_long_to_wait() {
     let tenant = Tenant::start();
@@ -115,7 +115,8 @@ async fn passes_on_how_long_to_wait() {
     let asking = |status: u16, wait: &str| Reply::status(status).header("retry-after", wait);
     for (reply, wait) in [
         (rate_limited(13), Some(13)),
-        (asking(429, "86400"), Some(3600)),
+        (asking(429, "86400"), Some(900)),
+        (asking(429, "0"), Some(0)),
         (asking(429, "soon"), None),
         (asking(503, "7"), Some(7)),
         (asking(400, "7"), None),

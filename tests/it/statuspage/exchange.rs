@@ -1,9 +1,12 @@
 //! How an exchange can go: slowly, broken, elsewhere, or with nothing new.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use data_sources_monitor::domain::observation::Unknown;
+use data_sources_monitor::http::{ClientOptions, Network, PageClient, Redirects};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::{Onlooker, SHORT};
 use crate::fakes::Reply;
@@ -116,6 +119,60 @@ async fn ends_redirect_loops() {
     page.as_usual();
     page.next(Reply::status(302));
     assert_eq!(Onlooker::of(&page).unknown().await, Unknown::HttpStatus(302));
+}
+
+/// Names that a made-up resolver knows.
+struct Names(&'static [(&'static str, &'static str)]);
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        let known = self.0.iter().filter(|(host, _)| *host == name.as_str());
+        let found: Vec<SocketAddr> = known.map(|(_, ip)| SocketAddr::new(ip.parse().unwrap(), 0)).collect();
+        Box::pin(async move { Ok(Box::new(found.into_iter()) as Addrs) })
+    }
+}
+
+/// A public page leads nobody inward, neither by address nor by a name that resolves to one; its own host may be anywhere.
+#[tokio::test]
+async fn no_redirect_leads_into_a_private_network() {
+    let (page, inside) = (StatusPage::start(), StatusPage::start());
+    inside.set_indicator("critical", "password=hunter2");
+    let port = |url: String| url.rsplit(':').next().unwrap().to_owned();
+    let names = Names(&[
+        ("status.acme.test", "127.0.0.1"),
+        ("rebound.acme.test", "127.0.0.1"),
+        ("mapped.acme.test", "::ffff:127.0.0.1"),
+    ]);
+    let options =
+        ClientOptions { network: Network::default(), redirects: Redirects::Refuse, keep_alive: false };
+    let mut onlooker = Onlooker::at(&format!("http://status.acme.test:{}", port(page.url())));
+    onlooker.client = PageClient::resolving(&options, Arc::new(names)).unwrap();
+    assert_eq!(onlooker.says().await, "none: All Systems Operational");
+    for host in [
+        "127.0.0.1",
+        "user:pw@127.0.0.1",
+        "2130706433",
+        "[::ffff:127.0.0.1]",
+        "[::1]",
+        "localhost",
+        "0.0.0.0",
+        "rebound.acme.test",
+        "mapped.acme.test",
+    ] {
+        let there = format!("http://{host}:{}/api/v2/status.json", port(inside.url()));
+        for to in [there.clone(), there.replace("http:", "")] {
+            page.next(Reply::redirect(302, &to));
+            assert_eq!(
+                onlooker.unknown().await,
+                Unknown::Redirect("redirected to a private address".into()),
+                "{to}"
+            );
+        }
+    }
+    assert_eq!(inside.requests().len(), 0);
+    // The page's own host may move within itself.
+    page.next(Reply::redirect(302, "/api/v2/status.json?again"));
+    assert_eq!(onlooker.says().await, "none: All Systems Operational");
 }
 
 /// The etag is sent back to the letter, and a 304 is served from the last answer until the page changes.

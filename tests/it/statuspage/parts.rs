@@ -61,7 +61,9 @@ async fn knows_component_states() {
         ("major_outage", "critical: API: major outage"),
         ("full_outage", "critical: API: full outage"),
         ("under_maintenance", "maintenance: API: under maintenance"),
-        ("Operational", "unknown: unknown indicator `API: Operational`"),
+        ("Operational", "none: Operational"),
+        ("PARTIAL-OUTAGE", "major: API: PARTIAL-OUTAGE"),
+        ("on_fire", "unknown: unknown indicator `API: on_fire`"),
         ("", "unknown: unknown indicator `API: `"),
     ] {
         page.set_component(&id, state);
@@ -163,14 +165,16 @@ async fn tells_the_worst_incident() {
     page.add_maintenance("Announced only", "scheduled");
     assert_eq!(onlooker.says().await, "minor: Partially Degraded Service");
     page.add_maintenance("Storage upgrade", "in_progress");
-    assert_eq!(onlooker.says().await, "minor: Storage upgrade");
+    assert_eq!(onlooker.says().await, "minor: Partially Degraded Service");
+    page.open_incident("For your information", "none", &[]);
+    assert_eq!(onlooker.says().await, "minor: Partially Degraded Service");
     let slow = page.open_incident("Slow queries in EU", "minor", &[]);
     assert_eq!(onlooker.says().await, "minor: Slow queries in EU");
     let outage = page.open_incident("No sign-in", "major", &[]);
     clock.advance(jiff::SignedDuration::from_mins(1));
     page.open_incident("Late mails", "minor", &[]);
     let reading = onlooker.reading().await;
-    assert_eq!(reading.description, "No sign-in");
+    assert_eq!((reading.severity.as_str(), reading.description.as_str()), ("major", "No sign-in"));
     let link = Link { url: format!("https://stspg.test/{outage}"), label: "Incident".into() };
     assert_eq!(reading.link, Some(link));
     page.update_incident(&outage, "resolved", "Over.");
@@ -180,12 +184,11 @@ async fn tells_the_worst_incident() {
     assert_eq!(page.requests_on("GET /api/v2/summary.json").len(), page.requests().len());
 }
 
-/// The severity stays the indicator's; where that is maintenance, the maintenance that runs is told first.
+/// Planned work is told where the severity is maintenance, and it hides no incident that is open beside it.
 #[tokio::test]
 async fn tells_maintenance_as_such() {
     let page = StatusPage::start();
     page.set_indicator("maintenance", "Service Under Maintenance");
-    page.open_incident("Slow queries", "critical", &[]);
     let upgrade = page.add_maintenance("Storage upgrade", "verifying");
     let reading = Onlooker::of(&page).with_incidents().reading().await;
     assert_eq!((reading.severity.as_str(), reading.description.as_str()), ("maintenance", "Storage upgrade"));
@@ -193,11 +196,45 @@ async fn tells_maintenance_as_such() {
     assert_eq!(reading.link, Some(link));
 
     page.set_indicator("minor", "Service Under Maintenance");
-    assert_eq!(Onlooker::of(&page).with_incidents().says().await, "minor: Slow queries");
+    assert_eq!(Onlooker::of(&page).with_incidents().says().await, "minor: Service Under Maintenance");
     let mut remapped = Onlooker::of(&page).with_incidents().remapping("minor", "maintenance");
     assert_eq!(remapped.says().await, "maintenance: Storage upgrade");
+
+    page.set_indicator("maintenance", "Service Under Maintenance");
+    let slow = page.open_incident("Slow queries", "critical", &[]);
+    assert_eq!(Onlooker::of(&page).with_incidents().says().await, "critical: Slow queries");
+    let mut remapped = Onlooker::of(&page).with_incidents().remapping("maintenance", "none");
+    assert_eq!(remapped.says().await, "critical: Slow queries");
     page.recover();
+    assert_eq!(Onlooker::of(&page).with_incidents().says().await, "critical: Slow queries");
+    page.update_incident(&slow, "resolved", "Over.");
     assert_eq!(Onlooker::of(&page).with_incidents().says().await, "none: All Systems Operational");
+}
+
+/// An unreadable summary costs the words, not the severity; a network that is away is not asked twice.
+#[tokio::test]
+async fn a_severity_stands_without_the_summary() {
+    let page = StatusPage::start();
+    page.set_indicator("major", "Partial System Outage");
+    let mut onlooker = Onlooker::of(&page).with_incidents();
+    for status in [404, 500, 502] {
+        page.next_on("summary", Reply::status(status));
+        let reading = onlooker.reading().await;
+        assert_eq!(
+            (reading.severity.as_str(), reading.description.as_str()),
+            ("major", "Partial System Outage")
+        );
+        assert_eq!(reading.notes, [format!("incidents could not be read: HTTP {status}")]);
+    }
+    page.next_on("summary", Reply::too_many(Some(9)));
+    page.next_on("summary", Reply::dropped());
+    let before = page.requests_on("status.json").len();
+    assert_eq!(onlooker.unknown().await, Unknown::RateLimited(9));
+    assert_eq!(onlooker.unknown().await.reason(), "broken");
+    assert_eq!(page.requests_on("status.json").len(), before);
+    page.always_on("summary", Reply::status(500));
+    page.always_on("status", Reply::status(503));
+    assert_eq!(onlooker.unknown().await, Unknown::HttpStatus(500));
 }
 
 /// What is open or planned comes along with its state, times, link and latest words; what is over does not.
@@ -217,7 +254,7 @@ async fn brings_what_is_open() {
     let open = Onlooker::of(&page).with_incidents().reading().await.open.unwrap();
     let told: Vec<_> = open.iter().map(|e| (e.title.as_str(), e.state.as_str(), e.planned)).collect();
     assert_eq!(told, [("Slow queries", "identified", false), ("Upgrade", "scheduled", true)]);
-    assert!(open[0].update.starts_with("A <b>bad</b> node.") && open[0].update.chars().count() <= 300);
+    assert!(open[0].update.starts_with("A bad node.") && open[0].update.chars().count() <= 300);
     assert_eq!(open[0].link.as_ref().unwrap().label, "Incident");
     assert!(open[1].ends > open[1].begins && open[1].begins.is_some());
     assert_eq!(Onlooker::of(&page).reading().await.open, None);
@@ -239,15 +276,17 @@ async fn bears_odd_incidents() {
             "Partially Degraded Service",
         ),
         (
-            json!([{"name": "Odd\ntitle", "impact": "huge", "started_at": "yesterday", "components": 7}]),
+            json!([{"name": "Odd\ntitle", "impact": " MINOR", "started_at": "yesterday", "components": 7}]),
             "Odd title",
         ),
+        (json!([{"name": "Unheard of", "impact": "huge"}]), "Partially Degraded Service"),
         (
-            json!([{"name": "Old", "started_at": "2026-05-02T02:00:00-07:00"},
-            {"name": "New", "created_at": "2026-05-02T09:00:01Z"}]),
+            json!([{"name": "Old", "impact": "minor", "started_at": "2026-05-02T02:00:00-07:00"},
+            {"name": "New", "impact": "minor", "created_at": "2026-05-02T09:00:01Z"}]),
             "New",
         ),
-        (json!([{"name": "Trap", "shortlink": "javascript:alert(1)"}]), "Trap"),
+        (json!([{"name": "Inward", "impact": "minor", "shortlink": "http://192.168.0.1/"}]), "Inward"),
+        (json!([{"name": "Trap", "impact": "minor", "shortlink": "javascript:alert(1)"}]), "Trap"),
     ] {
         let body = json!({"status": {"indicator": "minor", "description": "Partially Degraded Service"},
             "incidents": incidents});
@@ -258,7 +297,7 @@ async fn bears_odd_incidents() {
     }
 }
 
-/// Where components count, only incidents that touch one of them are told, and only when there is a problem.
+/// Where components count, only incidents that touch one of them are told, and they count as well.
 #[tokio::test]
 async fn tells_incidents_of_its_components() {
     let page = StatusPage::start();
@@ -268,11 +307,16 @@ async fn tells_incidents_of_its_components() {
     page.open_incident("Everything is odd", "critical", &[]);
     let mut onlooker = Onlooker::of_components(&page, &["Storage"], &[]).with_incidents();
     assert_eq!(onlooker.says().await, "none: Operational");
-    assert_eq!(page.requests_on("summary").len(), 0);
+    page.set_component(&storage, "degraded_performance");
+    assert_eq!(onlooker.says().await, "minor: Storage: degraded performance");
+    let slow = page.open_incident("Disks are slow", "minor", &[&storage, &mail]);
+    assert_eq!(onlooker.says().await, "minor: Disks are slow");
     page.set_component(&storage, "partial_outage");
     assert_eq!(onlooker.says().await, "major: Storage: partial outage");
-    page.open_incident("Disks are slow", "minor", &[&storage, &mail]);
-    assert_eq!(onlooker.says().await, "major: Disks are slow");
+    page.set_component(&storage, "under_maintenance");
+    let mut remapped = Onlooker::of_components(&page, &["Storage"], &[]).with_incidents();
+    assert_eq!(remapped.says().await, "minor: Disks are slow");
+    page.update_incident(&slow, "resolved", "Over.");
     onlooker.reading().await;
     let before = page.answered(304);
     assert!(onlooker.look().await.not_modified);

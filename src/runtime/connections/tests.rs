@@ -1,0 +1,222 @@
+use axum::routing::get;
+use futures_util::{StreamExt, stream};
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::sleep;
+
+use super::*;
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+/// More than both ends of a loopback connection hold.
+const LARGE: usize = 12 << 20;
+
+/// `/` is short, `/large` large, `/never` is not answered, `/stream` pauses for five minutes.
+async fn start() -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let large = || async { vec![b'x'; LARGE] };
+    let streamed = || async {
+        let parts = stream::iter(["begin", "end"].into_iter().enumerate());
+        Body::from_stream(parts.then(|(place, part)| async move {
+            sleep(Duration::from_secs(300) * u32::try_from(place).unwrap()).await;
+            Ok::<_, io::Error>(part)
+        }))
+    };
+    let mine = || async { (axum::Extension(SignedIn), vec![b'x'; LARGE]) };
+    let router = Router::new()
+        .route("/", get(|| async { "hello" }))
+        .route("/healthz", get(|| async { "hello" }))
+        .route("/large", get(large))
+        .route("/mine", get(mine))
+        .route("/never", get(std::future::pending::<()>))
+        .route("/stream", get(streamed));
+    (address, tokio::spawn(serve(listener, router)))
+}
+
+async fn connect(address: SocketAddr, said: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(said).await.unwrap();
+    stream
+}
+
+async fn ask(address: SocketAddr, path: &str) -> TcpStream {
+    connect(address, format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await
+}
+
+/// Reads until what was heard ends with `end`; `false` when the connection ends before.
+async fn hears(stream: &mut TcpStream, end: &[u8]) -> bool {
+    let mut heard = Vec::new();
+    while !heard.ends_with(end) {
+        if stream.read_buf(&mut heard).await.unwrap_or(0) == 0 {
+            return false;
+        }
+    }
+    true
+}
+
+/// Everything until the connection ends; some systems report that as a reset.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut heard = Vec::new();
+    let _ = stream.read_to_end(&mut heard).await;
+    String::from_utf8_lossy(&heard).into_owned()
+}
+
+/// A connection has ten seconds for each whole request head; single bytes give it no more.
+#[tokio::test(start_paused = true)]
+async fn a_connection_ends_ten_seconds_after_its_last_finished_request() {
+    let (address, _) = start().await;
+    for first in [&b""[..], &REQUEST[..9], REQUEST] {
+        let mut stream = connect(address, first).await;
+        if first == REQUEST {
+            assert!(hears(&mut stream, b"hello").await);
+        }
+        let started = Instant::now();
+        let (mut reading, mut writing) = stream.split();
+        let drip = async {
+            for byte in REQUEST.iter().cycle() {
+                sleep(Duration::from_secs(4)).await;
+                if writing.write_all(&[*byte]).await.is_err() {
+                    break;
+                }
+            }
+            std::future::pending().await
+        };
+        let end = async { while reading.read_u8().await.is_ok() {} };
+        tokio::select! { () = drip => {}, () = end => {} }
+        let took = started.elapsed();
+        assert!(took >= REQUEST_TIMEOUT && took < REQUEST_TIMEOUT + Duration::from_secs(5), "{took:?}");
+    }
+}
+
+/// Whatever fills all places, the next client is answered within a second, and none of the others can prevent that.
+#[tokio::test]
+async fn a_new_client_is_answered_although_all_places_are_taken() {
+    let half = [REQUEST, &REQUEST[..9]].concat();
+    for said in [&b""[..], &REQUEST[..9], REQUEST, &half, b"GET /never HTTP/1.1\r\nhost: localhost\r\n\r\n"] {
+        let (address, _) = start().await;
+        let mut all = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut stream = connect(address, said).await;
+            if said.starts_with(REQUEST) {
+                assert!(hears(&mut stream, b"hello").await);
+            }
+            all.push(stream);
+        }
+        for _ in 0..3 {
+            let started = Instant::now();
+            let mut late = ask(address, "/healthz").await;
+            assert!(hears(&mut late, b"hello").await);
+            assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        }
+    }
+}
+
+/// An answer to a signed-in client is not cut off to make room, however slowly it is read.
+#[tokio::test]
+async fn a_signed_in_client_keeps_its_place() {
+    let (address, _) = start().await;
+    let mut mine = ask(address, "/mine").await;
+    assert_eq!(mine.read_u8().await.unwrap(), b'H');
+    let mut all = Vec::new();
+    for _ in 0..CONNECTIONS + 20 {
+        all.push(ask(address, "/never").await);
+    }
+    let mut last = ask(address, "/healthz").await;
+    assert!(hears(&mut last, b"hello").await);
+    let mut size = 0;
+    let mut buffer = vec![0; 1 << 16];
+    while size < LARGE {
+        let read = mine.read(&mut buffer).await.unwrap();
+        assert!(read > 0, "cut off after {size} bytes");
+        size += read;
+    }
+}
+
+/// Large answers that no one reads take no more than their share of memory: the next one is refused, a small one is not.
+#[tokio::test]
+async fn slow_readers_take_a_bounded_amount_of_memory() {
+    let (address, _) = start().await;
+    let mut slow = ask(address, "/large").await;
+    assert_eq!(slow.read_u8().await.unwrap(), b'H');
+    let mut next = ask(address, "/large").await;
+    let mut head = [0; 12];
+    next.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 503");
+    let mut small = connect(address, REQUEST).await;
+    assert!(hears(&mut small, b"hello").await);
+    drop(slow);
+    loop {
+        let mut again = ask(address, "/large").await;
+        again.read_exact(&mut head).await.unwrap();
+        if &head == b"HTTP/1.1 200" {
+            break;
+        }
+    }
+}
+
+/// An answer that is not read ends after a minute; a stream goes on for as long as it is read.
+#[tokio::test(start_paused = true)]
+async fn answers_end_and_streams_go_on() {
+    let (address, _) = start().await;
+    let mut stream = ask(address, "/stream").await;
+    assert!(hears(&mut stream, b"end\r\n0\r\n\r\n").await);
+    let started = Instant::now();
+    let mut never = ask(address, "/never").await;
+    assert_eq!(rest(&mut never).await, "");
+    assert!(started.elapsed() >= ANSWER_TIMEOUT, "{:?}", started.elapsed());
+}
+
+/// HTTP/2 is refused, asked for outright or by an upgrade.
+#[tokio::test]
+async fn speaks_http_1_1_only() {
+    let (address, _) = start().await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let answer = rest(&mut connect(address, preface).await).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer:?}");
+    let upgrade = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\n\
+                   http2-settings: AAMAAABkAAQAAP__\r\n\r\n";
+    let mut asked = connect(address, upgrade.as_bytes()).await;
+    let mut head = [0; 12];
+    asked.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+}
+
+/// Pipelined requests are all answered, HEAD has no body, a request's own body is not read, and too large a head is
+/// refused.
+#[tokio::test]
+async fn answers_what_clients_may_send() {
+    let (address, _) = start().await;
+    let (mut reading, mut writing) = TcpStream::connect(address).await.unwrap().into_split();
+    let last = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let sending = tokio::spawn(async move {
+        writing.write_all(&[&REQUEST.repeat(999)[..], last].concat()).await.unwrap();
+        writing
+    });
+    let mut heard = String::new();
+    reading.read_to_string(&mut heard).await.unwrap();
+    assert_eq!(heard.matches("hello").count(), 1_000);
+    drop(sending.await.unwrap());
+    for (request, want) in [
+        ("HEAD / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".to_owned(), "200"),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000\r\n\r\nxx".to_owned(), "405"),
+        (format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(2 * BUFFER_BYTES)), "431"),
+    ] {
+        let answer = rest(&mut connect(address, request.as_bytes()).await).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {want}")) && !answer.ends_with("hello"), "{answer}");
+    }
+}
+
+/// When the server stops, so does every connection.
+#[tokio::test]
+async fn a_stop_ends_every_connection() {
+    let (address, server) = start().await;
+    let mut all = Vec::new();
+    for path in ["/", "/never", "/stream"] {
+        all.push(ask(address, path).await);
+    }
+    assert!(hears(&mut all[0], b"hello").await);
+    server.abort();
+    for stream in &mut all {
+        rest(stream).await;
+    }
+}
