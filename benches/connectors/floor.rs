@@ -45,6 +45,9 @@ fn layout(table: &str, key: &[&str], inherited: &[&str], columns: &[(&str, Optio
     Layout {
         table: table.to_owned(),
         records: vec!["data".into(), ".".into()],
+        null_is_empty: None,
+        total: None,
+        sourced: Vec::new(),
         key: key.iter().map(|column| KeyColumn::plain(*column)).collect(),
         write: Write::Upsert,
         nested: Nested::Flatten,
@@ -100,6 +103,7 @@ pub(crate) fn write(
     let mut reader = RowReader::new(layout, None)?;
     let mut waiting = 0;
     for (body, inherited) in pages {
+        let inherited: Vec<_> = inherited.into_iter().map(Into::into).collect();
         let read = reader.read(body.as_bytes(), &inherited, &mut |op| {
             if let Op::Rows(rows) = op {
                 floor.waiting.push(rows);

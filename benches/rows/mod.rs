@@ -45,6 +45,8 @@ pub(crate) fn reader() -> RowReader {
     let layout = Layout {
         table: "activity".into(),
         records: vec!["data".into(), ".".into()],
+        null_is_empty: None,
+        total: None,
         key: vec![KeyColumn::plain("uid")],
         write: Write::Upsert,
         nested: Nested::Flatten,

@@ -137,6 +137,10 @@ fn report(file: &Path, name: &str, proposal: Option<(String, Proposal)>) {
             say!("  records  {}", proposal.records.is);
             say!("  key      {key}");
             say!("  paging   {page}");
+            let sure = proposal.page.as_ref().is_some_and(|page| page.sure);
+            if let Some(more) = proposal.more.as_ref().filter(|_| !sure) {
+                say!("  more     {more}: a sync reads it only where `page` is right");
+            }
             say!("  columns  {}", proposal.columns.len());
         }
     }

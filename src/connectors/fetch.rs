@@ -1,42 +1,26 @@
 //! One request until it has an answer worth reading, or a reason why there is none.
 //!
-//! Here meet the rate limit, the credentials, the retries and the rules of a definition. Start at [`Fetcher::get`].
+//! Here meet the rate limit, the credentials and the retries; what an answer means is judged in `reply`. Start at
+//! [`Fetcher::get`].
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, LOCATION};
-use reqwest::{RequestBuilder, StatusCode};
-use serde_json::Value;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
+use reqwest::{Request, StatusCode};
 use tokio::time::Instant;
 use url::Url;
 
 use super::auth;
-use super::decode::{Facts, PageError, RowReader};
+use super::decode::Facts;
+use super::query::{self, Wanted, with_missing, with_query};
+use super::reply::{Meaning, Reply};
 use super::run::{LIMIT, Run, Stop, TableProgress};
-use crate::domain::connector::{Method, Rule, Then};
+use crate::domain::answer::Rule;
+use crate::domain::connector::{Auth, Method};
 use crate::http::oauth::AccessToken;
-use crate::http::{Failure, MAX_REDIRECTS, read_body, retry_after, same_origin};
+use crate::http::{Failure, MAX_REDIRECTS, read_body, same_origin};
 use crate::secrets;
-
-/// A reset larger than this is a moment (Unix time), not a number of seconds.
-const MOMENT: f64 = 1e9;
-/// What an error message quotes of an answer.
-const QUOTED_CHARS: usize = 200;
-/// Where services say what is wrong, and by what they find the request again.
-const SAID: [&str; 3] = ["message", "error", "id"];
-/// Walking through a larger body is not done on the threads that wait for the network.
-const WALK_INLINE: usize = 64 << 10;
-
-/// What is asked for.
-#[derive(Debug, Clone)]
-pub(super) struct Wanted {
-    pub(super) url: Url,
-    pub(super) method: Method,
-    /// Members of a JSON body.
-    pub(super) body: BTreeMap<String, Value>,
-}
 
 /// A page, whole and JSON.
 pub(super) struct Fetched {
@@ -45,13 +29,17 @@ pub(super) struct Fetched {
     pub(super) headers: HeaderMap,
     pub(super) url: Url,
     pub(super) place: String,
+    /// A rule says that no page follows.
+    pub(super) last: bool,
 }
 
 /// The answer to a request.
 pub(super) enum Answer {
     Page(Box<Fetched>),
-    /// There is nothing, and that is fine.
+    /// A page without rows.
     Empty,
+    /// Nothing here, and no further page.
+    End,
     /// What was asked about is gone.
     Gone,
     /// Too much was asked for at once.
@@ -73,9 +61,14 @@ pub(super) struct Fetcher<'r> {
 /// What one attempt came to.
 enum Attempt {
     Answer(Answer),
+    /// A failure that may pass.
     Transient(String),
-    Limited(Option<Duration>),
-    Refused(Option<AccessToken>),
+    /// A rate limit, with the wait that was asked for and what was answered.
+    Limited(Option<Duration>, String),
+    /// The access token is no longer valid.
+    Refused(Option<AccessToken>, String),
+    /// The service does not take this request.
+    Rejected(Stop),
     Final(Stop),
 }
 
@@ -92,18 +85,25 @@ impl Fetcher<'_> {
     /// Asks until there is an answer.
     pub(super) async fn get(&self, wanted: &Wanted) -> Result<Answer, Stop> {
         let mut tries = Tries::default();
+        let mut wanted = wanted.clone();
         loop {
-            let attempt = self.attempt(wanted).await?;
-            let limited = matches!(attempt, Attempt::Limited(_));
+            let attempt = self.attempt(&wanted).await?;
+            let limited = matches!(attempt, Attempt::Limited(..));
             let wait = match attempt {
                 Attempt::Answer(answer) => return Ok(answer),
                 Attempt::Final(stop) => return Err(stop),
-                Attempt::Refused(token) => {
-                    self.renew(&mut tries, token, wanted).await?;
+                Attempt::Rejected(stop) => {
+                    // Some services take a link only as they wrote it, without the parameters of the definition.
+                    wanted.url = wanted.bare.take().ok_or(stop)?;
+                    self.progress.bare_links.store(true, Ordering::Relaxed);
                     Duration::ZERO
                 }
-                Attempt::Transient(reason) => self.after_failure(&mut tries, reason, wanted)?,
-                Attempt::Limited(asked) => self.after_refusal(&mut tries, asked, wanted)?,
+                Attempt::Refused(token, what) => {
+                    self.renew(&mut tries, token, &what, &wanted).await?;
+                    Duration::ZERO
+                }
+                Attempt::Transient(reason) => self.after_failure(&mut tries, reason, &wanted)?,
+                Attempt::Limited(asked, what) => self.after_refusal(&mut tries, asked, &what, &wanted)?,
             };
             self.wait_until(Instant::now() + wait, limited).await?;
             self.progress.retries.fetch_add(1, Ordering::Relaxed);
@@ -127,17 +127,19 @@ impl Fetcher<'_> {
                 Ok(whole) => whole,
                 Err(failure) => return Ok(self.failed(&failure, wanted)),
             };
-        self.heed_quota(&headers)?;
-        if status == StatusCode::UNAUTHORIZED && token.is_some() {
-            return Ok(Attempt::Refused(token));
-        }
         let place = self.place(&url);
-        let paths = self.paths.clone();
-        let (facts, body) = walk(body, paths).await;
-        Ok(self.judge(status, headers, body, facts, url, place))
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (facts, body, notes) = super::reply::walk(body, content_type, self.paths.clone()).await;
+        for note in notes {
+            self.run.note(format!("{}: {note}", self.run.account.definition().name));
+        }
+        let reply = Reply { status, headers, body, facts, url, place };
+        self.heed_quota(&reply)?;
+        Ok(self.judged(reply, token))
     }
 
-    /// Sends the request and follows redirects within the origin; credentials never leave it.
+    /// Sends the request and follows redirects within the origin; credentials never leave it. Each redirect keeps the
+    /// method, the body, and the parameters that it does not name.
     async fn exchange(
         &self,
         wanted: &Wanted,
@@ -146,29 +148,27 @@ impl Fetcher<'_> {
         let account = self.run.account.shared();
         let mut url = wanted.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let request = auth::sign(account, self.request(wanted, url.clone()), token);
-            let response = request.send().await.map_err(|e| Failure::of(&e))?;
-            if response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED {
+            let request = self.signed(wanted, url.clone(), token)?;
+            let response = account.client.execute(request).await.map_err(|e| Failure::of(&e))?;
+            let status = response.status();
+            if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
                 let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
                 let to = to.and_then(|to| url.join(to).ok());
-                let to = to.ok_or_else(|| Failure::Redirect("redirected to nowhere".into()))?;
-                if !same_origin(&to, &account.base) || wanted.method != Method::Get {
-                    let origin = to.origin().ascii_serialization();
-                    return Err(Failure::Redirect(format!(
-                        "redirected to {origin}, where our credentials do not go: if it has moved there, set base_url"
-                    )));
-                }
-                url = to;
+                let to = to.ok_or_else(|| {
+                    Failure::Redirect(format!("answered {} without a location to go to", status.as_u16()))
+                })?;
+                url = redirected(&url, to, &account.base, (status, wanted.method))?;
                 continue;
             }
-            let (status, headers) = (response.status(), response.headers().clone());
+            let headers = response.headers().clone();
             let body = read_body(response, account.definition.http.max_body).await?;
             return Ok((status, headers, body, url));
         }
         Err(Failure::Redirect("more than 5 redirects".into()))
     }
 
-    fn request(&self, wanted: &Wanted, url: Url) -> RequestBuilder {
+    /// The request with its credentials. No header and no parameter of ours is in it twice.
+    fn signed(&self, wanted: &Wanted, url: Url, token: Option<&AccessToken>) -> Result<Request, Failure> {
         let account = self.run.account.shared();
         let mut request = match wanted.method {
             Method::Get => account.client.get(url),
@@ -177,97 +177,108 @@ impl Fetcher<'_> {
         for (name, value) in &account.definition.http.headers {
             let value = account.fill(value).unwrap_or_default();
             // What no header can carry was refused with the account.
-            request = match secrets::header(&value) {
-                Ok(value) => request.header(name, value),
-                Err(_) => request,
-            };
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), secrets::header(&value)) {
+                request = request.header(name, value);
+            }
         }
-        request
+        let signed = auth::sign(account, request, token).build();
+        let mut request = signed.map_err(|e| Failure::of(&e))?;
+        query::once(request.headers_mut());
+        if let Auth::Query { name, .. } = &account.definition.auth {
+            // A link may hold it already.
+            let signed = query::params(request.url()).into_iter().rfind(|(other, _)| other == name);
+            with_query(request.url_mut(), signed.as_slice());
+        }
+        Ok(request)
     }
 
     fn failed(&self, failure: &Failure, wanted: &Wanted) -> Attempt {
         match failure {
-            Failure::Timeout | Failure::Dns | Failure::Connect(_) | Failure::Broken(_) => {
+            Failure::Timeout => {
+                let limit = self.run.account.definition().http.timeout;
+                Attempt::Transient(format!("no answer within {limit:?}, the `timeout`"))
+            }
+            Failure::Dns | Failure::Connect(_) | Failure::Broken(_) => {
                 Attempt::Transient(failure.to_string())
             }
             Failure::TooLarge(bytes) => Attempt::Final(self.stop(
-                format!("the answer is larger than {bytes} bytes: ask for smaller pages (`size`), or raise `max_body_mb`"),
+                format!(
+                    "the answer is larger than {bytes} bytes: raise `max_body_mb`, or request smaller pages (`size`)"
+                ),
                 &wanted.url,
             )),
-            Failure::Tls(_) | Failure::Redirect(_) => Attempt::Final(self.stop(failure.to_string(), &wanted.url)),
+            Failure::Tls(_) | Failure::Redirect(_) | Failure::Encoding(_) => {
+                Attempt::Final(self.stop(failure.to_string(), &wanted.url))
+            }
         }
     }
 
-    fn judge(
-        &self,
-        status: StatusCode,
-        headers: HeaderMap,
-        body: Vec<u8>,
-        facts: Result<Facts, PageError>,
-        url: Url,
-        place: String,
-    ) -> Attempt {
-        let fits = |rule: &&Rule| {
-            let there =
-                |path| facts.as_ref().is_ok_and(|facts| facts.value(path).is_some_and(|v| !is_nothing(v)));
-            rule.status == status.as_u16() && rule.has.as_deref().is_none_or(there)
+    fn judged(&self, reply: Reply, token: Option<AccessToken>) -> Attempt {
+        let account = self.run.account.shared();
+        let context = super::reply::Context {
+            rules: &self.rules,
+            quota: account.definition.http.quota.as_ref(),
+            child: self.child,
+            renewable: token.is_some(),
+            now: self.run.now(),
         };
-        let said = said(&facts, &body, |text| self.run.account.shared().redact(text));
-        let what = format!("the source answered {}{said}", status.as_u16());
-        match self.rules.iter().find(fits).map(|rule| rule.then) {
-            Some(Then::Empty) => return Attempt::Answer(Answer::Empty),
-            Some(Then::Skip) => return Attempt::Answer(Answer::Gone),
-            Some(Then::Retry) => return Attempt::Transient(what),
-            Some(Then::Fail) => return Attempt::Final(Stop::failed(what, Some(place))),
-            Some(Then::Halve) => return Attempt::Answer(Answer::TooWide),
-            None => {}
+        let meaning = reply.meaning(&context);
+        let what = || reply.what(|text| account.redact(text));
+        match meaning {
+            Meaning::Page { last } => match reply.facts {
+                Ok(facts) => {
+                    let Reply { body, headers, url, place, .. } = reply;
+                    Attempt::Answer(Answer::Page(Box::new(Fetched {
+                        body,
+                        facts,
+                        headers,
+                        url,
+                        place,
+                        last,
+                    })))
+                }
+                Err(error) => {
+                    Attempt::Final(Stop::failed(account.redact(&error.to_string()), Some(reply.place)))
+                }
+            },
+            Meaning::Empty => Attempt::Answer(Answer::Empty),
+            Meaning::End => Attempt::Answer(Answer::End),
+            Meaning::Gone => Attempt::Answer(Answer::Gone),
+            Meaning::TooWide => Attempt::Answer(Answer::TooWide),
+            Meaning::Transient => Attempt::Transient(what()),
+            Meaning::Limited(asked) => Attempt::Limited(asked, what()),
+            Meaning::Refused => Attempt::Refused(token, what()),
+            Meaning::Failed => Attempt::Final(Stop::failed(what(), Some(reply.place.clone()))),
+            Meaning::Rejected => {
+                let stop = match reply.status.as_u16() {
+                    401 => Stop::fatal(
+                        format!("{}; {}", what(), auth::advice(account)),
+                        Some(reply.place.clone()),
+                    ),
+                    403 => {
+                        let advice = auth::advice(account);
+                        let reason =
+                            format!("{}; they may lack the permission to read this, or {advice}", what());
+                        Stop::fatal(reason, Some(reply.place.clone()))
+                    }
+                    404 => {
+                        let reason = format!("{}; nothing is there: check `path` and base_url", what());
+                        Stop::failed(reason, Some(reply.place.clone()))
+                    }
+                    _ => Stop::failed(what(), Some(reply.place.clone())),
+                };
+                Attempt::Rejected(stop.with_status(reply.status.as_u16()))
+            }
         }
-        match (status.as_u16(), facts) {
-            (204, _) => Attempt::Answer(Answer::Empty),
-            (200..=299, Ok(facts)) => {
-                Attempt::Answer(Answer::Page(Box::new(Fetched { body, facts, headers, url, place })))
-            }
-            // A page cut off or a proxy's error page is as good as a broken connection.
-            (200..=299, Err(error)) => {
-                Attempt::Transient(self.run.account.shared().redact(&error.to_string()))
-            }
-            (429, _) => Attempt::Limited(self.asked(&headers)),
-            (503, _) if retry_after(&headers, self.run.now()).is_some() => {
-                Attempt::Limited(self.asked(&headers))
-            }
-            (408 | 425 | 500..=599, _) => Attempt::Transient(what),
-            (404, _) if self.child => Attempt::Answer(Answer::Gone),
-            (401 | 403, _) => {
-                let advice = auth::advice(self.run.account.shared());
-                Attempt::Final(Stop::fatal(format!("{what}; {advice}"), Some(place)))
-            }
-            _ => Attempt::Final(Stop::failed(what, Some(place)).with_status(status.as_u16())),
-        }
-    }
-
-    /// What the service asks us to wait: `Retry-After`, or when its quota is full again.
-    fn asked(&self, headers: &HeaderMap) -> Option<Duration> {
-        retry_after(headers, self.run.now())
-            .max(self.reset(headers))
-            .map(|wait| wait.max(Duration::from_secs(1)))
-    }
-
-    fn reset(&self, headers: &HeaderMap) -> Option<Duration> {
-        let quota = self.run.account.definition().http.quota.as_ref()?;
-        let value: f64 = headers.get(&quota.reset)?.to_str().ok()?.trim().parse().ok()?;
-        let now = self.run.now().as_millisecond() as f64 / 1000.0;
-        let seconds = if value >= MOMENT { value - now } else { value };
-        Duration::try_from_secs_f64(seconds.max(0.0)).ok()
     }
 
     /// A quota that is used up holds everybody before it is refused.
-    fn heed_quota(&self, headers: &HeaderMap) -> Result<(), Stop> {
+    fn heed_quota(&self, reply: &Reply) -> Result<(), Stop> {
         let account = self.run.account.shared();
-        let remaining = account.definition.http.quota.as_ref().and_then(|quota| quota.remaining.as_ref());
-        let left = remaining.and_then(|name| headers.get(name)?.to_str().ok()?.trim().parse::<i64>().ok());
-        match (left, self.reset(headers)) {
+        let Some(quota) = &account.definition.http.quota else { return Ok(()) };
+        match (reply.remaining(quota), reply.reset(quota, self.run.now())) {
             // A reset far ahead beside an answer that was given is a daily quota; it is waited for when it refuses.
-            (Some(..=0), Some(wait)) if wait <= account.definition.http.retry.cap => {
+            (Some(left), Some(wait)) if left <= 0.0 && wait <= account.definition.http.retry.cap => {
                 let longer = account.hold(wait);
                 self.run.spend(longer, LIMIT)
             }
@@ -289,13 +300,17 @@ impl Fetcher<'_> {
         &self,
         tries: &mut Tries,
         asked: Option<Duration>,
+        what: &str,
         wanted: &Wanted,
     ) -> Result<Duration, Stop> {
         tries.refusals += 1;
         let account = self.run.account.shared();
         let wait = account.definition.http.retry.after_refusal(tries.refusals, asked, self.run.random());
         let Some(wait) = wait else {
-            let reason = format!("the source's rate limit refused one request {} times", tries.refusals);
+            let reason = format!(
+                "the source's rate limit refused one request {} times; at last {what}",
+                tries.refusals
+            );
             return Err(self.stop(reason, &wanted.url));
         };
         // The limit is the account's, so everybody waits, and the budget is spent once for all.
@@ -304,21 +319,24 @@ impl Fetcher<'_> {
         Ok(wait)
     }
 
-    /// A 401: first perhaps the same token again, then another one, then it is final.
+    /// A refused token: first perhaps the same one again, then another one, then it is final.
     async fn renew(
         &self,
         tries: &mut Tries,
         refused: Option<AccessToken>,
+        what: &str,
         wanted: &Wanted,
     ) -> Result<(), Stop> {
         let account = self.run.account.shared();
-        let (Some(tokens), Some(refused)) = (&account.tokens, refused) else { return Ok(()) };
+        let (Some(tokens), Some(refused)) = (&account.tokens, refused) else {
+            return Err(self.stop(format!("{what}; there is no token to renew"), &wanted.url));
+        };
         if let (Some(wait), false) = (tokens.retry_same_after(), tries.same_token) {
             tries.same_token = true;
             return self.run.sleep(wait).await;
         }
         if tries.renewed {
-            let reason = format!("the source refuses a fresh token (401); {}", auth::advice(account));
+            let reason = format!("the source refuses a fresh token ({what}); {}", auth::advice(account));
             return Err(Stop::fatal(account.redact(&reason), Some(self.place(&wanted.url))));
         }
         tries.renewed = true;
@@ -350,54 +368,28 @@ impl Fetcher<'_> {
     }
 }
 
-/// Nothing that means anything: an empty error is no error.
-fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        _ => false,
+/// Where a redirect leads, with the parameters that it does not name.
+fn redirected(
+    from: &Url,
+    mut to: Url,
+    base: &Url,
+    (status, method): (StatusCode, Method),
+) -> Result<Url, Failure> {
+    if !same_origin(&to, base) {
+        let origin = to.origin().ascii_serialization();
+        return Err(Failure::Redirect(format!(
+            "redirected to {origin}, where our credentials do not go: if it has moved there, set base_url"
+        )));
     }
-}
-
-async fn walk(body: Vec<u8>, paths: Vec<String>) -> (Result<Facts, PageError>, Vec<u8>) {
-    let small = body.len() < WALK_INLINE;
-    let walk = move || {
-        let paths: Vec<&str> = paths.iter().map(String::as_str).chain(SAID).collect();
-        (RowReader::facts(&body, &paths), body)
-    };
-    if small {
-        return walk();
+    // 301 and 302 may turn a POST into a GET, and 303 does: the body would be lost.
+    let keeps = [StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT].contains(&status);
+    if method == Method::Post && !keeps {
+        return Err(Failure::Redirect(format!(
+            "answered {} to a POST, which would lose its body on the way to {}: correct `path`",
+            status.as_u16(),
+            to.path()
+        )));
     }
-    match tokio::task::spawn_blocking(walk).await {
-        Ok(walked) => walked,
-        // The decoder does not panic; if it did, the page counts as unreadable.
-        Err(e) => (Err(PageError::NotJson { reason: e.to_string() }), Vec::new()),
-    }
-}
-
-/// What the source said about an error, for the message. Secrets are hidden before it is cut: a part of one is one, too.
-fn said(facts: &Result<Facts, PageError>, body: &[u8], hide: impl Fn(&str) -> String) -> String {
-    let mut id = None;
-    let text = match facts {
-        Ok(facts) => {
-            let of = |key: &str| match facts.value(key) {
-                Some(Value::String(text)) => Some(text.clone()),
-                Some(Value::Null) | None => None,
-                Some(other) => Some(other.to_string()),
-            };
-            id = of("id");
-            of("message").or_else(|| of("error")).unwrap_or_default()
-        }
-        Err(_) => String::from_utf8_lossy(&body[..body.len().min(4 * QUOTED_CHARS)]).into_owned(),
-    };
-    let quoted = |text: &str| -> String {
-        hide(text).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(QUOTED_CHARS).collect()
-    };
-    let text = quoted(&text);
-    match id.map(|id| quoted(&id)) {
-        _ if text.is_empty() => String::new(),
-        Some(id) if !id.is_empty() => format!(": {text:?} (its id {id:?})"),
-        _ => format!(": {text:?}"),
-    }
+    with_missing(&mut to, &query::params(from));
+    Ok(to)
 }

@@ -14,6 +14,8 @@ pub(super) fn of(definition: &Definition, table: &Table) -> Layout {
     Layout {
         table: table.name.clone(),
         records: table.records.clone(),
+        null_is_empty: table.null_is_empty,
+        total: table.page.total.clone(),
         key: table.key.iter().map(key).collect(),
         write: table.write,
         nested: match table.nested {

@@ -3,17 +3,10 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::decode::Raws;
-use crate::domain::cell::Cell;
+use crate::domain::cell::{Cell, Sourced};
 use crate::domain::connector::Table;
 use crate::domain::op::{Op, Rows};
 use crate::domain::paging::Progress;
-
-/// A value that a child inherits: as it is stored, and as the source wrote it (JSON text).
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct ParentValue {
-    pub(super) cell: Cell,
-    pub(super) raw: Option<Box<str>>,
-}
 
 /// What to look for in the rows of one page, and what was found.
 #[derive(Debug, Default)]
@@ -27,7 +20,7 @@ pub(super) struct Lens {
     expected: Option<u64>,
     pub(super) expected_at: Option<u64>,
     pub(super) last_key: Option<u64>,
-    pub(super) parents: Vec<Vec<ParentValue>>,
+    pub(super) parents: Vec<Vec<Sourced>>,
     pub(super) passed: u64,
     pub(super) rejected: u64,
 }
@@ -62,9 +55,8 @@ impl Lens {
         let key: Vec<usize> = self.key.iter().filter_map(place).collect();
         if !self.wanted.is_empty() {
             let wanted: Vec<Option<usize>> = self.wanted.iter().map(place).collect();
-            let value = |row: &[Cell], at: Option<usize>| ParentValue {
-                cell: at.and_then(|at| row.get(at)).cloned().unwrap_or(Cell::Null),
-                raw: None,
+            let value = |row: &[Cell], at: Option<usize>| {
+                Sourced::from(at.and_then(|at| row.get(at)).cloned().unwrap_or(Cell::Null))
             };
             self.parents
                 .extend(rows.rows.iter().map(|row| wanted.iter().map(|at| value(row, *at)).collect()));
@@ -95,7 +87,7 @@ impl Lens {
             self.wanted.iter().map(|wanted| names.iter().position(|name| name == wanted)).collect();
         for (row, raws) in self.parents.iter_mut().zip(raws) {
             for (value, at) in row.iter_mut().zip(&places) {
-                value.raw = at.and_then(|at| raws.get(at)?.clone());
+                value.set_raw(at.and_then(|at| raws.get(at)?.as_deref()));
             }
         }
     }

@@ -16,9 +16,12 @@ mod layout;
 mod lens;
 mod partition;
 mod probe;
+mod query;
+mod reply;
 mod requests;
 mod run;
 mod tables;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,12 +36,11 @@ pub use probe::{Page, TableProbe, page, probe, test};
 pub use run::{Progress, TableProgress};
 
 use decode::RowReader;
-use lens::ParentValue;
 use partition::TableRun;
 use run::{LIMIT, Run, Stop};
 use tables::{Parents, TableEnd};
 
-use crate::domain::cell::Cell;
+use crate::domain::cell::{Cell, Sourced};
 use crate::domain::connector::{Definition, Table};
 use crate::domain::ledger::Ending;
 use crate::domain::op::{End, Op, State, Sweep, TableShape};
@@ -212,13 +214,13 @@ fn inherited_columns(definition: &Definition, table: &Table) -> Vec<String> {
 }
 
 /// What one child needs of its parent's rows, in the order in which it inherits.
-fn own_rows(definition: &Definition, table: &Table, rows: &[Vec<ParentValue>]) -> Vec<Vec<ParentValue>> {
+fn own_rows(definition: &Definition, table: &Table, rows: &[Vec<Sourced>]) -> Vec<Vec<Sourced>> {
     let Some(parent) = &table.parent else { return Vec::new() };
     let all = definition.table(&parent.table).map(|of| inherited_columns(definition, of)).unwrap_or_default();
     let places: Vec<Option<usize>> =
         parent.columns.values().map(|theirs| all.iter().position(|column| column == theirs)).collect();
-    let value = |row: &[ParentValue], at: Option<usize>| {
-        at.and_then(|at| row.get(at)).cloned().unwrap_or(ParentValue { cell: Cell::Null, raw: None })
+    let value = |row: &[Sourced], at: Option<usize>| {
+        at.and_then(|at| row.get(at)).cloned().unwrap_or(Sourced::from(Cell::Null))
     };
     rows.iter().map(|row| places.iter().map(|at| value(row, *at)).collect()).collect()
 }

@@ -16,11 +16,12 @@ use reqwest::header::DATE;
 use tokio::sync::Mutex;
 
 use super::decode::{PageError, PageRead, Raws, RowReader};
-use super::fetch::{Answer, Fetched, Fetcher, Wanted};
+use super::fetch::{Answer, Fetched, Fetcher};
 use super::layout;
-use super::lens::{Lens, ParentValue};
+use super::lens::Lens;
+use super::query::Wanted;
 use super::run::{Run, Stop, TableProgress};
-use crate::domain::cell::Cell;
+use crate::domain::cell::Sourced;
 use crate::domain::connector::{ColumnRule, Kind, Table};
 use crate::domain::cursor::{Format, Place, Position, RowOrder, Spelling};
 use crate::domain::naming;
@@ -51,10 +52,10 @@ pub(super) struct TableRun<'r> {
 /// What is asked for in one partition, beside its pages.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scope {
-    /// The parent's row: column → value.
+    /// The parent's row: column → value, as the source writes it.
     pub(super) row: BTreeMap<String, String>,
-    /// The same as cells, in the order in which the table inherits them.
-    pub(super) inherited: Vec<Cell>,
+    /// The same values, in the order in which the table inherits them.
+    pub(super) inherited: Vec<Sourced>,
     /// Further parameters: bounds of a window, a cursor.
     pub(super) params: Vec<(String, RawValue)>,
     /// Rows up to here are stored already.
@@ -79,7 +80,7 @@ pub(super) struct Reading {
     /// Rows kept aside.
     pub(super) rejected: u64,
     /// What children need of each row.
-    pub(super) parents: Vec<Vec<ParentValue>>,
+    pub(super) parents: Vec<Vec<Sourced>>,
 }
 
 /// Told after each page of a partition that is read oldest first.
@@ -109,6 +110,18 @@ pub(super) struct Decoded {
     lens: Lens,
     read: Result<PageRead, PageError>,
     closed: bool,
+}
+
+impl Decoded {
+    /// A last page may have no list: it said that it has nothing.
+    pub(super) fn nothing_is_no_fault(&mut self) {
+        if let Err(
+            PageError::NoRecords { .. } | PageError::NotRecords { .. } | PageError::NullRecords { .. },
+        ) = self.read
+        {
+            self.read = Ok(PageRead::default());
+        }
+    }
 }
 
 /// What came of an answer.
@@ -182,18 +195,22 @@ impl TableRun<'_> {
                 Turn::TooWide => return Ok(Reading { too_wide: true, ..reading }),
                 Turn::Gone => return self.gone(&fetcher, scope, &pager, reading).await,
                 Turn::Page(page) => {
-                    let (url, place) = (page.url.clone(), page.place.clone());
+                    let (url, place, last) = (page.url.clone(), page.place.clone(), page.last);
                     let mut content = self.facts(&page);
                     self.allow_skew(&page, order.as_mut());
-                    let guess = pager.guess(content.total, came_before);
+                    let guess = pager.guess(content.total, came_before).filter(|_| !last);
                     let ahead =
                         guess.as_ref().map(|ask| self.wanted_by(scope, ask, Some(&url))).transpose()?;
                     let (decoded, fetched) =
                         self.decode_and_fetch(&fetcher, page, scope, &mut pager, ahead.as_ref()).await;
-                    let raws = self.accept(decoded?, &place, &mut pager, &mut content, &mut reading)?;
+                    let mut decoded = decoded?;
+                    if last {
+                        decoded.nothing_is_no_fault();
+                    }
+                    let raws = self.accept(decoded, &place, &mut pager, &mut content, &mut reading)?;
                     came_before = Some(content.records).filter(|n| *n > 0);
                     let known = order.as_mut().is_some_and(|order| self.look_at(order, &raws, &content));
-                    let step = if known { Ok(Step::Done) } else { pager.next(&content) };
+                    let step = if last || known { Ok(Step::Done) } else { pager.next(&content) };
                     let step = step.map_err(|e| Stop::failed(e.to_string(), Some(place)))?;
                     if let Some(order) = &order {
                         self.watch(watch, order, &pager, &mut checkpointed).await?;
@@ -229,6 +246,7 @@ impl TableRun<'_> {
                 let step = pager.next(&PageContent::default());
                 step.map(Turn::Step).map_err(|e| Stop::failed(e.to_string(), None))
             }
+            Ok(Answer::End) => Ok(Turn::Step(Step::Done)),
             Ok(Answer::Gone) => Ok(pager.refused(404).map_or(Turn::Gone, Turn::Step)),
             Ok(Answer::TooWide) => Ok(Turn::TooWide),
             Err(stop) => match stop.status().and_then(|status| pager.refused(status)) {

@@ -13,13 +13,14 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::decode::RowReader;
-use super::fetch::{Answer, Fetched, Fetcher, Wanted};
-use super::lens::ParentValue;
+use super::fetch::{Answer, Fetched, Fetcher};
 use super::partition::{Reading, Scope, TableRun};
+use super::query::Wanted;
 use super::requests::link_next;
 use super::run::{Run, Stop, TableProgress};
 use super::{Account, RunPlan, auth, inherited_columns, is_ancestor, layout, own_rows, selected};
-use crate::domain::cell::Cell;
+use crate::domain::answer::Rule;
+use crate::domain::cell::{Cell, Sourced};
 use crate::domain::connector::{Definition, Method, Table};
 use crate::domain::link_header::NextLink;
 use crate::domain::op::{Op, State, TableShape};
@@ -109,13 +110,18 @@ async fn ask(
     }
     let progress = TableProgress::default();
     let rules = account.definition().http.rules.clone();
-    let paths = rules.iter().filter_map(|rule| rule.has.clone()).collect();
+    let paths = rules.iter().flat_map(Rule::paths).cloned().collect();
     let fetcher = Fetcher { run: &run, progress: &progress, rules, child: false, paths };
     let place = fetcher.place(&url);
-    match fetcher.get(&Wanted { url, method: Method::Get, body: BTreeMap::new() }).await {
+    match fetcher.get(&Wanted { url, bare: None, method: Method::Get, body: BTreeMap::new() }).await {
         Ok(Answer::Page(page)) => Ok((place, Some(page))),
-        Ok(Answer::Empty) => Ok((place, None)),
-        Ok(Answer::Gone | Answer::TooWide) => Err(format!("{place} is not there: check base_url")),
+        Ok(Answer::Empty | Answer::End) => Ok((place, None)),
+        Ok(Answer::Gone) => {
+            Err(format!("{place}: a rule of the definition says that this is gone (then = \"skip\")"))
+        }
+        Ok(Answer::TooWide) => {
+            Err(format!("{place}: a rule of the definition says that this is too much (then = \"halve\")"))
+        }
         Err(stop) => Err(words(stop, Some(place))),
     }
 }
@@ -134,7 +140,7 @@ pub async fn probe(
     let run = Run::new(plan.account.clone(), ops, cancel, plan.now);
     let definition = Arc::clone(plan.account.definition());
     let wanted = selected(&plan.account, plan.tables.as_deref())?;
-    let mut parents: BTreeMap<String, Vec<Vec<ParentValue>>> = BTreeMap::new();
+    let mut parents: BTreeMap<String, Vec<Vec<Sourced>>> = BTreeMap::new();
     let mut probes = Vec::new();
     for table in &definition.tables {
         let is_wanted = wanted.iter().any(|other| other.name == table.name);
@@ -159,7 +165,7 @@ pub async fn probe(
     Ok((probes, run.notes()))
 }
 
-type Known<'a> = (Option<&'a TableShape>, &'a State, Option<&'a [Vec<ParentValue>]>);
+type Known<'a> = (Option<&'a TableShape>, &'a State, Option<&'a [Vec<Sourced>]>);
 
 /// Looks at one table. Returns what children need of the rows seen.
 async fn one(
@@ -169,7 +175,7 @@ async fn one(
     (known, state, parents): Known<'_>,
     inbox: &mut mpsc::Receiver<Op>,
     probe: &mut TableProbe,
-) -> Result<Vec<Vec<ParentValue>>, Stop> {
+) -> Result<Vec<Vec<Sourced>>, Stop> {
     let reader = RowReader::new(layout::of(definition, table), known)
         .map_err(|e| Stop::failed(e.to_string(), None))?;
     let reader = Arc::new(Mutex::new(reader));
@@ -255,11 +261,7 @@ fn words(stop: Stop, place: Option<String>) -> String {
 
 /// What is asked for first.
 impl TableRun<'_> {
-    fn first_scope(
-        &self,
-        state: &State,
-        parents: Option<&[Vec<ParentValue>]>,
-    ) -> Result<Option<Scope>, Stop> {
+    fn first_scope(&self, state: &State, parents: Option<&[Vec<Sourced>]>) -> Result<Option<Scope>, Stop> {
         match (&self.table.parent, &self.table.window, &self.table.cursor) {
             (Some(parent), _, cursor) => {
                 let rows = parents.unwrap_or_default();
@@ -287,19 +289,23 @@ impl TableRun<'_> {
         let problem = |problem: &str| First { problem: Some(problem.to_owned()), ..First::default() };
         let page = match self.fetcher(scope).get(wanted).await? {
             Answer::Page(page) => page,
-            Answer::Empty => return Ok(First::default()),
+            Answer::Empty | Answer::End => return Ok(First::default()),
             Answer::Gone => return Ok(problem("404: what is asked for is gone")),
             Answer::TooWide => {
                 return Ok(problem("the source calls this too much; a run would halve the window"));
             }
         };
-        let (url, place) = (page.url.clone(), page.place.clone());
+        let (url, place, last) = (page.url.clone(), page.place.clone(), page.last);
         let mut content = self.facts(&page);
         let lens = self.lens(pager);
-        let decoded = self.decode(page.body, scope, lens).await?;
+        let mut decoded = self.decode(page.body, scope, lens).await?;
+        if last {
+            decoded.nothing_is_no_fault();
+        }
         let mut reading = Reading::default();
         self.accept(decoded, &place, pager, &mut content, &mut reading)?;
         let next = match pager.next(&content).map_err(|e| Stop::failed(e.to_string(), Some(place)))? {
+            Step::Next(_) if last => None,
             Step::Next(ask) => Some(self.wanted_by(scope, &ask, Some(&url))?),
             Step::Done | Step::Partial(_) => None,
         };
@@ -311,6 +317,6 @@ impl TableRun<'_> {
 #[derive(Default)]
 struct First {
     next: Option<Wanted>,
-    parents: Vec<Vec<ParentValue>>,
+    parents: Vec<Vec<Sourced>>,
     problem: Option<String>,
 }

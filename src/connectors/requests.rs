@@ -1,18 +1,24 @@
 //! The requests of a partition, and what an answer says beside its rows. Start at [`TableRun::wanted_by`].
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use reqwest::header::{HeaderMap, LINK};
 use serde_json::Value;
 use url::Url;
 
-use super::fetch::{Fetched, Fetcher, Wanted};
+use super::fetch::{Fetched, Fetcher};
 use super::partition::{Scope, TableRun};
+use super::query::{Wanted, segment, with_missing, with_query};
 use super::run::Stop;
-use crate::domain::connector::{Method, Rule, Then};
+use crate::domain::answer::{Rule, Then, is_nothing};
+use crate::domain::cell::Sourced;
+use crate::domain::config::ConfigKind;
+use crate::domain::connector::Method;
 use crate::domain::link_header::{self, NextLink};
 use crate::domain::paging::signs::{Sign, SignKind, Signs};
 use crate::domain::paging::{Ask, Next, PageContent, PageKind, RawValue};
+use crate::domain::template::Part;
 use crate::http::same_origin;
 
 /// The name by which a definition speaks of the `Link` header.
@@ -27,7 +33,7 @@ impl TableRun<'_> {
         let rules = self.table.rules.iter().chain(&http.rules);
         let rules: Vec<Rule> =
             rules.filter(|rule| scope.halves || rule.then != Then::Halve).cloned().collect();
-        let has = rules.iter().filter_map(|rule| rule.has.clone());
+        let has = rules.iter().flat_map(Rule::paths).cloned();
         let next = self.next_path().map(str::to_owned);
         let mut paths: Vec<String> =
             page.total.iter().chain(&page.pages).cloned().chain(next).chain(has).collect();
@@ -139,15 +145,11 @@ impl TableRun<'_> {
 
     fn note_notices(&self, page: &Fetched) {
         for path in &self.run.account.definition().http.notices {
-            match page.facts.value(path) {
-                None | Some(Value::Null) => {}
-                Some(Value::Array(items)) if items.is_empty() => {}
-                Some(value) => {
-                    let notice = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                    let notice = self.run.account.shared().redact(&notice);
-                    let notice: String = notice.chars().take(200).collect();
-                    self.run.note(format!("the source says: {notice}"));
-                }
+            if let Some(value) = page.facts.value(path).filter(|value| !is_nothing(value)) {
+                let notice = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let notice = self.run.account.shared().redact(&notice);
+                let notice: String = notice.chars().take(200).collect();
+                self.run.note(format!("the source says: {notice}"));
             }
         }
     }
@@ -173,53 +175,92 @@ impl TableRun<'_> {
         let failed = |reason: String| {
             Stop::failed(account.redact(&reason), Some(format!("table {}", self.table.name)))
         };
+        let method = self.table.method;
+        let mut query: Vec<(String, String)> = Vec::new();
+        for (name, template) in &self.table.params {
+            query.extend(account.config.fill(template, &scope.row).map(|text| (name.clone(), text)));
+        }
+        let text = |(name, value): &(String, RawValue)| (name.clone(), value.text().into_owned());
         let params = match ask {
             Ask::Link(link) => {
-                let url = base.unwrap_or(&account.base).join(link);
-                let url = url.map_err(|e| failed(format!("the next link is no URL ({e}): {link:?}")))?;
-                if !same_origin(&url, &account.base) {
-                    let origin = url.origin().ascii_serialization();
-                    return Err(failed(format!(
-                        "the next link leads to {origin}, another place than {}: refused, and our credentials stay here",
-                        account.base.origin().ascii_serialization()
-                    )));
-                }
-                let body = self.body(scope, &[]);
-                return Ok(Wanted { url, method: self.table.method, body });
+                let mut url = self.linked(link, base).map_err(failed)?;
+                // A link names what it means to change; the rest of the request stays as it was.
+                query.extend(scope.params.iter().filter(|_| method == Method::Get).map(text));
+                let given = url.clone();
+                let changed =
+                    !self.progress.bare_links.load(Ordering::Relaxed) && with_missing(&mut url, &query);
+                let body = self.body(scope, &self.sized());
+                return Ok(Wanted { url, bare: changed.then_some(given), method, body });
             }
             Ask::Params(params) => params,
         };
         let mut url = self.address(scope).map_err(failed)?;
-        let mut query: Vec<(String, String)> = Vec::new();
-        for (name, template) in &self.table.params {
-            if let Some(text) = account.config.fill(template, &scope.row) {
-                query.push((name.clone(), text));
-            }
+        if method == Method::Get {
+            query.extend(scope.params.iter().chain(params).map(text));
         }
-        if self.table.method == Method::Get {
-            let further = scope.params.iter().chain(params);
-            query.extend(further.map(|(name, value)| (name.clone(), value.text().into_owned())));
-        }
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        Ok(Wanted { url, method: self.table.method, body: self.body(scope, params) })
+        with_query(&mut url, &query);
+        Ok(Wanted { url, bare: None, method, body: self.body(scope, params) })
     }
 
-    /// The members of a POST's body: those of the definition, then what the scope and the page ask for.
+    /// The address of a next link.
+    fn linked(&self, link: &str, base: Option<&Url>) -> Result<Url, String> {
+        let own = &self.run.account.shared().base;
+        let url = base.unwrap_or(own).join(link);
+        let url = url.map_err(|e| format!("the next link is no URL ({e}): {link:?}"))?;
+        if !same_origin(&url, own) {
+            return Err(format!(
+                "the next link leads to {}, another place than {}: refused, and our credentials stay here",
+                url.origin().ascii_serialization(),
+                own.origin().ascii_serialization()
+            ));
+        }
+        Ok(url)
+    }
+
+    /// The page's size as a parameter.
+    fn sized(&self) -> Vec<(String, RawValue)> {
+        let size = self.table.page.size.iter();
+        size.map(|(name, size)| (name.clone(), RawValue::new(size.to_string()))).collect()
+    }
+
+    /// The JSON body of a POST: what the definition says in its types, then what the scope and the page ask for.
     fn body(&self, scope: &Scope, params: &[(String, RawValue)]) -> BTreeMap<String, Value> {
-        let account = self.run.account.shared();
-        let mut body: BTreeMap<String, Value> = BTreeMap::new();
         if self.table.method == Method::Get {
-            return body;
+            return BTreeMap::new();
         }
-        for (name, template) in &self.table.body {
-            if let Some(text) = account.config.fill(template, &scope.row) {
-                body.insert(name.clone(), Value::String(text));
-            }
-        }
+        let config = &self.run.account.shared().config;
+        let text = |template: &_| config.fill(template, &scope.row);
+        let typed = |part: &Part| self.typed(scope, part);
+        let filled = self.table.body.iter();
+        let mut body: BTreeMap<String, Value> =
+            filled.filter_map(|(name, of)| Some((name.clone(), of.fill(&text, &typed)?))).collect();
         body.extend(scope.params.iter().chain(params).map(|(name, value)| (name.clone(), value.json())));
         body
+    }
+
+    /// The value of a hole in its own type: the source's, or that of the configuration.
+    fn typed(&self, scope: &Scope, part: &Part) -> Option<Value> {
+        let account = self.run.account.shared();
+        match part {
+            Part::Row(column) => {
+                let parent = self.table.parent.as_ref()?;
+                let at = parent.columns.keys().position(|inherited| inherited == column)?;
+                scope.inherited.get(at).map(Sourced::json)
+            }
+            Part::Config(key) => {
+                let text = account.config.get(key)?;
+                let kind = account.definition.config.get(key).map(|key| key.kind);
+                Some(match kind {
+                    Some(ConfigKind::Integer) => {
+                        text.parse::<i64>().map_or_else(|_| text.into(), Value::from)
+                    }
+                    Some(ConfigKind::Boolean) => Value::Bool(text == "true"),
+                    Some(ConfigKind::List) => account.config.list(key).into(),
+                    _ => text.into(),
+                })
+            }
+            Part::Text(text) => Some(text.as_str().into()),
+        }
     }
 
     /// The table's URL, with the parent's values encoded so that none can lead elsewhere.
@@ -236,18 +277,6 @@ impl TableRun<'_> {
             Err(format!("{path:?} leads away from base_url"))
         }
     }
-}
-
-/// A value as one segment of a path.
-fn segment(value: &str) -> String {
-    let mut out = String::new();
-    for byte in value.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'.' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 /// A bound that we wrote, such as a day or a cursor: a number where it is one.

@@ -43,6 +43,8 @@ pub struct TableProgress {
     pub done: AtomicBool,
     /// Whether that was before its end.
     pub broken: AtomicBool,
+    /// Whether the service takes its links only without the parameters of the definition.
+    pub(super) bare_links: AtomicBool,
 }
 
 impl Progress {

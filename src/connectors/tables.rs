@@ -12,11 +12,10 @@ use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::lens::ParentValue;
 use super::partition::{Reading, Scope, TableRun, Unwatched, Watch};
 use super::requests::bound;
 use super::run::Stop;
-use crate::domain::cell::Cell;
+use crate::domain::cell::Sourced;
 use crate::domain::config;
 use crate::domain::connector::{Cursor, Parent, Window};
 use crate::domain::cursor::{CursorState, Format, Place, Position};
@@ -36,7 +35,7 @@ pub(super) struct TableEnd {
 /// The rows of a table that others are read for.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Parents {
-    pub(super) rows: Vec<Vec<ParentValue>>,
+    pub(super) rows: Vec<Vec<Sourced>>,
     /// Whether these are all that the source has.
     pub(super) all: bool,
 }
@@ -315,27 +314,22 @@ impl TableRun<'_> {
     }
 
     /// What the children of one parent row are asked for by; `None` when the row has nothing to ask by.
-    pub(super) fn family(&self, parent: &Parent, row: &[ParentValue]) -> Option<Family> {
-        let cells: Vec<Cell> = row.iter().map(|value| value.cell.clone()).collect();
-        let texts: Option<Vec<String>> =
-            cells.iter().map(|cell| Some(cell.to_text()?.into_owned())).collect();
+    pub(super) fn family(&self, parent: &Parent, row: &[Sourced]) -> Option<Family> {
+        let texts: Option<Vec<String>> = row.iter().map(|value| Some(value.text()?.into_owned())).collect();
         let Some(texts) =
             texts.filter(|texts| texts.iter().all(|text| !matches!(text.as_str(), "" | "." | "..")))
         else {
             self.run.note(format!("{}: a row of {} has no value to ask by", self.table.name, parent.table));
             return None;
         };
-        let partition = match texts.as_slice() {
-            [one] => one.clone(),
+        // States that are stored know partitions by the values as stored.
+        let stored: Vec<_> = row.iter().filter_map(|value| value.cell.to_text()).collect();
+        let partition = match stored.as_slice() {
+            [one] => one.clone().into_owned(),
             several => serde_json::to_string(several).unwrap_or_default(),
         };
-        // The source is asked by what it wrote; only what we remember is by what is stored.
-        let written = row.iter().zip(texts).map(|(value, text)| match &value.raw {
-            Some(raw) => RawValue::new(raw.clone()).text().into_owned(),
-            None => text,
-        });
-        let row_texts = parent.columns.keys().cloned().zip(written).collect();
-        Some(Family { partition, row: row_texts, inherited: cells })
+        let row_texts = parent.columns.keys().cloned().zip(texts).collect();
+        Some(Family { partition, row: row_texts, inherited: row.to_vec() })
     }
 
     /// A few deleted parents are life; all of them at once is a wrong path.
@@ -436,7 +430,7 @@ type Child<'a> = Pin<Box<dyn Future<Output = Result<Reading, Stop>> + Send + 'a>
 pub(super) struct Family {
     pub(super) partition: String,
     row: BTreeMap<String, String>,
-    inherited: Vec<Cell>,
+    inherited: Vec<Sourced>,
 }
 
 impl Family {
@@ -471,7 +465,7 @@ impl Watch for Steps<'_> {
 }
 
 /// A parent that two pages held has its children read once.
-fn dedup(parents: &mut Vec<Vec<ParentValue>>) {
+fn dedup(parents: &mut Vec<Vec<Sourced>>) {
     let mut seen = BTreeSet::new();
     parents.retain(|row| {
         seen.insert(

@@ -5,6 +5,8 @@
 //! what does not exist.
 
 mod http;
+mod json;
+mod rules;
 mod semantics;
 mod table;
 
@@ -161,7 +163,7 @@ fn read_file<'a>(
     };
     let config = keys.table("config").map(|(table, _)| config(&mut keys, &table)).unwrap_or_default();
     let auth = keys.table("auth").map(|(table, at)| http::auth(keys.inner(table), at));
-    let http = keys.table("http").map(|(table, _)| http::rules(keys.inner(table)));
+    let http = keys.table("http").map(|(table, _)| http::requests(keys.inner(table)));
     let tables = keys.tables("table").map(|tables| {
         tables.into_iter().filter_map(|(table, at)| table::read(keys.inner(table), at)).collect::<Vec<_>>()
     });

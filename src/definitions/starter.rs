@@ -151,14 +151,31 @@ fn table(proposal: &Proposal) -> String {
             );
         }
     }
-    out.push_str(&line("page   ", proposal.page.as_ref()));
-    if proposal.page.is_none() {
-        out.push_str("# page: nothing in the answer leads to a next page, so one request reads the table\n");
-    }
+    out.push_str(&page(proposal));
     out.push_str(&line("cursor ", proposal.cursor.as_ref()));
     out.push_str(&line("deleted_if", proposal.deleted_if.as_ref()));
     out.push_str(&columns(proposal));
     out
+}
+
+/// How the next page is found. Where the answer says that there is more, a guess to be confirmed stands there for real:
+/// without it a sync would read a part and nothing else.
+fn page(proposal: &Proposal) -> String {
+    match (&proposal.page, &proposal.more) {
+        (Some(guess), Some(more)) if !guess.sure => {
+            format!("page    = {}    # confirm: {}; {}\n", guess.is, remark(more), remark(&guess.why))
+        }
+        (Some(guess), _) => line("page   ", Some(guess)),
+        (None, Some(more)) => {
+            format!(
+                "# page: there is more ({}), and nothing shows how to request it: add `page`\n",
+                remark(more)
+            )
+        }
+        (None, None) => {
+            "# page: nothing in the answer leads to a next page, so one request reads the table\n".to_owned()
+        }
+    }
 }
 
 /// A line of TOML, as a comment where it is not certain.

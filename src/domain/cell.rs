@@ -63,6 +63,61 @@ pub fn exact_double(value: i64) -> Option<f64> {
     (value.unsigned_abs() <= EXACT_IN_DOUBLE.unsigned_abs()).then_some(value as f64)
 }
 
+/// A value as it is stored, beside the form in which the source sent it: what goes back to the source is its own form.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sourced {
+    /// As stored.
+    pub cell: Cell,
+    /// The JSON text that the source sent, where the cell alone does not tell it.
+    pub raw: Option<Box<str>>,
+}
+
+impl From<Cell> for Sourced {
+    fn from(cell: Cell) -> Sourced {
+        Sourced { cell, raw: None }
+    }
+}
+
+impl Sourced {
+    /// Takes the JSON text that the source sent. It is kept only where the cell does not tell it, since a run remembers
+    /// these values of each parent.
+    pub fn set_raw(&mut self, raw: Option<&str>) {
+        let is_told = |raw: &str| match &self.cell {
+            Cell::Int(value) => value.to_string() == raw,
+            Cell::Text(value) => {
+                raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) == Some(&**value)
+            }
+            _ => false,
+        };
+        self.raw = raw.filter(|raw| !is_told(raw)).map(Into::into);
+    }
+
+    /// The value as a path or query carries it; `None` for null.
+    pub fn text(&self) -> Option<Cow<'_, str>> {
+        let sent = self.raw.as_deref().and_then(|raw| match raw.starts_with('"') {
+            true => serde_json::from_str::<String>(raw).ok().map(Cow::Owned),
+            false => Some(Cow::Borrowed(raw)),
+        });
+        // Something stands in for a part of a key that came empty.
+        sent.filter(|text| !text.is_empty()).or_else(|| self.cell.to_text())
+    }
+
+    /// The value as a JSON body carries it.
+    pub fn json(&self) -> serde_json::Value {
+        if let Some(value) = self.raw.as_deref().and_then(|raw| serde_json::from_str(raw).ok()) {
+            return value;
+        }
+        match &self.cell {
+            Cell::Null => serde_json::Value::Null,
+            Cell::Bool(value) => (*value).into(),
+            Cell::Int(value) => (*value).into(),
+            Cell::Double(value) => (*value).into(),
+            Cell::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| (&**text).into()),
+            cell => cell.to_text().unwrap_or_default().into(),
+        }
+    }
+}
+
 impl Cell {
     /// The narrowest column type that holds this value.
     pub fn column_type(&self) -> ColumnType {
@@ -163,6 +218,30 @@ impl ColumnType {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_goes_back_is_the_source_s_own_form() {
+        let at = Cell::Timestamp("2026-05-01T23:00:00.25Z".parse().unwrap());
+        let sourced =
+            |cell: &Cell, raw: Option<&str>| Sourced { cell: cell.clone(), raw: raw.map(Into::into) };
+        for (value, text, json) in [
+            (
+                sourced(&at, Some(r#""2026-05-02T01:00:00.250+02:00""#)),
+                "2026-05-02T01:00:00.250+02:00",
+                json!("2026-05-02T01:00:00.250+02:00"),
+            ),
+            (sourced(&at, Some("1777676400")), "1777676400", json!(1_777_676_400)),
+            (sourced(&Cell::Text("007".into()), Some("007")), "007", json!("007")),
+            (sourced(&Cell::Double(1.0), Some("1.0")), "1.0", json!(1.0)),
+            (Cell::Int(7).into(), "7", json!(7)),
+            (Cell::Text("7".into()).into(), "7", json!("7")),
+            (sourced(&Cell::Text("id:7".into()), Some("\"\"")), "id:7", json!("")),
+        ] {
+            assert_eq!((value.text().as_deref(), value.json()), (Some(text), json), "{value:?}");
+        }
+        assert_eq!(Sourced::from(Cell::Null).text(), None);
+    }
 
     proptest! {
         /// An instant's text is what the general formatter writes, and sorts as time does.

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::answer::Rule;
 use super::cell::ColumnType;
 use super::config::ConfigKey;
 use super::op::{Column, TableShape, Write};
 use super::paging::Page;
 use super::retry::RetryRules;
-use super::template::Template;
+use super::template::{JsonTemplate, Template};
 use super::window::{ChangeFilter, WindowEnd};
 
 /// One data source.
@@ -152,32 +153,6 @@ pub struct Quota {
     pub reset: String,
 }
 
-/// What a particular answer means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// The HTTP status it is about.
-    pub status: u16,
-    /// A path that must be in the body and not be null.
-    pub has: Option<String>,
-    /// The meaning.
-    pub then: Then,
-}
-
-/// The meaning of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// No rows, and that is fine.
-    Empty,
-    /// This child is gone: go on with the next. Nothing is swept then.
-    Skip,
-    /// As if the connection had broken: try again.
-    Retry,
-    /// The run fails.
-    Fail,
-    /// The window is too wide: halve it.
-    Halve,
-}
-
 /// One table of a source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
@@ -190,9 +165,11 @@ pub struct Table {
     /// Query parameters.
     pub params: BTreeMap<String, Template>,
     /// Members of a JSON body (POST). Paging keys go into it too.
-    pub body: BTreeMap<String, Template>,
+    pub body: BTreeMap<String, JsonTemplate>,
     /// Where the rows are in an answer: the first path that exists. `.` is the root.
     pub records: Vec<String>,
+    /// Whether null in place of the records means that there are none; by default unless the answer says otherwise.
+    pub null_is_empty: Option<bool>,
     /// The columns of the key, in order.
     pub key: Vec<Key>,
     /// How a table is cut into pages.

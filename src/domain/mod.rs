@@ -4,6 +4,7 @@
 //! asynchronous. The present moment and random seeds are arguments. Imported by all, imports none of ours.
 
 pub mod address;
+pub mod answer;
 pub mod assess;
 pub mod banner;
 pub mod cell;

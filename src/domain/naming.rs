@@ -1,6 +1,6 @@
 //! How the names of a source become names of tables and columns.
 //!
-//! The rules, in their order: transliterate to ASCII, turn every other character into `_`, split camelCase,
+//! The rules, in their order: transliterate to ASCII, spell a sign that begins a number (`+1`, `-1`), turn every other character into `_`, split camelCase,
 //! collapse runs of `_`, lower-case, keep a leading digit behind a `_`, and (for tables) drop a leading `_` before
 //! a letter. Then two of our own: a name never meets one of our own columns, and never exceeds [`MAX_LENGTH`].
 //! Whether two source names meet in one column is for whoever holds both to find out.
@@ -38,6 +38,9 @@ fn snake_case(source: &str) -> String {
     let ascii: Vec<char> = any_ascii::any_ascii(source).chars().collect();
     let mut out = String::with_capacity(ascii.len() + 4);
     for (i, &c) in ascii.iter().enumerate() {
+        if let Some(sign) = sign(&ascii, i) {
+            out.push_str(sign);
+        }
         if !c.is_ascii_alphanumeric() {
             push_separator(&mut out);
             continue;
@@ -51,6 +54,18 @@ fn snake_case(source: &str) -> String {
         out.insert(0, '_');
     }
     out
+}
+
+/// The word for a sign that begins a number, at the start of a name or after an underscore: without it, `+1` and `-1` would
+/// be one name.
+fn sign(text: &[char], at: usize) -> Option<&'static str> {
+    let begins = at.checked_sub(1).is_none_or(|before| text.get(before) == Some(&'_'));
+    let number = text.get(at + 1).is_some_and(char::is_ascii_digit);
+    match text.get(at) {
+        Some('+') if begins && number => Some("plus"),
+        Some('-') if begins && number => Some("minus"),
+        _ => None,
+    }
 }
 
 /// A capital begins a word after a small letter or digit, and as the last of a run of capitals before a small one.
@@ -115,6 +130,13 @@ mod tests {
             ("address1", "address1"),
             ("ipv4", "ipv4"),
             ("\"; drop table x; --", "_drop_table_x_"),
+            ("+1", "plus_1"),
+            ("-1", "minus_1"),
+            ("reactions_+1", "reactions_plus_1"),
+            ("reactions_-1", "reactions_minus_1"),
+            ("2026-05-02", "_2026_05_02"),
+            ("+", "_"),
+            ("a-1", "a_1"),
             ("", "_"),
             ("!!!", "_"),
             ("select", "select"),

@@ -2,7 +2,10 @@
 //!
 //! That is all there is: no expressions, no defaults, no escapes beyond `{{` for a brace.
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+use serde_json::Value;
 
 /// One piece of a [`Template`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +108,56 @@ impl Template {
     }
 }
 
+/// A JSON value as written in a definition, with holes in its texts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JsonTemplate {
+    /// A text; one that is a single hole takes the type of what fills it.
+    Text(Template),
+    /// A number or flag as written.
+    Fixed(Value),
+    /// A list.
+    List(Vec<JsonTemplate>),
+    /// An object.
+    Object(BTreeMap<String, JsonTemplate>),
+}
+
+impl JsonTemplate {
+    /// The templates of all texts in it.
+    pub fn templates(&self) -> Vec<&Template> {
+        match self {
+            JsonTemplate::Text(template) => vec![template],
+            JsonTemplate::Fixed(_) => Vec::new(),
+            JsonTemplate::List(items) => items.iter().flat_map(JsonTemplate::templates).collect(),
+            JsonTemplate::Object(members) => members.values().flat_map(JsonTemplate::templates).collect(),
+        }
+    }
+
+    /// The value; `None` where a hole cannot be filled. Members and items that cannot be filled are left out.
+    /// `typed`: what fills a text that is nothing but this hole.
+    pub fn fill(
+        &self,
+        text: &impl Fn(&Template) -> Option<String>,
+        typed: &impl Fn(&Part) -> Option<Value>,
+    ) -> Option<Value> {
+        Some(match self {
+            JsonTemplate::Fixed(value) => value.clone(),
+            JsonTemplate::Text(template) => match template.parts() {
+                [hole @ (Part::Config(_) | Part::Row(_))] => typed(hole)?,
+                _ => Value::String(text(template)?),
+            },
+            JsonTemplate::List(items) => {
+                Value::Array(items.iter().filter_map(|item| item.fill(text, typed)).collect())
+            }
+            JsonTemplate::Object(members) => {
+                let filled = members.iter();
+                Value::Object(
+                    filled.filter_map(|(name, of)| Some((name.clone(), of.fill(text, typed)?))).collect(),
+                )
+            }
+        })
+    }
+}
+
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in &self.parts {
@@ -135,5 +188,29 @@ mod tests {
         assert_eq!(Template::parse("plain $5").unwrap().to_string(), "plain $5");
         assert_eq!(Template::parse("${env.HOME}"), Err(TemplateError::NotConfig("env.HOME".into())));
         assert_eq!(Template::parse("a{b"), Err(TemplateError::Open("{b".into())));
+    }
+
+    #[test]
+    fn json_keeps_the_types_of_what_fills_it() {
+        use serde_json::json;
+        let text = |text: &str| JsonTemplate::Text(Template::parse(text).unwrap());
+        let body = JsonTemplate::Object(BTreeMap::from([
+            ("flag".into(), JsonTemplate::Fixed(json!(false))),
+            ("alone".into(), text("${config.min}")),
+            ("within".into(), text("at least ${config.min}")),
+            ("unset".into(), text("${config.none}")),
+            ("list".into(), JsonTemplate::List(vec![text("a"), text("${config.none}"), text("{row}")])),
+        ]));
+        let typed = |part: &Part| match part {
+            Part::Config(key) if key == "min" => Some(json!(3)),
+            Part::Row(_) => Some(json!(7)),
+            _ => None,
+        };
+        let texts =
+            |template: &Template| template.fill(|part| typed(part).map(|value| value.to_string().into()));
+        assert_eq!(
+            body.fill(&texts, &typed),
+            Some(json!({ "flag": false, "alone": 3, "within": "at least 3", "list": ["a", 7] }))
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! It decides nothing about *whether* to try again: pages are simply polled again, the banner and the
 //! connectors each have their own rules. Start at [`ClientOptions::build`], [`read_body`] and [`Failure`].
 
+mod encoding;
 pub mod oauth;
 mod pages;
 
@@ -12,7 +13,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::{Client, Response, header::HeaderMap, redirect};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::{Client, Response, redirect};
 
 use crate::domain::proxy::Proxies;
 
@@ -103,6 +105,12 @@ impl ClientOptions {
         install_tls_provider();
         let mut builder = Client::builder()
             .user_agent(USER_AGENT)
+            // Decoded by `read_body`: the library stops at the first member of a gzip stream.
+            .no_gzip()
+            .default_headers(HeaderMap::from_iter([(
+                ACCEPT_ENCODING,
+                HeaderValue::from_static(encoding::ACCEPTED),
+            )]))
             .dns_resolver(Resolver::default())
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE)
@@ -170,6 +178,9 @@ pub enum Failure {
     /// The connection broke in the middle.
     #[error("the connection broke: {0}")]
     Broken(String),
+    /// A content encoding that was not asked for, or that is not what the body has.
+    #[error("{0}")]
+    Encoding(String),
 }
 
 impl Failure {
@@ -234,11 +245,22 @@ fn describe(error: &reqwest::Error) -> String {
     }
 }
 
-/// Reads a body up to `cap` bytes (counted after decompression).
+/// Reads a body up to `cap` bytes (counted before and after decompression).
 ///
 /// # Errors
 /// [`Failure::TooLarge`] above the cap, or how the connection failed.
 pub async fn read_body(mut response: Response, cap: usize) -> Result<Vec<u8>, Failure> {
+    let body = read_encoded(&mut response, cap).await?;
+    let encodings = response.headers().get_all(CONTENT_ENCODING).iter();
+    let encodings: Vec<&str> = encodings.filter_map(|value| value.to_str().ok()).collect();
+    encoding::decoded(body, &encodings.join(","), cap).await
+}
+
+/// The same, still encoded as `Content-Encoding` says: for callers that bound the ratio of the compression, too.
+///
+/// # Errors
+/// As [`read_body`].
+pub async fn read_encoded(response: &mut Response, cap: usize) -> Result<Vec<u8>, Failure> {
     let announced = response.content_length().and_then(|n| usize::try_from(n).ok());
     if announced.is_some_and(|n| n > cap) {
         return Err(Failure::TooLarge(cap));

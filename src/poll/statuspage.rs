@@ -195,13 +195,13 @@ impl Visit<'_> {
     }
 }
 
-async fn receive<D: Document>(response: Response, moved: Option<String>) -> Result<D, Unknown> {
+async fn receive<D: Document>(mut response: Response, moved: Option<String>) -> Result<D, Unknown> {
     let header = |name: HeaderName| {
         let value = response.headers().get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().trim().to_ascii_lowercase()
     };
     let form = Form { encoding: header(CONTENT_ENCODING), kind: header(CONTENT_TYPE) };
-    let body = http::read_body(response, MAX_BODY).await.map_err(unknown)?;
+    let body = http::read_encoded(&mut response, MAX_BODY).await.map_err(unknown)?;
     let heavy = body.len() > HEAVY_BODY || !form.encoding.is_empty();
     let read = beside(heavy, move || document::read(&body, &form)).await?;
     read.map_err(|why| match (why, moved) {
@@ -264,6 +264,6 @@ fn unknown(failure: Failure) -> Unknown {
         Failure::Connect(why) => Unknown::Connect(words(why)),
         Failure::Redirect(why) => Unknown::Redirect(words(why)),
         Failure::TooLarge(cap) => Unknown::TooLarge(cap),
-        Failure::Broken(why) => Unknown::Broken(words(why)),
+        Failure::Broken(why) | Failure::Encoding(why) => Unknown::Broken(words(why)),
     }
 }

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
 use crate::domain::cell::{Cell, ColumnType, EXACT_IN_DOUBLE};
 
@@ -20,6 +19,8 @@ pub(super) enum Fitted<'a> {
     /// A JSON number of any length.
     Decimal(Cow<'a, str>),
     Date(Date),
+    /// The instant at which a day begins, UTC.
+    Midnight(Date),
     Timestamp(Timestamp),
     /// JSON text.
     Json(&'a str),
@@ -46,18 +47,18 @@ pub(super) fn fit(cell: &Cell, kind: ColumnType) -> Fitted<'_> {
             Fitted::Decimal(Cow::Borrowed(value))
         }
         (Cell::Date(value), ColumnType::Date) => Fitted::Date(*value),
-        (Cell::Date(value), ColumnType::Timestamp) => {
-            midnight(*value).map_or(Fitted::Null, Fitted::Timestamp)
-        }
+        (Cell::Date(value), ColumnType::Timestamp) => Fitted::Midnight(*value),
         (Cell::Timestamp(value), ColumnType::Timestamp) => Fitted::Timestamp(*value),
         (Cell::Json(value), ColumnType::Json) => Fitted::Json(value),
         (other, _) => other.to_text().map_or(Fitted::Null, Fitted::Text),
     }
 }
 
-/// The instant at which a day begins, UTC. `None` beyond the year 9999.
-pub(super) fn midnight(day: Date) -> Option<Timestamp> {
-    day.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+/// Seconds from 1970 to the beginning of a day, UTC: also of days at whose ends no instant of the library's is.
+pub(super) fn seconds_to(day: Date) -> i64 {
+    const DAY: i64 = 86_400;
+    let since = day.duration_since(jiff::civil::date(1970, 1, 1));
+    since.as_secs() / DAY * DAY
 }
 
 /// Whether a text is a number as JSON writes it.
@@ -70,6 +71,20 @@ fn is_number(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// No day is beyond the reach of its midnight.
+    #[test]
+    fn midnights_of_all_days() {
+        for (day, seconds) in [
+            ("1970-01-01", 0),
+            ("1969-12-31", -86_400),
+            ("2026-05-02", 1_777_680_000),
+            ("0001-01-01", -62_135_596_800),
+            ("9999-12-31", 253_402_214_400),
+        ] {
+            assert_eq!(seconds_to(day.parse().unwrap()), seconds, "{day}");
+        }
+    }
 
     /// Each cell in each column it can meet: widened along the lattice, never rounded.
     #[test]
@@ -94,7 +109,7 @@ mod tests {
             (Cell::Decimal("1 ".into()), Decimal, Fitted::Text("1 ".into())),
             (huge, Text, Fitted::Text("123456789012345678901234567890.5".into())),
             (Cell::Date(day), ColumnType::Date, Fitted::Date(day)),
-            (Cell::Date(day), Timestamp, Fitted::Timestamp("2026-05-02T00:00:00Z".parse().unwrap())),
+            (Cell::Date(day), Timestamp, Fitted::Midnight(day)),
             (Cell::Timestamp(instant), Text, Fitted::Text("2026-05-02 09:00:00.5".into())),
             (Cell::Json("[1]".into()), Json, Fitted::Json("[1]")),
             (Cell::Json("[1]".into()), Text, Fitted::Text("[1]".into())),

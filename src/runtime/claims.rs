@@ -5,6 +5,7 @@
 //! more is the destination's doing). Daemons that already run something hold back a little, so that work spreads.
 //! Nobody asks the database but through `Overseer` and a `Turn`. Start at `Turns`.
 
+mod due;
 mod overseer;
 
 use std::collections::BTreeMap;
@@ -16,8 +17,10 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use due::Due;
 pub(super) use overseer::Overseer;
 
+use super::clock::Clock;
 use crate::destinations::Place;
 use crate::domain::schedule;
 use crate::store::jobs::{Claim, Jobs, Offer, Shared};
@@ -101,10 +104,10 @@ impl Claims {
     }
 
     /// The turns of a connector that this daemon can run from now on.
-    pub(super) async fn turns(&self, connector: &str, every: Duration) -> Turns {
+    pub(super) async fn turns(&self, connector: &str, every: Duration, clock: Clock) -> Turns {
         let first_in = schedule::stagger(connector, FIRST_SPREAD.min(every));
         let kind = match &self.0 {
-            None => Kind::Alone { at: Instant::now() + first_in, failures: 0 },
+            None => Kind::Alone { due: Due::after(first_in, clock.now()), failures: 0 },
             Some(common) => {
                 common.offers.lock().await.insert(connector.to_owned(), (Offer { every, first_in }, false));
                 common.offered.notify_one();
@@ -112,7 +115,7 @@ impl Claims {
                 Kind::Shared { common: Arc::clone(common), seen, stale: false }
             }
         };
-        Turns { connector: connector.to_owned(), every, kind }
+        Turns { connector: connector.to_owned(), every, clock, kind }
     }
 
     /// Takes back the offer to run a connector.
@@ -127,12 +130,13 @@ impl Claims {
 pub(super) struct Turns {
     connector: String,
     every: Duration,
+    clock: Clock,
     kind: Kind,
 }
 
 enum Kind {
     Alone {
-        at: Instant,
+        due: Due,
         failures: u32,
     },
     Shared {
@@ -147,7 +151,7 @@ impl Turns {
     /// The time until the next turn, if this daemon alone decides.
     pub(super) fn next_in(&self) -> Option<Duration> {
         match &self.kind {
-            Kind::Alone { at, .. } => Some(at.saturating_duration_since(Instant::now())),
+            Kind::Alone { due, .. } => Some(due.left(self.clock.now())),
             Kind::Shared { .. } => None,
         }
     }
@@ -155,7 +159,7 @@ impl Turns {
     /// Waits until a run is due. May be dropped at any moment.
     pub(super) async fn due(&mut self) {
         match &mut self.kind {
-            Kind::Alone { at, .. } => tokio::time::sleep_until(*at).await,
+            Kind::Alone { due, .. } => due.reached(|| self.clock.now()).await,
             Kind::Shared { common, seen, stale } => {
                 if *stale && seen.changed().await.is_ok() {
                     *stale = false;
@@ -202,8 +206,8 @@ impl Turns {
             Ended::Cut => (Duration::ZERO, turn.failures),
             Ended::Busy => (BUSY_AGAIN, turn.failures),
         };
-        if let Kind::Alone { at, failures: before } = &mut self.kind {
-            (*at, *before) = (Instant::now() + wait, failures);
+        if let Kind::Alone { due, failures: before } = &mut self.kind {
+            (*due, *before) = (Due::after(wait, self.clock.now()), failures);
         }
         if let Some(held) = turn.held {
             held.release(wait, failures, stopping).await;

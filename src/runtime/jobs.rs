@@ -60,7 +60,7 @@ impl Job {
     ) {
         let name = self.name();
         let every = self.account.every();
-        let mut turns = claims.turns(name, every).await;
+        let mut turns = claims.turns(name, every, clock).await;
         let mut told = Told::default();
         while !stop.is_cancelled() {
             view(board, name, |view| view.every = every);

@@ -93,14 +93,14 @@ impl ProcessVars {
         ProcessVars { process, place, file }
     }
 
-    fn from_process(&self, name: &str) -> Option<&String> {
+    fn in_process(&self, name: &str) -> Option<&String> {
         self.process.get(name)
     }
 }
 
 impl Vars for ProcessVars {
     fn get(&self, name: &str) -> Option<String> {
-        self.from_process(name).or_else(|| self.file.entries.get(name).map(|(value, _)| value)).cloned()
+        self.in_process(name).or_else(|| self.file.entries.get(name).map(|(value, _)| value)).cloned()
     }
 
     fn names(&self) -> Vec<Named> {
@@ -123,7 +123,7 @@ impl Vars for ProcessVars {
     }
 
     fn unquotes(&self, name: &str) -> bool {
-        self.from_process(name).is_none()
+        self.in_process(name).is_none()
     }
 
     fn problems(&self) -> &[Problem] {

@@ -81,7 +81,7 @@ impl Worker {
         while let Some(ask) = inbox.recv().await {
             let deadline = Instant::now() + PATIENCE;
             let schema = self.lease.schema;
-            let db = self.connected(deadline).await;
+            let db = Box::pin(self.connected(deadline)).await;
             // Whoever asked may have given up waiting.
             match ask {
                 Ask::Keep(order, writer, reply) => {
@@ -122,7 +122,7 @@ impl Worker {
             self.down = Some((at, why));
             return Err(failed);
         }
-        let connecting = within(deadline, &self.database, self.database.connect()).await;
+        let connecting = within(deadline, &self.database, Box::pin(self.database.connect())).await;
         connecting.map_err(|why| {
             let failed = self.failed(&why.to_string());
             self.down = Some((Instant::now(), why));

@@ -184,7 +184,7 @@ fn explains_every_kind_of_table() {
 
     books
       request  GET BASE/books?sort=changed&changed_since=2026-01-01T00%3A00%3A00Z (Authorization: [redacted])
-      then     GET BASE/books?changed_since=2026-01-01T00:00:00Z&from=3 (Authorization: [redacted])
+      then     GET BASE/books?changed_since=2026-01-01T00:00:00Z&from=3&sort=changed (Authorization: [redacted])
       rows     3 on this page
       table    books (key: isbn), written by its key
         isbn                           text
@@ -309,7 +309,7 @@ fn check_finds_every_mistake() {
     wrong.toml:6:8: "magic" is not a kind of [auth]: none, header, query, basic or oauth2
     wrong.toml:8:8: `rate` must be a text such as "5/s" or "60/m", or a list of such
     wrong.toml:9:1: `key` is missing; a table without one needs write = "append" or "replace"
-    wrong.toml:12:1: unknown key `kee`; known here: name, path, columns, nested, write, key, deleted_if, parent, method, params, body, records, page, cursor, window, deletes, max_share, schema, rules, enabled
+    wrong.toml:12:1: unknown key `kee`; known here: name, path, columns, nested, write, key, deleted_if, parent, method, params, body, records, null_is_empty, page, cursor, window, deletes, max_share, schema, rules, enabled
     syntax.toml:1:10: string values must be quoted, expected literal string
     none.toml: cannot be read: No such file or directory (os error 2)
     eu.toml:5:12: `base_url`: credentials are only sent over https (plain http only to this machine)

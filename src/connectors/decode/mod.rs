@@ -7,6 +7,7 @@
 //! It doesn't fetch, page, or keep a cursor, and it never guesses a type from what a text looks like.
 //! Start at [`RowReader`]; a value's way is in `value`, the memory of fields and columns in `plan`.
 
+mod locate;
 mod page;
 mod plan;
 mod record;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 pub use page::{Facts, PageError, Root};
 
-use crate::domain::cell::{Cell, ColumnType};
+use crate::domain::cell::{ColumnType, Sourced};
 use crate::domain::op::{Op, TableShape, Write};
 
 /// How the records of one table are laid out in a page, and what becomes of them.
@@ -31,6 +32,10 @@ pub struct Layout {
     /// Where the records are: dotted paths, the first that exists counts; `.` is the root. A list is a list of
     /// records, an object is one record.
     pub records: Vec<String>,
+    /// Whether null in place of the records is an empty list; `None`: unless the answer says otherwise.
+    pub null_is_empty: Option<bool>,
+    /// Where the answer states how many rows there are.
+    pub total: Option<String>,
     /// The key's columns, in order; empty for a table without a key.
     pub key: Vec<KeyColumn>,
     /// How rows meet those already stored.
@@ -149,7 +154,7 @@ impl Coerce {
 }
 
 /// What was read of one page.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PageRead {
     /// Records in the page, the rejected ones included.
     pub records: u64,
@@ -201,7 +206,7 @@ impl RowReader {
     pub fn read(
         &mut self,
         body: &[u8],
-        inherited: &[Cell],
+        inherited: &[Sourced],
         emit: &mut dyn FnMut(Op),
     ) -> Result<PageRead, PageError> {
         rows::read(&self.layout, &mut self.plan, &mut self.told, body, inherited, emit)

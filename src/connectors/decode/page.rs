@@ -9,6 +9,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::connectors::text::non_number;
 use crate::domain::paging::signs;
 
 /// How much of a body that isn't JSON an error quotes.
@@ -52,6 +53,18 @@ pub enum PageError {
         wanted: String,
         /// The keys that are there.
         found: String,
+    },
+    /// Null is at the records' path, and the answer does not say that there are none.
+    #[error(
+        "null at {path:?} where the records of table {table} should be, and {why}: if null means none there, set null_is_empty = true"
+    )]
+    NullRecords {
+        /// The table.
+        table: String,
+        /// The path.
+        path: String,
+        /// What speaks against it.
+        why: String,
     },
     /// Something is at the records' path, but it is neither a list nor an object.
     #[error("{found} at {path:?} where the records of table {table} should be")]
@@ -139,8 +152,11 @@ impl Facts {
         let mut found = vec![None; paths.len()];
         let (mut keys, mut signs) = (Vec::new(), Vec::new());
         walk(text, paths, &mut found, Some((&mut keys, &mut signs)))?;
-        // A number beyond all doubles is no tree value; its text is.
-        let value = |raw: &str| serde_json::from_str(raw).unwrap_or_else(|_| raw.into());
+        let value = |raw: &str| match non_number(raw) {
+            Some(_) => serde_json::Value::Null,
+            // A number beyond all doubles is no tree value; its text is.
+            None => serde_json::from_str(raw).unwrap_or_else(|_| raw.into()),
+        };
         let found = paths.iter().zip(found);
         let values = found.filter_map(|(path, raw)| Some(((*path).to_owned(), value(raw?)))).collect();
         let outside = signs.into_iter().map(|(path, raw)| (path, value(raw))).collect();

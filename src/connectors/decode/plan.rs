@@ -155,6 +155,11 @@ impl Plan {
         self.by_column.get(column).copied()
     }
 
+    /// The column's name.
+    pub(super) fn name(&self, slot: usize) -> &str {
+        self.slots.get(slot).map_or("", |slot| &slot.name)
+    }
+
     /// The place of a column among those whose JSON text is wanted.
     pub(super) fn raw(&self, slot: usize) -> Option<usize> {
         self.slots.get(slot)?.raw

@@ -108,7 +108,7 @@ impl Object<'_> {
                     *place = cell;
                 }
             }
-            Err(reason) => *self.unfit = Some(reason),
+            Err(reason) => *self.unfit = Some(format!("{} has {reason}", self.plan.name(slot))),
         }
     }
 

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::page::{self, Facts, PageError, Root};
+use super::locate::{locate, no_empty_list, no_records};
+use super::page::{self, PageError};
 use super::plan::Plan;
 use super::record::Object;
 use super::value::{self, Look};
 use super::{Layout, PageRead, Raws};
-use crate::domain::cell::{Cell, ColumnType};
+use crate::connectors::text::unmarked;
+use crate::domain::cell::{Cell, ColumnType, Sourced};
 use crate::domain::op::{Op, Rejected, Rows, TableShape};
 
 /// Rows in one batch: few enough to keep memory flat, enough to make a batch's cost per row vanish.
@@ -27,15 +29,12 @@ const BATCH_BYTES: usize = 2 * 1024 * 1024;
 /// How much of a rejected row is kept, in bytes.
 const KEPT_RAW: usize = 64 * 1024;
 
-/// How many keys an error about absent records names.
-const NAMED_KEYS: usize = 20;
-
 pub(super) fn read(
     layout: &Layout,
     plan: &mut Plan,
     told: &mut Option<Arc<TableShape>>,
     body: &[u8],
-    inherited: &[Cell],
+    inherited: &[Sourced],
     emit: &mut dyn FnMut(Op),
 ) -> Result<PageRead, PageError> {
     if inherited.len() != layout.inherited.len() {
@@ -56,6 +55,7 @@ pub(super) fn read(
         rejected: Vec::new(),
         read: PageRead::default(),
         found: false,
+        null: false,
         error: None,
     };
     let streamed = match raw {
@@ -68,6 +68,9 @@ pub(super) fn read(
     }
     if !sink.found {
         return Err(no_records(layout, text));
+    }
+    if let Some(why) = sink.null.then(|| no_empty_list(layout, text)).flatten() {
+        return Err(PageError::NullRecords { table: layout.table.clone(), path: path.to_owned(), why });
     }
     sink.flush()?;
     sink.tell_rejected(text, path)?;
@@ -83,43 +86,6 @@ fn stream<'de, S: DeserializeSeed<'de, Value = ()>>(
     let mut json = serde_json::Deserializer::from_str(text);
     seed.deserialize(&mut json)?;
     json.end()
-}
-
-/// Which of the paths holds the records, with their text if finding out took a look at all of them.
-fn locate<'l, 'de>(layout: &'l Layout, text: &'de str) -> Result<(&'l str, Option<&'de str>), PageError> {
-    let only = layout.records.len() == 1;
-    let fits = |path: &&str| match page::root(text) {
-        Root::Array => *path == ".",
-        Root::Object => *path != "." || only,
-        Root::Scalar => false,
-    };
-    let paths: Vec<&str> = layout.records.iter().map(String::as_str).filter(fits).collect();
-    match paths.as_slice() {
-        [] => Err(no_records(layout, text)),
-        [path] => Ok((path, None)),
-        _ => {
-            let raws = page::raw_at(text, &paths)?;
-            let found = paths.iter().zip(raws).find_map(|(path, raw)| Some((*path, Some(raw?))));
-            found.ok_or_else(|| no_records(layout, text))
-        }
-    }
-}
-
-/// No list is not an empty list: says what was looked for and what is there.
-fn no_records(layout: &Layout, text: &str) -> PageError {
-    let facts = match Facts::of(text.as_bytes(), &[]) {
-        Ok(facts) => facts,
-        Err(error) => return error,
-    };
-    let named: Vec<_> = facts.keys.iter().take(NAMED_KEYS).map(String::as_str).collect();
-    let found = match facts.root {
-        Root::Array => "a list at its root".to_owned(),
-        Root::Scalar => "a bare value at its root".to_owned(),
-        Root::Object if named.is_empty() => "no keys".to_owned(),
-        Root::Object if named.len() < facts.keys.len() => format!("{} and more", named.join(", ")),
-        Root::Object => named.join(", "),
-    };
-    PageError::NoRecords { table: layout.table.clone(), wanted: layout.records.join(" or "), found }
 }
 
 /// One part of the key, with its places in a row.
@@ -143,7 +109,7 @@ struct Sink<'r> {
     layout: &'r Layout,
     plan: &'r mut Plan,
     told: &'r mut Option<Arc<TableShape>>,
-    inherited: &'r [Cell],
+    inherited: &'r [Sourced],
     emit: &'r mut dyn FnMut(Op),
     key: Vec<KeySlot>,
     pending: Vec<Vec<Cell>>,
@@ -151,6 +117,8 @@ struct Sink<'r> {
     rejected: Vec<(u64, String)>,
     read: PageRead,
     found: bool,
+    /// Null stands where the records should be.
+    null: bool,
     error: Option<PageError>,
 }
 
@@ -159,10 +127,19 @@ impl Sink<'_> {
         let mut row = vec![Cell::Null; self.plan.width()];
         for (column, cell) in self.layout.inherited.iter().zip(self.inherited) {
             if let Some(place) = self.plan.place(column).and_then(|slot| row.get_mut(slot)) {
-                *place = cell.clone();
+                *place = cell.cell.clone();
             }
         }
         row
+    }
+
+    /// What the source wrote in a new row: what that inherits.
+    fn new_raws(&self) -> Raws {
+        let inherited = |column: &String| {
+            let at = self.layout.inherited.iter().position(|inherited| inherited == column)?;
+            self.inherited.get(at)?.raw.clone()
+        };
+        self.layout.raw.iter().map(inherited).collect()
     }
 
     fn reject(&mut self, reason: impl Into<String>) {
@@ -299,7 +276,8 @@ fn is_empty(cell: &Cell) -> bool {
 }
 
 fn kept(raw: &str) -> String {
-    raw.get(..raw.floor_char_boundary(KEPT_RAW)).unwrap_or(raw).to_owned()
+    let raw = raw.get(..raw.floor_char_boundary(KEPT_RAW)).unwrap_or(raw);
+    unmarked(raw).into_owned()
 }
 
 /// Visits of everything that is no object, for a visitor that treats them alike.
@@ -416,8 +394,13 @@ impl<'de> Visitor<'de> for Records<'_, '_, '_> {
         Record { sink: self.sink }.visit_map(map)
     }
 
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        (self.sink.found, self.sink.null) = (true, true);
+        Ok(())
+    }
+
     anything_else!(
-        visit_unit() "null", visit_bool(bool) "a boolean", visit_i64(i64) "a number", visit_u64(u64) "a number",
+        visit_bool(bool) "a boolean", visit_i64(i64) "a number", visit_u64(u64) "a number",
         visit_f64(f64) "a number", visit_str(&str) "a text",
     );
 }
@@ -452,7 +435,7 @@ impl<'de> Visitor<'de> for Record<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
         let mut row = self.sink.new_row();
-        let mut raws: Raws = vec![None; self.sink.layout.raw.len()].into();
+        let mut raws = self.sink.new_raws();
         let mut unfit = None;
         let object = Object {
             plan: &mut *self.sink.plan,

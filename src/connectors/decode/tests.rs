@@ -3,12 +3,15 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::cell::Cell;
 use crate::domain::cell::ColumnType::{self, *};
 
 fn layout(key: &[&str]) -> Layout {
     Layout {
         table: "thing".into(),
         records: vec!["data".into()],
+        null_is_empty: None,
+        total: None,
         key: key.iter().map(|column| KeyColumn::plain(*column)).collect(),
         write: Write::Upsert,
         nested: Nested::Flatten,
@@ -48,7 +51,8 @@ impl Got {
 
 fn read_on(reader: &mut RowReader, body: &str, inherited: &[Cell]) -> Result<Got, PageError> {
     let mut got = Got::default();
-    let read = reader.read(body.as_bytes(), inherited, &mut |op| match op {
+    let inherited: Vec<Sourced> = inherited.iter().cloned().map(Sourced::from).collect();
+    let read = reader.read(body.as_bytes(), &inherited, &mut |op| match op {
         Op::Shape(shape) => {
             got.shapes += 1;
             got.columns = shape.columns.iter().map(|c| (c.name.clone(), c.kind)).collect();
@@ -127,7 +131,22 @@ fn declared_kinds_convert_or_widen() {
         (C::Double, r#""42.5000""#, Cell::Double(42.5), Double),
         (C::Double, "7", Cell::Double(7.0), Double),
         (C::Double, "9007199254740993", decimal("9007199254740993"), Decimal),
-        (C::Double, r#""""#, text(""), Text),
+        (C::Double, r#""""#, Cell::Null, Double),
+        (C::Integer, r#""  ""#, Cell::Null, Bigint),
+        (C::Decimal, r#""""#, Cell::Null, Decimal),
+        (C::Boolean, r#""""#, Cell::Null, Boolean),
+        (C::Date, r#""0000-00-00""#, Cell::Null, Date),
+        (C::Timestamp, r#""0000-00-00 00:00:00""#, Cell::Null, Timestamp),
+        (C::Timestamp, r#""0000-00-00T00:00:00.000Z""#, Cell::Null, Timestamp),
+        (C::Timestamp, r#""""#, Cell::Null, Timestamp),
+        (C::EpochS, r#""""#, Cell::Null, Timestamp),
+        (C::Text, r#""""#, text(""), Text),
+        (C::Timestamp, r#""9999-12-31T00:00:00Z""#, Cell::Date("9999-12-31".parse().unwrap()), Timestamp),
+        (C::Timestamp, r#""9999-12-31T23:59:59Z""#, text("9999-12-31T23:59:59Z"), Text),
+        (C::Timestamp, r#""0001-01-01T00:00:00Z""#, stamp("0001-01-01T00:00:00Z"), Timestamp),
+        (C::Timestamp, r#""2026-05-01T24:00:00+02:00""#, stamp("2026-05-01T22:00:00Z"), Timestamp),
+        (C::Timestamp, r#""2026-05-01 24:00""#, stamp("2026-05-02T00:00:00Z"), Timestamp),
+        (C::Date, r#""9999-12-31""#, Cell::Date("9999-12-31".parse().unwrap()), Date),
         (C::Decimal, "12.340", decimal("12.340"), Decimal),
         (C::Decimal, r#""0.10""#, decimal("0.10"), Decimal),
         (C::Boolean, r#""TRUE""#, Cell::Bool(true), Boolean),
@@ -257,7 +276,14 @@ fn wrong_pages_are_errors() {
             "7",
             "no records at data in the answer, which has a bare value at its root: correct `records` of table thing",
         ),
-        (r#"{"data":null}"#, r#"null at "data" where the records of table thing should be"#),
+        (
+            r#"{"data":null,"total":3}"#,
+            r#"null at "data" where the records of table thing should be, and "total" states 3 rows: if null means none there, set null_is_empty = true"#,
+        ),
+        (
+            r#"{"data":null,"error":"x"}"#,
+            r#"null at "data" where the records of table thing should be, and the answer has "error": if null means none there, set null_is_empty = true"#,
+        ),
         (r#"{"data":"x"}"#, r#"a text at "data" where the records of table thing should be"#),
     ] {
         assert_eq!(read(layout(&["id"]), body).unwrap_err().to_string(), want, "{body}");
@@ -304,7 +330,7 @@ fn rows_that_cannot_be_stored_are_kept_aside() {
     null: the record is null, not an object
     [1]: the record is a list, not an object
     {"id":null}: key column id is absent or null
-    {"id":2,"t":"\ud800"}: a text is not valid Unicode (unexpected end of hex escape at line 1 column 8)
+    {"id":2,"t":"\ud800"}: t has a text that is not valid Unicode (unexpected end of hex escape at line 1 column 8)
     "#);
 }
 

@@ -9,6 +9,7 @@ use jiff::{Timestamp, civil, tz::TimeZone};
 use serde_json::value::RawValue;
 
 use super::{Arrays, Coerce};
+use crate::connectors::text::non_number;
 use crate::domain::cell::{Cell, EXACT_IN_DOUBLE};
 
 /// Numbers of no more significant digits than this survive the way through a double, always.
@@ -40,7 +41,9 @@ pub(super) fn look(raw: &str) -> Look {
 
 /// The value as its own type says. `Err` says why a value cannot be stored at all.
 pub(super) fn natural(raw: &str, arrays: Arrays) -> Result<Cell, String> {
-    Ok(match look(raw) {
+    let look = look(raw);
+    no_mark(raw, look)?;
+    Ok(match look {
         Look::Null => Cell::Null,
         Look::Bool(value) => Cell::Bool(value),
         Look::Number => number(raw),
@@ -60,6 +63,7 @@ pub(super) fn coerced(raw: &str, arrays: Arrays, coerce: Coerce) -> Result<Cell,
     if look == Look::Null {
         return Ok(Cell::Null);
     }
+    no_mark(raw, look)?;
     if coerce == Coerce::Json {
         return json(raw, look);
     }
@@ -75,13 +79,16 @@ pub(super) fn coerced(raw: &str, arrays: Arrays, coerce: Coerce) -> Result<Cell,
     }
     // A number sent as text is judged by the same rules as one sent as a number.
     let source = if look == Look::Text { text(raw)? } else { Cow::Borrowed(raw) };
+    if look == Look::Text && is_absent(&source, coerce) {
+        return Ok(Cell::Null);
+    }
     let fitting = match coerce {
         Coerce::Integer => integer(&source, look),
         Coerce::Double => double(&source, look),
         Coerce::Decimal => is_number(&source).then(|| Cell::Decimal(source.as_ref().into())),
         Coerce::Boolean => boolean(&source, look),
         Coerce::Date if look == Look::Text => date(&source),
-        Coerce::Timestamp if look == Look::Text => timestamp(&source).map(Cell::Timestamp),
+        Coerce::Timestamp if look == Look::Text => instant(&source),
         Coerce::EpochMs => epoch(&source, 3).map(Cell::Timestamp),
         Coerce::EpochS => epoch(&source, 0).map(Cell::Timestamp),
         Coerce::Text | Coerce::Json | Coerce::Date | Coerce::Timestamp => None,
@@ -92,6 +99,30 @@ pub(super) fn coerced(raw: &str, arrays: Arrays, coerce: Coerce) -> Result<Cell,
     }
 }
 
+/// `NaN` and its like are no values, of whatever type the column is; nor are objects and lists that hold one.
+fn no_mark(raw: &str, look: Look) -> Result<(), String> {
+    // A number that begins otherwise cannot be a mark, and a text is none.
+    let possible = match look {
+        Look::Number => raw.as_bytes().get(1) == Some(&b'e'),
+        Look::Array | Look::Object => true,
+        Look::Null | Look::Bool(_) | Look::Text => false,
+    };
+    match possible.then(|| non_number(raw)).flatten() {
+        Some(name) => Err(format!("{name}, which is no number in JSON")),
+        None => Ok(()),
+    }
+}
+
+/// A text that stands for no value: an empty one, and the day that is none in databases that know no NULL.
+fn is_absent(text: &str, coerce: Coerce) -> bool {
+    let text = text.trim();
+    let day = matches!(coerce, Coerce::Date | Coerce::Timestamp);
+    text.is_empty()
+        || day
+            && text.starts_with("0000-00-00")
+            && text.bytes().all(|b| matches!(b, b'0' | b'-' | b':' | b'.' | b' ' | b'T' | b'Z' | b'+'))
+}
+
 /// The text of a JSON string, borrowed if it has no escapes.
 pub(super) fn text(raw: &str) -> Result<Cow<'_, str>, String> {
     let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
@@ -100,7 +131,7 @@ pub(super) fn text(raw: &str) -> Result<Cow<'_, str>, String> {
     }
     serde_json::from_str::<String>(raw)
         .map(Cow::Owned)
-        .map_err(|e| format!("a text is not valid Unicode ({e})"))
+        .map_err(|e| format!("a text that is not valid Unicode ({e})"))
 }
 
 /// A JSON number: an integer that fits 64 bits, a double that says the same as the source, or the source's text.
@@ -206,6 +237,30 @@ fn date(source: &str) -> Option<Cell> {
     (moment.time() == civil::Time::midnight()).then(|| Cell::Date(moment.date()))
 }
 
+/// An instant; beyond the last one that an instant can be, the midnights of the year 9999 are days, which a column of
+/// instants takes as well.
+fn instant(source: &str) -> Option<Cell> {
+    timestamp(source).map(Cell::Timestamp).or_else(|| {
+        let (day, time) = source.split_at_checked(10)?;
+        let midnight = matches!(
+            time.trim_end_matches('Z').trim_end_matches("+00:00"),
+            "" | "T00:00:00" | " 00:00:00" | "T00:00:00.000"
+        );
+        let day = day.parse::<civil::Date>().ok().filter(|day| midnight && day.year() == 9999)?;
+        Some(Cell::Date(day))
+    })
+}
+
+/// `24:00` is the end of a day (ISO 8601), which is the beginning of the next.
+fn end_of_day(source: &str) -> Option<Timestamp> {
+    let (day, time) = source.split_at_checked(10)?;
+    let rest = time.strip_prefix(['T', ' '])?.strip_prefix("24:00")?;
+    let rest = rest.strip_prefix(":00").unwrap_or(rest);
+    let rest = rest.strip_prefix(".000").unwrap_or(rest);
+    let next = day.parse::<civil::Date>().ok()?.tomorrow().ok()?;
+    timestamp(&format!("{next}T00:00:00{rest}"))
+}
+
 /// RFC 3339 with its offset, or a civil date and time, or a day, both taken as UTC.
 fn timestamp(source: &str) -> Option<Timestamp> {
     if !source.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+') || source.len() < 10 {
@@ -214,8 +269,11 @@ fn timestamp(source: &str) -> Option<Timestamp> {
     source.parse::<Timestamp>().ok().or_else(|| {
         // An offset that jiff's instant refuses must not be read as UTC: only a bare civil time may.
         let bare = !source.bytes().skip(10).any(|b| matches!(b, b'+' | b'-' | b'Z' | b'z' | b'['));
-        let civil = bare.then(|| source.parse::<civil::DateTime>().ok()).flatten()?;
-        civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+        let civil = bare.then(|| source.parse::<civil::DateTime>().ok()).flatten();
+        match civil {
+            Some(civil) => civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp()),
+            None => end_of_day(source),
+        }
     })
 }
 

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use toml::de::DeTable;
-
-use super::{Keys, one_of, one_of_needed, template, templates};
-use crate::domain::connector::{Auth, HttpRules, OAuth2, Quota, Rule, SendAs, Then};
+use super::{Keys, one_of, rules, template, templates};
+use crate::domain::connector::{Auth, HttpRules, OAuth2, Quota, SendAs};
 use crate::domain::retry::RetryRules;
 use crate::domain::schedule::parse_duration;
 
@@ -119,9 +117,9 @@ fn filled(
     super::template_of(keys, key, &text, at)
 }
 
-pub(super) fn rules(mut keys: Keys<'_, '_>) -> HttpRules {
+pub(super) fn requests(mut keys: Keys<'_, '_>) -> HttpRules {
     let default = HttpRules::default();
-    let rules = HttpRules {
+    let requests = HttpRules {
         rates: rates(&mut keys),
         concurrency: keys.count("concurrency").map_or(default.concurrency, |n| n.min(64) as usize),
         timeout: keys.duration("timeout", Duration::from_millis(100)).unwrap_or(default.timeout),
@@ -129,16 +127,11 @@ pub(super) fn rules(mut keys: Keys<'_, '_>) -> HttpRules {
         headers: templates(&mut keys, "headers"),
         retry: keys.table("retry").map_or(default.retry, |(table, _)| retry(keys.inner(table))),
         quota: keys.table("quota").and_then(|(table, at)| quota(keys.inner(table), at)),
-        rules: keys
-            .tables("rules")
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|(table, at)| rule(keys.inner(table), at))
-            .collect(),
+        rules: rules::read(&mut keys),
         notices: keys.texts("notices").unwrap_or_default(),
     };
     keys.finish();
-    rules
+    requests
 }
 
 /// `"5/s"`, or a list of such: 5 in every second.
@@ -198,28 +191,4 @@ fn quota(mut keys: Keys<'_, '_>, at: usize) -> Option<Quota> {
     let reset = required(&mut keys, "reset", at).map(|(name, _)| name.to_lowercase());
     keys.finish();
     Some(Quota { remaining, reset: reset? })
-}
-
-pub(super) fn rule<'a>(mut keys: Keys<'_, 'a>, at: usize) -> Option<Rule> {
-    let status = keys.count("status").and_then(|n| u16::try_from(n).ok()).filter(|n| (100..600).contains(n));
-    if status.is_none() {
-        keys.wrong(at, "`status` must be an HTTP status, 100 to 599");
-    }
-    let has = keys.text("has").map(|(path, _)| path);
-    let words = [
-        ("empty", Then::Empty),
-        ("skip", Then::Skip),
-        ("retry", Then::Retry),
-        ("fail", Then::Fail),
-        ("halve", Then::Halve),
-    ];
-    let then = one_of_needed(&mut keys, "then", &words, at);
-    keys.finish();
-    Some(Rule { status: status?, has, then: then? })
-}
-
-/// Rules of one table, which come before those of `[http]`.
-pub(super) fn table_rules<'a>(keys: &mut Keys<'_, 'a>) -> Vec<Rule> {
-    let tables: Vec<(DeTable<'a>, usize)> = keys.tables("rules").unwrap_or_default();
-    tables.into_iter().filter_map(|(table, at)| rule(keys.inner(table), at)).collect()
 }

@@ -2,11 +2,12 @@
 
 use super::Keys;
 use super::table::Placed;
+use crate::domain::answer::{Rule, Then};
 use crate::domain::config::{ConfigKind, TOKEN_URL};
-use crate::domain::connector::{Auth, ColumnRule, Definition, Enabled, Table, Then};
+use crate::domain::connector::{Auth, ColumnRule, Definition, Enabled, Table};
 use crate::domain::op::Write;
 use crate::domain::paging::PageKind;
-use crate::domain::template::Template;
+use crate::domain::template::{JsonTemplate, Template};
 use crate::domain::urls::check_url;
 
 /// Checks the tables against the definition and puts parents before their children.
@@ -16,6 +17,12 @@ pub(super) fn check(keys: &mut Keys<'_, '_>, mut definition: Definition, placed:
             keys.wrong(one.at, format!("there are two tables {:?}", one.table.name));
         }
         table(keys, &definition, one, &placed);
+    }
+    let renews = |rules: &[Rule]| rules.iter().any(|rule| rule.then == Then::Renew);
+    if !matches!(definition.auth, Auth::OAuth2(_))
+        && (renews(&definition.http.rules) || placed.iter().any(|one| renews(&one.table.rules)))
+    {
+        keys.missing("then = \"renew\" needs [auth] of kind oauth2: other credentials are not renewed");
     }
     for template in shared_templates(&definition) {
         known_config(keys, &definition, &template, None);
@@ -185,7 +192,7 @@ fn dropped(keys: &mut Keys<'_, '_>, table: &Table, at: usize) {
 fn templates(table: &Table) -> impl Iterator<Item = &Template> {
     std::iter::once(&table.path)
         .chain(table.params.values())
-        .chain(table.body.values())
+        .chain(table.body.values().flat_map(JsonTemplate::templates))
         .chain(table.cursor.iter().flat_map(|cursor| &cursor.start))
         .chain(table.window.iter().flat_map(|window| &window.start))
 }

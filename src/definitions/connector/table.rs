@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Keys, http, one_of, scalar, template_of, templates};
+use super::{Keys, json, one_of, rules, scalar, template_of, templates};
 use crate::domain::connector::{
     ColumnRule, Cursor, Enabled, Key, Kind, Method, Nested, Order, Parent, Table, Window,
 };
@@ -65,8 +65,9 @@ pub(super) fn read(mut keys: Keys<'_, '_>, at: usize) -> Option<Placed> {
         method: one_of(&mut keys, "method", &[("GET", Method::Get), ("POST", Method::Post)])
             .unwrap_or(Method::Get),
         params: templates(&mut keys, "params"),
-        body: templates(&mut keys, "body"),
+        body: json::members(&mut keys, "body"),
         records: keys.texts("records").unwrap_or_else(|| vec![".".to_owned()]),
+        null_is_empty: keys.flag("null_is_empty"),
         page: page(&mut keys, &key, parent.as_ref()),
         key,
         parent,
@@ -78,7 +79,7 @@ pub(super) fn read(mut keys: Keys<'_, '_>, at: usize) -> Option<Placed> {
         snapshot: deletes(&mut keys),
         deleted_if,
         freeze: one_of(&mut keys, "schema", &[("evolve", false), ("freeze", true)]).unwrap_or(false),
-        rules: http::table_rules(&mut keys),
+        rules: rules::read(&mut keys),
         enabled: enabled(&mut keys),
     };
     keys.finish();

@@ -81,8 +81,8 @@ cursor = { field = "at", order = "asc" }
     acme.toml:5:1: unknown key `evry`; known here: name, extends, base_url, check, every, arrays
     acme.toml:7:20: `type` is "sekret"; it must be one of secret, string, integer, boolean, date, list
     acme.toml:9:8: `rate` must be a text such as "5/s" or "60/m", or a list of such
-    acme.toml:10:10: `status` must be an HTTP status, 100 to 599
-    acme.toml:10:34: `then` is "panic"; it must be one of empty, skip, retry, fail, halve
+    acme.toml:10:21: `status` must be an HTTP status, 100 to 599, a class such as "4xx", or a list of such
+    acme.toml:10:34: `then` is "panic"; it must be one of empty, end, skip, retry, limited, renew, halve, fail
     acme.toml:11:1: `key` is missing; a table without one needs write = "append" or "replace"
     acme.toml:11:1: table things: `{thing_id}` is not among the columns that `parent.as` brings
     acme.toml:14:8: `kind` of a page is "ofset"; it must be one of none, page, offset, cursor, link, keyset
@@ -92,6 +92,36 @@ cursor = { field = "at", order = "asc" }
     acme.toml:16:1: table things: its parent "nobody" is not a table here
     acme.toml:16:1: table things: `enabled.list` names "lists", which is no list in [config]
     acme.toml:22:10: a cursor without `param` can only stop at what is stored, which needs order = "desc"
+    "#);
+}
+
+#[test]
+fn tells_mistakes_of_rules_and_bodies() {
+    let text = MINIMAL.replace(
+        "[[table]]",
+        "[http]\nrules = [
+{ then = \"empty\" },
+{ status = \"6xx\", then = \"end\" },
+{ equals = \"x\", then = \"end\" },
+{ header = 5, then = \"renew\" },
+{ status = [429, \"4xx\"], then = \"retry\", wait = { header = \"x\" } },
+{ has = \"x\", then = \"limited\", wait = { unit = \"h\" } },
+]
+[[table]]
+method = \"POST\"
+body = { ok = true, bad = nan, deep = { big = [1e999] } }",
+    );
+    insta::assert_snapshot!(mistakes(&text).join("\n"), @r#"
+    acme.toml: then = "renew" needs [auth] of kind oauth2: other credentials are not renewed
+    acme.toml:8:1: a rule needs one of status, has, absent, null, equals, empty_body, header
+    acme.toml:9:12: `status` must be an HTTP status, 100 to 599, a class such as "4xx", or a list of such
+    acme.toml:10:12: `equals` must be a table
+    acme.toml:11:12: `header` must be a name in quotes or a table: { "x-ratelimit-remaining" = "0" }
+    acme.toml:12:49: `wait` belongs to then = "limited"
+    acme.toml:13:39: `wait` needs either `header` or `path`
+    acme.toml:13:48: `unit` is "h"; it must be one of s, ms, date
+    acme.toml:17:27: `body`: JSON has no number nan
+    acme.toml:17:48: `body`: JSON has no number 1e999
     "#);
 }
 

@@ -60,6 +60,24 @@ impl Outside {
     }
 }
 
+impl Outside {
+    /// By what the answer says that there are more than these rows.
+    pub(super) fn more(&self, rows: usize) -> Option<String> {
+        let above = |value: &Value| value.as_u64().is_some_and(|total| total > rows as u64);
+        if let Some((path, total)) = self.find(&TOTALS, above) {
+            return Some(format!("{path} is {total}, and this page has {rows}"));
+        }
+        if let Some((path, pages)) = self.find(&PAGES, |value| value.as_u64().is_some_and(|pages| pages > 1))
+        {
+            return Some(format!("{path} is {pages}"));
+        }
+        let flag = self.find(&MORE, |value| value.as_bool() == Some(true));
+        let named = |value: &Value| value.is_number() || value.as_str().is_some_and(|text| !text.is_empty());
+        let next = || self.find(&NEXT_LINKS[..6], named).or_else(|| self.find(&TOKENS, named));
+        flag.or_else(next).map(|(path, value)| format!("{path} is {value}"))
+    }
+}
+
 fn look(value: &Value, at: &str, records: &str, found: &mut BTreeMap<String, Value>) {
     match value {
         _ if at == records && !at.is_empty() => {}
@@ -107,6 +125,7 @@ pub(super) fn page(
     };
     let number = by_number(outside, &asked, rows);
     let guess = by_link(outside, link_header, &asked)
+        .or_else(|| by_next_number(outside, &asked))
         .or_else(|| by_token(outside, &asked))
         .or_else(|| number.clone().filter(|guess| guess.sure))
         .or_else(|| by_null(outside))
@@ -159,6 +178,23 @@ fn by_token(outside: &Outside, asked: &Asked) -> Option<Guess> {
     let why =
         if sure { "the answer holds the next page's token" } else { "a token; which parameter takes it?" };
     Some(Guess { is: toml, sure, why: why.to_owned() })
+}
+
+/// A number of the next page is its token.
+fn by_next_number(outside: &Outside, asked: &Asked) -> Option<Guess> {
+    let (path, _) = outside.find(&["next_page"], Value::is_u64)?;
+    let param = asked.page.as_ref().map(|(param, _)| param.clone());
+    let toml = format!(
+        "{{ kind = \"cursor\", at_param = {}, next = {}{} }}",
+        quoted(param.as_deref().unwrap_or("page")),
+        quoted(path),
+        sized(asked)
+    );
+    let why = "the answer holds the next page's number";
+    Some(match param {
+        Some(_) => Guess::sure(toml, why),
+        None => Guess::unsure(toml, format!("{why}; which parameter takes it?")),
+    })
 }
 
 /// The last page names where a next one would stand.

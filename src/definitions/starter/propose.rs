@@ -41,6 +41,8 @@ pub struct Proposal {
     pub key: Option<Guess>,
     /// How the next page is found, as TOML.
     pub page: Option<Guess>,
+    /// By what the answer says that there is more than this page, in words.
+    pub more: Option<String>,
     /// How later runs could read only what is new, as TOML.
     pub cursor: Option<Guess>,
     /// The field that may say that a row is deleted, as TOML.
@@ -121,7 +123,10 @@ pub fn propose(sample: &Sample<'_>) -> Result<Proposal, String> {
     let field = key.as_ref().map(|key| key.is.clone());
     let outside = paging::Outside::of(sample.body, &records.is);
     let (page, params) = paging::page(&outside, sample.link_header, query, rows.len(), field.as_deref());
-    let columns = fields.rules();
+    let more = outside
+        .more(rows.len())
+        .or_else(|| sample.link_header.then(|| "the Link header names a next page".to_owned()));
+    let columns = fields.rules(field.as_deref());
     Ok(Proposal {
         table,
         path: if path.starts_with('/') { path.to_owned() } else { format!("/{path}") },
@@ -130,6 +135,7 @@ pub fn propose(sample: &Sample<'_>) -> Result<Proposal, String> {
         records,
         key,
         page,
+        more,
         cursor: cursor(&columns),
         deleted_if: deleted_if(&columns),
         columns,
@@ -271,23 +277,31 @@ impl Fields {
         }
     }
 
-    fn rules(&self) -> Vec<Field> {
-        let mut columns: BTreeMap<String, String> = BTreeMap::new();
-        let rule = |(source, seen): (&String, &Seen)| {
-            let parts: Vec<String> = source.split('.').map(naming::column_name).collect();
-            let column = parts.join("_");
-            let other = columns.get(&column).cloned();
-            columns.entry(column.clone()).or_insert_with(|| source.clone());
+    /// The rules of all fields. `key`: the field that keeps the name of its column, which the key is called by.
+    fn rules(&self, key: Option<&str>) -> Vec<Field> {
+        let column = |source: &str| source.split('.').map(naming::column_name).collect::<Vec<_>>().join("_");
+        let mut taken: BTreeMap<String, &str> = key.map(|key| (column(key), key)).into_iter().collect();
+        for source in self.0.keys() {
+            taken.entry(column(source)).or_insert(source);
+        }
+        let mut fields = Vec::new();
+        for (source, seen) in &self.0 {
+            let own = column(source);
+            let other = taken.get(&own).copied().filter(|other| other != source);
             let rule = match other {
-                Some(other) => Some(Guess::sure(
-                    format!("{{ name = {} }}", super::quoted(&format!("{column}_2"))),
-                    format!("{other} becomes {column} already"),
-                )),
+                Some(other) => {
+                    let free = (2..).map(|n| format!("{own}_{n}")).find(|name| !taken.contains_key(name));
+                    let name = free.unwrap_or_default();
+                    let rule = format!("{{ name = {} }}", super::quoted(&name));
+                    let why = format!("{other} becomes {own} already");
+                    taken.insert(name, source);
+                    Some(Guess::sure(rule, why))
+                }
                 None => seen.rule(source),
             };
-            Field { source: source.clone(), seen: seen.words(), rule }
-        };
-        self.0.iter().map(rule).collect()
+            fields.push(Field { source: source.clone(), seen: seen.words(), rule });
+        }
+        fields
     }
 }
 

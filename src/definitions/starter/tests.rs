@@ -206,6 +206,59 @@ fn what_is_written_is_valid() {
     }
 }
 
+/// The key keeps the name of its column, whatever else would like to have it, and no name is given twice.
+#[test]
+fn the_key_keeps_its_name() {
+    let renamed = |rows: Value| -> Vec<String> {
+        let proposal = proposed("/x", &rows);
+        assert_eq!(mark(proposal.key.as_ref()), "id");
+        let rules = proposal.columns.iter().filter(|field| field.rule.is_some());
+        rules.map(|field| format!("{} {}", field.source, mark(field.rule.as_ref()))).collect()
+    };
+    for rows in [
+        json!([{ "id": 1, "ID": 3 }, { "id": 2, "ID": 3 }]),
+        json!([{ "ID": 3, "id": 1 }, { "ID": 3, "id": 2 }]),
+    ] {
+        assert_eq!(renamed(rows), [r#"ID { name = "id_2" }"#]);
+    }
+    assert_eq!(
+        renamed(json!([{ "id": 1, "user_id": 1, "userId": 2, "userID": 3, "user_id_2": 4 }])),
+        [r#"userId { name = "user_id_3" }"#, r#"user_id { name = "user_id_4" }"#]
+    );
+}
+
+/// Where the answer says that there is more, a way to the next page stands there for real, certain or not.
+#[test]
+fn more_is_never_left_out() {
+    let three = json!([{ "id": 1 }, { "id": 2 }, { "id": 3 }]);
+    let cursor =
+        |next: &str| format!("page    = {{ kind = \"cursor\", at_param = \"page\", next = {next:?} }}");
+    for (path, beside, more, line) in [
+        (
+            "/x",
+            json!({ "meta": { "total": 123, "next_page": 2 } }),
+            "meta.total is 123, and this page has 3",
+            cursor("meta.next_page"),
+        ),
+        ("/x?page=1", json!({ "next_page": 2 }), "next_page is 2", cursor("next_page")),
+        (
+            "/x",
+            json!({ "total": 10 }),
+            "total is 10, and this page has 3",
+            "page    = { kind = \"offset\"".into(),
+        ),
+        ("/x", json!({ "has_more": true }), "has_more is true", "page    = { kind = \"keyset\"".into()),
+        ("/x", json!({ "total": 3, "next": null }), "", "# page    = { kind = \"link\"".into()),
+    ] {
+        let mut body = beside;
+        body["data"] = three.clone();
+        let proposal = proposed(path, &body);
+        assert_eq!(proposal.more.clone().unwrap_or_default(), more);
+        let text = text("acme", "https://api.acme.test", &Login::None, Some(&proposal));
+        assert!(text.lines().any(|written| written.starts_with(&line)), "{line}:\n{text}");
+    }
+}
+
 /// The ways of proving who asks are read from the command line, or named.
 #[test]
 fn reads_logins() {

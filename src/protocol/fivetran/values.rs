@@ -1,16 +1,22 @@
 //! Cells as Fivetran's values.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::generated::{ValueType, value_type::Inner};
 use crate::domain::cell::{Cell, ColumnType};
-use crate::protocol::fitted::{Fitted, fit, midnight};
+use crate::protocol::fitted::{Fitted, fit, seconds_to};
 
 /// Digits that a decimal may have, and how many of them after the point.
 const MAX_PRECISION: usize = 38;
 const MAX_SCALE: usize = 37;
+
+/// Years of an instant in the format (google.protobuf.Timestamp).
+const YEARS: RangeInclusive<i16> = 1..=9999;
 
 /// The value of a cell in a column of this type.
 pub(super) fn value(cell: &Cell, kind: ColumnType) -> ValueType {
@@ -23,12 +29,23 @@ pub(super) fn value(cell: &Cell, kind: ColumnType) -> ValueType {
             Some(digits) => Inner::Decimal(digits.into_owned()),
             None => Inner::String(digits.into_owned()),
         },
-        Fitted::Date(day) => midnight(day).map_or(Inner::Null(true), |at| Inner::NaiveDate(timestamp(at))),
+        // What the format's instants cannot hold goes as text: a value never becomes null on the way.
+        Fitted::Date(day) if !YEARS.contains(&day.year()) => Inner::String(day.to_string()),
+        Fitted::Midnight(day) if !YEARS.contains(&day.year()) => Inner::String(format!("{day}T00:00:00Z")),
+        Fitted::Timestamp(at) if !YEARS.contains(&TimeZone::UTC.to_datetime(at).year()) => {
+            Inner::String(at.to_string())
+        }
+        Fitted::Date(day) => Inner::NaiveDate(start_of(day)),
+        Fitted::Midnight(day) => Inner::UtcDatetime(start_of(day)),
         Fitted::Timestamp(at) => Inner::UtcDatetime(timestamp(at)),
         Fitted::Json(text) => Inner::Json(text.to_owned()),
         Fitted::Text(text) => Inner::String(text.into_owned()),
     };
     ValueType { inner: Some(inner) }
+}
+
+fn start_of(day: Date) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: seconds_to(day), nanos: 0 }
 }
 
 /// Nanoseconds count forwards from the second before, also before 1970.
@@ -101,6 +118,22 @@ mod tests {
             (Cell::Decimal("12.5e1".into()), ColumnType::Decimal, Inner::Decimal("125".into())),
             (Cell::Decimal("0.5e1".into()), ColumnType::Decimal, Inner::Decimal("5".into())),
             (Cell::Date("1969-12-31".parse().unwrap()), ColumnType::Date, Inner::NaiveDate(at(-86400, 0))),
+            (
+                Cell::Date("9999-12-31".parse().unwrap()),
+                ColumnType::Date,
+                Inner::NaiveDate(at(253_402_214_400, 0)),
+            ),
+            (
+                Cell::Date("9999-12-31".parse().unwrap()),
+                ColumnType::Timestamp,
+                Inner::UtcDatetime(at(253_402_214_400, 0)),
+            ),
+            (
+                Cell::Date("0001-01-01".parse().unwrap()),
+                ColumnType::Date,
+                Inner::NaiveDate(at(-62_135_596_800, 0)),
+            ),
+            (Cell::Date("0000-12-31".parse().unwrap()), ColumnType::Date, Inner::String("0000-12-31".into())),
             (
                 Cell::Timestamp("2026-05-02T09:00:00.5Z".parse().unwrap()),
                 ColumnType::Timestamp,

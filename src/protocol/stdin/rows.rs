@@ -49,6 +49,7 @@ fn value(fitted: &Fitted<'_>, out: &mut Vec<u8>) {
         Fitted::Double(value) => json(value, out),
         Fitted::Decimal(digits) => out.extend_from_slice(digits.as_bytes()),
         Fitted::Date(day) => json(&day.to_string(), out),
+        Fitted::Midnight(day) => json(&format!("{day}T00:00:00Z"), out),
         Fitted::Timestamp(instant) => json(&instant.to_string(), out),
         // A broken text in here would break the whole answer.
         Fitted::Json(text) if serde_json::from_str::<&RawValue>(text).is_ok() => {

@@ -1,9 +1,11 @@
 //! Definitions run by the engine between fake services and a destination in memory that takes ops at their word.
 //! Start at [`Bench`].
 
+mod answers;
 mod ends;
+mod forms;
 mod gaps;
-mod model;
+pub(crate) mod model;
 mod orders;
 pub(crate) mod people_ai;
 mod rules;

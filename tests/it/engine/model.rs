@@ -24,9 +24,9 @@ const KINDS: [&str; 7] = [
 
 /// A service.
 #[derive(Debug, Clone)]
-struct Api {
+pub(crate) struct Api {
     kind: usize,
-    rows: Vec<u64>,
+    pub(crate) rows: Vec<u64>,
     /// The most rows on a page.
     cap: u64,
     /// 0: offsets as they are; 1: rounded to whole pages; 2: refused within a page.
@@ -37,12 +37,22 @@ struct Api {
     not_found: bool,
     /// What happens to the list after which request of the second run: a row comes, or one goes.
     changes: Vec<(usize, usize, bool)>,
+    /// After how many requests of a run one fails, once, and how.
+    failures: Vec<(usize, u8)>,
     asked: usize,
     run: u32,
 }
 
 impl Api {
-    fn answer(&mut self, request: &Request) -> Reply {
+    pub(crate) fn answer(&mut self, request: &Request) -> Reply {
+        if let Some(at) = self.failures.iter().position(|(when, _)| *when == self.asked) {
+            return match self.failures.swap_remove(at).1 {
+                0 => Reply::status(500),
+                1 => Reply::too_many(None),
+                2 => Reply::dropped(),
+                _ => Reply::json(&json!({ "data": [{ "id": 1, "name": "cut off" }] })).half(),
+            };
+        }
         let number = |name: &str| request.param(name).and_then(|text| text.parse::<u64>().ok());
         let asked = number("limit").unwrap_or(10);
         let size = asked.min(self.cap);
@@ -106,6 +116,7 @@ impl Api {
 
 fn apis() -> impl Strategy<Value = Api> {
     let changes = proptest::collection::vec((0usize..8, 0usize..60, any::<bool>()), 0..5);
+    let failures = proptest::collection::vec((0usize..8, 0u8..4), 0..3);
     (
         0usize..7,
         0u64..60,
@@ -113,10 +124,10 @@ fn apis() -> impl Strategy<Value = Api> {
         0u8..3,
         0u8..4,
         any::<bool>(),
-        changes,
-        any::<bool>(),
+        (changes, any::<bool>()),
+        failures,
     )
-        .prop_map(|(kind, rows, cap, align, total, not_found, mut changes, comes)| {
+        .prop_map(|(kind, rows, cap, align, total, not_found, (mut changes, comes), failures)| {
             // Numbered pages show only changes of one kind, and only by a total or a second reading.
             if kind < 4 {
                 changes.iter_mut().for_each(|change| change.2 = comes);
@@ -130,18 +141,42 @@ fn apis() -> impl Strategy<Value = Api> {
                 total,
                 not_found,
                 changes,
+                failures,
                 asked: 0,
                 run: 0,
             }
         })
 }
 
+/// Some services by name, one of each kind of paging, for other entry points than the engine: pages that are capped,
+/// offsets by whole pages, totals that are none, and requests that fail.
+pub(crate) fn examples() -> Vec<Api> {
+    let api = |kind: usize| Api {
+        kind,
+        rows: (1..=17).map(|n| n * 10).collect(),
+        cap: if kind.is_multiple_of(2) { 1_000 } else { 3 },
+        align: if kind == 2 { 1 } else { 0 },
+        total: if kind == 6 { 3 } else { 0 },
+        not_found: kind == 1,
+        changes: Vec::new(),
+        failures: vec![(1, u8::try_from(kind % 4).unwrap_or_default()), (2, 0)],
+        asked: 0,
+        run: 0,
+    };
+    (0..KINDS.len()).map(api).collect()
+}
+
+/// The definition for a service.
+pub(crate) fn definition(api: &Api, size: u64) -> String {
+    let page = KINDS[api.kind].replace("SIZE", &size.to_string());
+    things(&format!("page = {page}\ndeletes = \"snapshot\"\nmax_share = 1.0"))
+}
+
 async fn check(api: Api, size: u64) -> Result<(), TestCaseError> {
     let shared = Arc::new(Mutex::new(api.clone()));
     let answering = Arc::clone(&shared);
     let acme = serve(move |request| answering.lock().unwrap().answer(request));
-    let page = KINDS[api.kind].replace("SIZE", &size.to_string());
-    let mut bench = bench(&things(&format!("page = {page}\ndeletes = \"snapshot\"\nmax_share = 1.0")), &acme);
+    let mut bench = bench(&definition(&api, size), &acme);
     for run in 1..=3 {
         let before = {
             let mut api = shared.lock().unwrap();

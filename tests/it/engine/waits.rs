@@ -76,7 +76,7 @@ async fn a_trickle_is_given_up() {
         let http = "[http]\ntimeout = \"200ms\"\nretry = { tries = 2, base = \"1ms\" }\n";
         let mut bench = bench(&things_with("", http), &acme);
         let ended = tokio::time::timeout(Duration::from_secs(20), bench.run(now())).await;
-        assert_eq!(failure(&ended.unwrap()), "no answer in time (tried 2 times)");
+        assert_eq!(failure(&ended.unwrap()), "no answer within 200ms, the `timeout` (tried 2 times)");
         assert_eq!(acme.requests().len(), 2);
     }
 }

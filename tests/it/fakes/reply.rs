@@ -71,6 +71,11 @@ impl Reply {
         Reply { body: body.as_bytes().to_vec(), ..Reply::status(200).header("content-type", kind) }
     }
 
+    /// Bytes as they are, with 200.
+    pub(crate) fn bytes(kind: &str, body: Vec<u8>) -> Reply {
+        Reply { body, ..Reply::status(200).header("content-type", kind) }
+    }
+
     /// The page that a website serves for every path, with 200.
     pub(crate) fn html() -> Reply {
         let page = "<!doctype html><html><head><title>Welcome</title></head><body>Hello {}</body></html>";

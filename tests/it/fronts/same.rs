@@ -1,8 +1,8 @@
 //! The same cases through `sync` into SQLite, the stdin protocol and gRPC: the same tables, at first and when going on.
 //! A new rule of the engine or of a front is a case here.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use data_sources_monitor::definitions::connector::read_one;
 use data_sources_monitor::domain::connector::Definition;
@@ -10,13 +10,16 @@ use jiff::ToSpan;
 use serde_json::{Value, json};
 
 use super::tables::{Fronts, Tables};
-use crate::engine::{built_in, quick};
+use crate::binary::output;
+use crate::cluster;
+use crate::contract::server_rows;
+use crate::engine::{built_in, model, quick};
 use crate::fakes::library::{self, Library};
-use crate::fakes::made_up::serve;
+use crate::fakes::made_up::{MadeUp, serve};
 use crate::fakes::people_ai::{self, PeopleAi};
 use crate::fakes::sensource::{self, SenSource};
 use crate::fakes::statuscake::{self, Sizes, StatusCake};
-use crate::fakes::{Clock, Reply};
+use crate::fakes::{Clock, Fake, Reply};
 
 /// The worked example of docs/connectors.md, as its readers copy it.
 fn worked_example() -> Definition {
@@ -87,6 +90,8 @@ async fn statuscake() {
 #[tokio::test]
 async fn sensource() {
     let clock = Clock::system();
+    // Figures of today grow with the hour, so each entry point would see others.
+    clock.set(clock.now());
     let today = clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let opened = today.saturating_sub(40.days());
     let vea = SenSource::start(7, 2, opened, &clock);
@@ -150,6 +155,28 @@ async fn people_ai_deletions() {
         let tables = fronts.round().await;
         for table in ["activity", "participants"] {
             assert_eq!(count(&tables, table), people.source_rows(table).len(), "{table} after {change:?}");
+        }
+    }
+}
+
+/// Every kind of paging, with the habits of made-up services: all rows, later the living ones, at every entry point.
+#[tokio::test]
+async fn every_kind_of_paging() {
+    for api in model::examples() {
+        let definition = read_one("acme.toml", &model::definition(&api, 4), &Default::default()).unwrap();
+        let api = Arc::new(Mutex::new(api));
+        let answering = Arc::clone(&api);
+        let acme = serve(move |request| answering.lock().unwrap().answer(request));
+        let mut fronts = Fronts::of(quick(definition, |_| {}), &[("base_url", acme.url())]).await;
+        for _ in 0..2 {
+            let rows: Vec<String> = api.lock().unwrap().rows.iter().map(u64::to_string).collect();
+            let tables = fronts.round().await;
+            let mut stored: Vec<String> = tables["things"].keys().cloned().collect();
+            stored.sort_by_key(|id| id.parse::<u64>().unwrap());
+            assert_eq!(stored, rows, "{}", acme.dump());
+            let mut api = api.lock().unwrap();
+            api.rows.remove(5);
+            api.rows.push(1_000);
         }
     }
 }
@@ -291,4 +318,112 @@ async fn nasty_rows() {
     // The flags of a column that became text are words, whenever they came.
     let flags = ["1", "2", "4", "5"].map(|id| third["wide"][id]["n"].as_str());
     assert_eq!(flags, ["99", "false", "12", "-1"]);
+}
+
+const ODD: &str = r#"
+format = 1
+[connector]
+name = "acme"
+base_url = "https://acme.test"
+[auth]
+kind = "none"
+[http]
+rules = [{ status = 400, equals = { reason = "behind the last page" }, then = "end" }]
+[[table]]
+name = "odd"
+path = "/odd"
+method = "POST"
+body = { open = true, min = 1.5 }
+records = ["rows"]
+key = ["id"]
+page = { kind = "link", next = "next" }
+columns = { at = { type = "timestamp" }, day = { type = "date" }, n = { type = "bigint" }, made = { type = "timestamp" } }
+[[table]]
+name = "parts"
+path = "/odd/{made}/parts"
+records = ["rows"]
+key = ["made", "id"]
+parent = { table = "odd", as = { made = "made" } }
+page = { kind = "page", at_param = "page" }
+"#;
+
+/// An answer as no service should give it: in Latin-1, with `NaN`, half a surrogate pair, empty texts in typed columns and
+/// days at the ends of the calendar.
+fn odd(page: u32) -> Reply {
+    let body = match page {
+        1 => {
+            r#"{"next":"/odd?page=2","rows":[
+            {"id":1,"text":"CAFE","at":"","day":"9999-12-31","n":"","made":"2026-05-02T01:00:00+02:00"},
+            {"id":2,"text":NaN},
+            {"id":3,"text":"\ud83d","at":"0000-00-00 00:00:00","day":"0001-01-01","n":"7","votes":{"+1":2,"-1":3}}]}"#
+        }
+        _ => r#"{"rows":[{"id":4,"at":"9999-12-31T00:00:00Z"},{"id":5,"at":"2026-05-02T24:00:00Z"}]}"#,
+    };
+    let latin = body.replace("CAFE", "café").chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    Reply::bytes("application/json; charset=iso-8859-1", latin)
+}
+
+/// The service that answers so.
+fn odd_service() -> Fake<MadeUp> {
+    serve(|request| match (request.path.as_str(), request.param("page")) {
+        ("/odd", page) => {
+            assert_eq!(request.json(), Some(json!({ "open": true, "min": 1.5 })));
+            odd(if page.is_some() { 2 } else { 1 })
+        }
+        ("/odd/2026-05-02T01%3A00%3A00%2B02%3A00/parts", Some("1")) => {
+            Reply::json(&json!({ "rows": [{ "id": 1 }] }))
+        }
+        (_, Some("2")) => Reply::json(&json!({ "reason": "behind the last page" })).with_status(400),
+        (path, _) => panic!("nobody should ask for {path}"),
+    })
+}
+
+/// What goes back to the source and what its answers mean, the same at every entry point; no value becomes null on the way.
+#[tokio::test]
+async fn odd_answers() {
+    let acme = odd_service();
+    let definition = quick(read_one("acme.toml", ODD, &Default::default()).unwrap(), |_| {});
+    let mut fronts = Fronts::of(definition, &[("base_url", acme.url())]).await;
+    for _ in 0..2 {
+        let tables = fronts.round().await;
+        assert_eq!((count(&tables, "odd"), count(&tables, "parts")), (4, 1), "{tables:#?}");
+        let odd = &tables["odd"];
+        let cell = |id: &str, column: &str| odd[id].get(column).map(String::as_str);
+        assert_eq!((cell("1", "text"), cell("3", "text")), (Some("café"), Some("\u{fffd}")));
+        assert_eq!((cell("1", "day"), cell("3", "day")), (Some("9999-12-31"), Some("0001-01-01")));
+        let at = (cell("4", "at"), cell("5", "at"));
+        assert_eq!(at, (Some("9999-12-31T00:00:00Z"), Some("2026-05-03T00:00:00Z")));
+        assert_eq!((cell("1", "n"), cell("1", "at"), cell("3", "n")), (None, None, Some("7")));
+        assert_eq!((cell("3", "votes_plus_1"), cell("3", "votes_minus_1")), (Some("2"), Some("3")));
+    }
+}
+
+/// The same by `sync` into PostgreSQL.
+#[tokio::test]
+async fn odd_answers_into_postgresql() {
+    let Some(cluster) = cluster::shared() else { return };
+    let (acme, folder) = (odd_service(), tempfile::tempdir().unwrap());
+    let name = cluster.database().await;
+    let user = cluster.user("some-pa55word").await;
+    let session = cluster.session(&name).await;
+    session.batch_execute(&format!("GRANT CREATE ON DATABASE {name} TO {user}")).await.unwrap();
+    std::fs::create_dir(folder.path().join("connectors")).unwrap();
+    std::fs::write(folder.path().join("connectors/acme.toml"), ODD).unwrap();
+    let (base, database) = (acme.url(), cluster.url(&user, &name));
+    let vars = [
+        ("ACME_BASE_URL", base.as_str()),
+        ("DATABASE_URL", database.as_str()),
+        ("DATABASE_PASSWORD", "some-pa55word"),
+    ];
+    let (_, out, err) = output(folder.path(), &["sync", "acme"], &vars);
+    assert!(out.contains("1 rows were rejected"), "{out}{err}");
+    session.batch_execute("SET search_path TO acme; SET timezone TO 'UTC'").await.unwrap();
+    let odd = "SELECT id, text, at, day, n, votes_plus_1, votes_minus_1 FROM odd ORDER BY id";
+    insta::assert_snapshot!(server_rows(&session, odd).await.join("\n"), @"
+    1|café|NULL|9999-12-31|NULL|NULL|NULL
+    3|�|NULL|0001-01-01|7|2|3
+    4|NULL|9999-12-31 00:00:00|NULL|NULL|NULL|NULL
+    5|NULL|2026-05-03 00:00:00|NULL|NULL|NULL|NULL
+    ");
+    assert_eq!(server_rows(&session, "SELECT made, id FROM parts").await, ["2026-05-01 23:00:00|1"]);
 }

@@ -21,7 +21,6 @@ use data_sources_monitor::runtime::clock::Clock;
 use data_sources_monitor::runtime::sync::{Wanted, execute};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use rusqlite::types::ValueRef;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
@@ -195,15 +194,17 @@ fn value(entry: &Fields) -> Option<(String, String)> {
     let of = entry.message(2).unwrap();
     let instant = |n| {
         let at = of.message(n).unwrap();
-        Timestamp::new(at.number(1) as i64, at.number(2) as i32).unwrap()
+        // Civil time, because the last day of the calendar is beyond the library's last instant.
+        let passed = jiff::SignedDuration::new(at.number(1) as i64, at.number(2) as i32);
+        jiff::civil::datetime(1970, 1, 1, 0, 0, 0, 0).checked_add(passed).unwrap()
     };
     let text = match of.0[0].0 {
         1 => return None,
         2 => (of.number(2) == 1).to_string(),
         5 => (of.number(5) as i64).to_string(),
         7 => f64::from_bits(of.number(7)).to_string(),
-        8 => instant(8).strftime("%Y-%m-%d").to_string(),
-        10 => instant(10).to_string(),
+        8 => instant(8).date().to_string(),
+        10 => format!("{}Z", instant(10)),
         n @ (11 | 13 | 14) => of.text(n).unwrap(),
         other => panic!("a value of type {other}"),
     };
@@ -280,16 +281,20 @@ fn alike(shape: &TableShape, row: &Row) -> Row {
             (ColumnType::Decimal, text) if text.contains('.') => {
                 text.trim_end_matches('0').trim_end_matches('.').to_owned()
             }
-            (_, text) => instant(text).map_or_else(|| text.to_owned(), |at| at.to_string()),
+            (_, text) => instant(text).unwrap_or_else(|| text.to_owned()),
         };
         (name.clone(), text)
     };
     row.iter().map(one).collect()
 }
 
-fn instant(text: &str) -> Option<Timestamp> {
-    let civil = || text.parse::<DateTime>().ok().filter(|_| text.len() > 10)?.to_zoned(TimeZone::UTC).ok();
-    text.parse().ok().or_else(|| civil().map(|zoned| zoned.timestamp()))
+/// An instant in one spelling; the last days of the calendar have midnights beyond the library's last instant.
+fn instant(text: &str) -> Option<String> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Some(at.to_string());
+    }
+    let civil = text.trim_end_matches('Z').parse::<DateTime>().ok().filter(|_| text.len() > 10)?;
+    Some(format!("{civil}Z"))
 }
 
 fn assert_same(front: &str, want: &Tables, have: &Tables) {
