@@ -282,7 +282,8 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
         headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim().trim_end_matches(';').trim_end();
     let digits = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if let Some(seconds) = value.parse::<f64>().ok().filter(|_| digits) {
-        return Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+        // A number beyond all durations is no wait.
+        return Duration::try_from_secs_f64(seconds).ok();
     }
     let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
     Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))

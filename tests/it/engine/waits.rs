@@ -59,7 +59,7 @@ async fn rubbish_in_limit_headers() {
         ("99999999999999999999", "1e300", End::Complete),
         ("0", "0.001", End::Complete),
         ("Thu, 01 Jan 1970 00:00:00 GMT", "", End::Complete),
-        ("18446744073709551615", "0", End::Deferred),
+        ("18446744073709551615", "0", End::Complete),
         ("Sun, 01 Jan 2090 00:00:00 GMT", "0", End::Deferred),
         ("0", "1777800000000", End::Deferred),
     ];
