@@ -180,7 +180,7 @@ fn by_code(address: &Address, doing: &str, said: &DbError) -> DatabaseError {
         "42501" => DatabaseError::failed(
             place,
             doing,
-            format!("{reason}; README's section on PostgreSQL lists the grants"),
+            format!("{reason}; docs/postgresql.md lists the grants"),
         ),
         "53100" => DatabaseError::other(format!(
             "no space left at PostgreSQL {place}: the last transaction was rolled back; free some space, and the next run resumes from the last checkpoint"
