@@ -177,11 +177,9 @@ fn by_code(address: &Address, doing: &str, said: &DbError) -> DatabaseError {
             address.database
         )),
         "25006" => DatabaseError::read_only(place),
-        "42501" => DatabaseError::failed(
-            place,
-            doing,
-            format!("{reason}; README's section on PostgreSQL lists the grants"),
-        ),
+        "42501" => {
+            DatabaseError::failed(place, doing, format!("{reason}; docs/postgresql.md lists the grants"))
+        }
         "53100" => DatabaseError::other(format!(
             "no space left at PostgreSQL {place}: the last transaction was rolled back; free some space, and the next run resumes from the last checkpoint"
         )),

@@ -13,6 +13,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::skipped::skipped;
+
 /// PostgreSQL refuses to run as root; this is `nobody`.
 const UNPRIVILEGED: &str = "65534";
 
@@ -59,9 +61,7 @@ pub(crate) fn programs() -> Option<PathBuf> {
         .rev()
         .find(|folder| ["initdb", "postgres"].iter().all(|program| folder.join(program).is_file()));
     if folder.is_none() {
-        let words = "PostgreSQL's server programs (Debian: postgresql) are not on this machine";
-        assert!(std::env::var_os("REQUIRE_POSTGRES").is_none(), "REQUIRE_POSTGRES is set, and {words}");
-        eprintln!("SKIPPED: {words}, so nothing was tested here");
+        skipped("REQUIRE_POSTGRES", "PostgreSQL's server programs are missing (Debian: postgresql)");
     }
     folder
 }

@@ -39,15 +39,15 @@ fn count(folder: &Path, connector: &str, table: &str) -> u64 {
     count.unsigned_abs()
 }
 
-/// The first query that README shows in a section.
-pub(crate) fn readme_query(heading: &str) -> &'static str {
-    let section = include_str!("../../README.md").split(heading).nth(1).unwrap();
+/// The first query that docs/connectors.md shows in a section.
+pub(crate) fn documented_query(heading: &str) -> &'static str {
+    let section = include_str!("../../docs/connectors.md").split(heading).nth(1).unwrap();
     section.split("```sql").nth(1).unwrap().split("```").next().unwrap()
 }
 
-/// Runs the query that README shows in a connector's section on that connector's file; it must find rows.
-fn readme_query_works(folder: &Path, connector: &str, heading: &str) {
-    let sql = readme_query(heading);
+/// Runs the query that docs/connectors.md shows in a connector's section on that connector's file; it must find rows.
+fn documented_query_works(folder: &Path, connector: &str, heading: &str) {
+    let sql = documented_query(heading);
     let db = Connection::open(folder.join("data").join(format!("{connector}.db"))).unwrap();
     let mut query = db.prepare(sql).unwrap_or_else(|e| panic!("{heading}: {e}\n{sql}"));
     assert!(query.exists([]).unwrap(), "{heading} finds nothing: {sql}");
@@ -71,7 +71,7 @@ fn by_hand_twice() {
     let line = out.lines().find(|line| line.starts_with("uptime_test ")).unwrap();
     let counts: Vec<&str> = line.split_whitespace().skip(1).collect();
     assert_eq!(counts, ["3", "0", "0", "3", "0", "0", "0"], "{out}");
-    readme_query_works(folder.path(), "statuscake", "### StatusCake");
+    documented_query_works(folder.path(), "statuscake", "### StatusCake");
     let (code, out, _) = run(folder.path(), &["runs", "statuscake"], &[]);
     assert_eq!(code, 0);
     assert!(out.starts_with("statuscake #2") && out.contains("statuscake #1"), "{out}");
@@ -109,8 +109,8 @@ fn from_configuration_files() {
     assert_eq!(count(folder.path(), "people_ai", "activity"), 50);
     let participants = people.source_rows("participants").len() as u64;
     assert_eq!(count(folder.path(), "people_ai", "participants"), participants);
-    readme_query_works(folder.path(), "sensource", "### SenSource");
-    readme_query_works(folder.path(), "people_ai", "### People.ai");
+    documented_query_works(folder.path(), "sensource", "### SenSource");
+    documented_query_works(folder.path(), "people_ai", "### People.ai");
 }
 
 /// What People.ai calls deleted is marked in the file from the run that brings it, with its participants, and is live

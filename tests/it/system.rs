@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use crate::binary::{Running, output, program, watching};
 use crate::cluster;
 use crate::fakes::statuspage::StatusPage;
+use crate::skipped::skipped;
 
 /// A user without rights, as in the image.
 const STRANGER: u32 = 65532;
@@ -18,7 +19,7 @@ const STRANGER: u32 = 65532;
 fn is_root() -> bool {
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
     if !root {
-        eprintln!("SKIPPED: needs root");
+        skipped("REQUIRE_ROOT", "tests of other users' files need root");
     }
     root
 }

@@ -6,7 +6,6 @@
 mod axe;
 mod chromium;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use data_sources_monitor::commands::demo::Show;
@@ -16,6 +15,7 @@ use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::demo::{play, show, wait_for_banner, wait_until};
+use crate::skipped::skipped;
 use chromium::{Tab, program};
 
 /// Browsers are heavy: one at a time.
@@ -31,9 +31,9 @@ struct Seat {
 }
 
 /// Where there is a browser, or one is required.
-async fn seat(test: &str) -> Option<Seat> {
+async fn seat() -> Option<Seat> {
     let Some(program) = program() else {
-        skipped(test, "there is neither chromium-headless-shell nor chromium on this machine");
+        skipped("REQUIRE_BROWSER", "a headless Chromium is missing (Debian: chromium-headless-shell)");
         return None;
     };
     let turn = TURN.lock().await;
@@ -50,13 +50,6 @@ async fn seat(test: &str) -> Option<Seat> {
     let mut tab = Tab::open(&program).await;
     tab.look_like(1280, 900, "light").await;
     Some(Seat { tab, show, url, _folder: folder, _turn: turn })
-}
-
-/// Says loudly what was not tested, or fails where it must be.
-fn skipped(test: &str, why: &str) {
-    assert!(std::env::var_os("REQUIRE_BROWSER").is_none(), "REQUIRE_BROWSER is set, but {why}");
-    // Not by `eprintln`, which a test that passes keeps to itself.
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
 
 impl Seat {
@@ -88,7 +81,7 @@ fn picture(name: &str) -> PathBuf {
 /// On a page that stays open an incident appears, gets worse and clears; the page is never loaded again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incident_comes_and_goes_without_a_reload() {
-    let Some(mut seat) = seat("an_incident_comes_and_goes_without_a_reload").await else { return };
+    let Some(mut seat) = seat().await else { return };
     seat.goto("/").await;
     seat.wait_for("banner", "No banner").await;
     seat.tab.value("window.still_here = true").await;
@@ -109,7 +102,7 @@ async fn an_incident_comes_and_goes_without_a_reload() {
 /// With scripts off the same is there to be read, and links lead to the pages of a monitor and a connector.
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_can_be_read_with_scripts_off() {
-    let Some(mut seat) = seat("everything_can_be_read_with_scripts_off").await else { return };
+    let Some(mut seat) = seat().await else { return };
     seat.tab.allow_scripts(false).await;
     play(&seat.show, "Snowflake gets worse");
     wait_for_banner(&seat.show, "error: Snowflake: Queries fail in US West").await;
@@ -161,8 +154,7 @@ const PAGES: [(&str, &str); 6] = [
 /// nothing that would keep anybody out.
 #[tokio::test(flavor = "multi_thread")]
 async fn fit_for_every_screen_and_everybody() {
-    let test = "fit_for_every_screen_and_everybody";
-    let (Some(axe), Some(mut seat)) = (axe::script(test), seat(test).await) else { return };
+    let (Some(axe), Some(mut seat)) = (axe::script(), seat().await) else { return };
     trouble(&mut seat).await;
     let mut wrong = Vec::new();
     for (device, width, height) in [("desk", 1280, 900), ("phone", 390, 844)] {
@@ -204,7 +196,7 @@ async fn judge(tab: &mut Tab, axe: &str, name: &str) -> Vec<String> {
 /// Whoever uses the keyboard alone gets past the header with the first key, and reaches a monitor's page.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_keyboard_is_enough() {
-    let Some(mut seat) = seat("the_keyboard_is_enough").await else { return };
+    let Some(mut seat) = seat().await else { return };
     seat.goto("/").await;
     seat.tab.press("Tab").await;
     seat.tab.wait_for("document.activeElement.hash === '#main' && document.activeElement.getBoundingClientRect().top >= 0").await;

@@ -9,7 +9,7 @@ use crate::fakes::Clock;
 use crate::fakes::people_ai::{self, PeopleAi};
 use crate::fakes::sensource::{self, SenSource};
 use crate::fakes::statuscake::{self, Sizes, StatusCake};
-use crate::syncing::readme_query;
+use crate::syncing::documented_query;
 
 const TABLES: [&str; 4] = ["uptime_test", "uptime_test_history", "uptime_test_period", "uptime_test_alert"];
 
@@ -97,7 +97,7 @@ async fn the_same_tables_as_in_files() {
     insta::assert_snapshot!(said.trim_end(), @"DATABASE_URL must begin with postgres:// (postgres://user@host:5432/database)");
 }
 
-/// The queries that README shows for each connector find rows in the database as they do in a file.
+/// The queries that docs/connectors.md shows for each connector find rows in the database as they do in a file.
 #[tokio::test]
 async fn queries_of_the_readme() {
     let Some(cluster) = cluster::shared() else { return };
@@ -130,7 +130,7 @@ async fn queries_of_the_readme() {
         [("statuscake", "### StatusCake"), ("sensource", "### SenSource"), ("people_ai", "### People.ai")]
     {
         session.batch_execute(&format!("SET search_path TO {schema}")).await.unwrap();
-        let found = session.query(readme_query(heading), &[]).await;
+        let found = session.query(documented_query(heading), &[]).await;
         assert!(!found.unwrap_or_else(|e| panic!("{heading}: {e:?}")).is_empty(), "{heading}");
     }
 }

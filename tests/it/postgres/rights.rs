@@ -23,7 +23,7 @@ async fn sync(database: &Database, rows: i64) -> Result<[u64; 7], DestinationErr
     Ok(counts(&report?))
 }
 
-/// Each right that is missing is named, and with no more than README's grants everything works, also without the
+/// Each right that is missing is named, and with no more than the grants of docs/postgresql.md everything works, also without the
 /// right to make temporary tables.
 #[tokio::test]
 async fn missing_rights_are_named() {
@@ -56,11 +56,11 @@ async fn missing_rights_are_named() {
     let told = told.join("\n").replace(&cluster.port.to_string(), "PORT");
     let told = told.replace(&name, "DATABASE").replace(&user, "USER");
     insta::assert_snapshot!(told, @r#"
-    PostgreSQL at 127.0.0.1:PORT/DATABASE, preparing schema acme: permission denied for database DATABASE; README's section on PostgreSQL lists the grants
+    PostgreSQL at 127.0.0.1:PORT/DATABASE, preparing schema acme: permission denied for database DATABASE; docs/postgresql.md lists the grants
     cannot open 127.0.0.1:PORT/DATABASE, schema acme: schema acme belongs to role postgres and we may not use it: as postgres run GRANT USAGE, CREATE ON SCHEMA "acme" TO USER
     cannot open 127.0.0.1:PORT/DATABASE, schema acme: schema acme belongs to role postgres and we may not create tables in it: as postgres run GRANT USAGE, CREATE ON SCHEMA "acme" TO USER
     cannot open 127.0.0.1:PORT/DATABASE, schema acme: schema acme belongs to role postgres and holds tables that are not ours (theirs): rename it, or use another database
-    PostgreSQL at 127.0.0.1:PORT/DATABASE, storing rows: permission denied for table thing; README's section on PostgreSQL lists the grants
+    PostgreSQL at 127.0.0.1:PORT/DATABASE, storing rows: permission denied for table thing; docs/postgresql.md lists the grants
     "#);
 }
 
