@@ -435,9 +435,11 @@ impl Pager {
         let reading = (read, counted.total, digest);
         let same = counted.before == Some(reading) && !counted.moved && !pushed;
         let whole = matches!(self.page.kind, PageKind::Number { .. }) || self.habits.whole_pages;
-        // Rows that go away before a numbered page leave no trace but in a total.
-        let unsure =
-            whole && counted.verified && self.keyed && counted.fruitful > 1 && counted.total.is_none();
+        // Rows that go away before a page that does not overlap leave no trace but in a total that counts exactly what was
+        // read.
+        let told = counted.total == Some(read);
+        let apart = whole || !counted.overlap_proven;
+        let unsure = apart && counted.verified && self.keyed && counted.index > 1 && read > 0 && !told;
         let pages = counted.stated_pages.filter(|stated| whole && *stated > counted.index);
         if !counted.moved && !pushed && missing.is_none() && (!unsure || same) {
             let read = counted.index;
