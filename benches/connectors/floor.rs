@@ -47,7 +47,6 @@ fn layout(table: &str, key: &[&str], inherited: &[&str], columns: &[(&str, Optio
         records: vec!["data".into(), ".".into()],
         null_is_empty: None,
         total: None,
-        sourced: Vec::new(),
         key: key.iter().map(|column| KeyColumn::plain(*column)).collect(),
         write: Write::Upsert,
         nested: Nested::Flatten,

@@ -6,14 +6,13 @@
 //! Nothing is synced to disk (`fsync=off`). Start at [`shared`]; [`own`] gives a server that may be stopped and killed.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-use crate::skipped::skipped;
 
 /// PostgreSQL refuses to run as root; this is `nobody`.
 const UNPRIVILEGED: &str = "65534";
@@ -64,6 +63,17 @@ pub(crate) fn programs() -> Option<PathBuf> {
         skipped("REQUIRE_POSTGRES", "PostgreSQL's server programs are missing (Debian: postgresql)");
     }
     folder
+}
+
+/// Says what was not tested and why, or fails where `require` (an environment variable) forbids to skip.
+pub(crate) fn skipped(require: &str, why: &str) {
+    assert!(std::env::var_os(require).is_none(), "{require} is set, but {why}");
+    // Not by `eprintln`, which a test that passes keeps to itself.
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "SKIPPED: {why}").unwrap();
+    let list = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("skipped-tests");
+    let mut list = std::fs::File::options().create(true).append(true).open(list).unwrap();
+    writeln!(list, "{why}").unwrap();
 }
 
 /// The cluster all tests share, or `None` where the machine has no server.

@@ -45,13 +45,14 @@ fn serve(answer: impl Fn(&str, &mut dyn Write) -> std::io::Result<()> + Send + S
     url
 }
 
-/// The most memory that a process had until it ended, and its exit code.
+/// The most memory of its own that a process had until it ended, and its exit code. Pages of its program file do not
+/// count: in a build with debug information they are most of what is resident.
 fn peak_of(child: &mut std::process::Child) -> (u64, i32) {
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     loop {
         let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
         let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
         peak = peak.max(kilobytes.unwrap_or(0) * 1024);
         if let Some(status) = child.try_wait().unwrap() {

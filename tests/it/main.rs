@@ -60,8 +60,6 @@ mod reloading;
 #[cfg(test)]
 mod sharing;
 #[cfg(test)]
-mod skipped;
-#[cfg(test)]
 mod sqlite;
 #[cfg(test)]
 mod statuspage;

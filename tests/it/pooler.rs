@@ -3,8 +3,8 @@
 
 use std::process::Stdio;
 
+use crate::cluster::skipped;
 use crate::cluster::{self, Cluster};
-use crate::skipped::skipped;
 
 /// A pooler in transaction mode.
 pub(crate) struct Pooler {

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 
 use crate::binary::{Running, output, program, watching};
 use crate::cluster;
+use crate::cluster::skipped;
 use crate::fakes::statuspage::StatusPage;
-use crate::skipped::skipped;
 
 /// A user without rights, as in the image.
 const STRANGER: u32 = 65532;

@@ -170,12 +170,11 @@ fn a_second_reading_verifies_numbered_pages() {
         assert_eq!(outcome.end, Ok(Step::Done));
         assert_eq!(outcome.got.contains(&20), verified, "{:?}", outcome.got);
     }
+    // One short page may be all that a service gives at once, with a row that moved onto it from the next.
     let single = Pager::new(page_of(number(), Some(10)), true).verified(true);
-    assert_eq!(
-        read(&mut Api::of(rows(7)), single, |_, _| {}).requests,
-        2,
-        "one page needs no second reading"
-    );
+    assert_eq!(read(&mut Api::of(rows(7)), single, |_, _| {}).requests, 4);
+    let empty = Pager::new(page_of(number(), Some(10)), true).verified(true);
+    assert_eq!(read(&mut Api::of(rows(0)), empty, |_, _| {}).requests, 1);
 }
 
 /// A total that changes between pages means that rows shifted: everything is read again, three times at most.

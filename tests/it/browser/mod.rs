@@ -14,8 +14,8 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::cluster::skipped;
 use crate::demo::{play, show, wait_for_banner, wait_until};
-use crate::skipped::skipped;
 use chromium::{Tab, program};
 
 /// Browsers are heavy: one at a time.

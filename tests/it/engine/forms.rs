@@ -183,15 +183,15 @@ headers = { Accept = \"application/vnd.acme+json\", User-Agent = \"acme\", Conte
     }
 }
 
+type Form = fn(u32) -> Value;
+
 /// The bound of a keyset page is what the last row had, not what is stored of it.
 #[tokio::test]
 async fn keyset_bounds_are_the_source_s_own_form() {
-    let at = |id: u32| json!(format!("2026-05-02T0{id}:00:00.250+02:00"));
-    let epoch = |id: u32| json!(1_777_705_200 + id);
-    let forms: [(&str, Box<dyn Fn(u32) -> Value + Send + Sync>); 3] = [
-        ("{ type = \"timestamp\" }", Box::new(at)),
-        ("{ type = \"epoch\" }", Box::new(epoch)),
-        ("{ type = \"text\" }", Box::new(|id| json!(f64::from(id) + 0.5))),
+    let forms: [(&str, Form); 3] = [
+        ("{ type = \"timestamp\" }", |id| json!(format!("2026-05-02T0{id}:00:00.250+02:00"))),
+        ("{ type = \"epoch\" }", |id| json!(1_777_705_200 + id)),
+        ("{ type = \"text\" }", |id| json!(f64::from(id) + 0.5)),
     ];
     for (kind, form) in forms {
         let acme = serve(move |request| {
