@@ -3,7 +3,7 @@
 //! A connection counts by finished requests and answers, never by bytes: one that drips keeps no one out. When all places
 //! are taken, a new client gets the place of the connection that has been waiting longest for its next request, or else of
 //! one that reads its answer slowly. So probes and signed-in clients always get in. gRPC has a port of its own.
-//! Start at [`serve`].
+//! Start at `serve`.
 
 use std::convert::Infallible;
 use std::io;
