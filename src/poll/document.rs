@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::body::{self, Form};
-use super::lenient::{Flag, List, Object, Text, Texts};
+use super::lenient::{Flag, List, MAX_ITEMS, Object, Text, Texts};
 use crate::domain::observation::Unknown;
 use crate::domain::severity::Severity;
 use crate::domain::text;
@@ -161,7 +161,7 @@ impl Document for Components {
         }
         let (raw, broken) = object::<Body>(json)?.components.0.ok_or(Unknown::NoIndicator)?;
         let (groups, plain): (Vec<_>, Vec<_>) = raw.into_iter().partition(|component| component.group.0);
-        let groups = Groups::of(groups);
+        let groups = Groups::of(groups)?;
         let mut all: Vec<Component> = plain
             .into_iter()
             .map(|raw| Component {
@@ -189,17 +189,23 @@ struct Groups {
 }
 
 impl Groups {
-    /// Of several groups that claim a component the first in the page's order has it.
-    fn of(raw: Vec<RawComponent>) -> Groups {
+    /// Of several groups that claim a component the first in the page's order has it. Together they have no more children
+    /// than a page has components; a page that lists more is made to be slow.
+    fn of(raw: Vec<RawComponent>) -> Result<Groups, Unknown> {
+        let mut left = MAX_ITEMS;
         let mut groups = Groups { names: Vec::new(), by_id: HashMap::new(), by_child: HashMap::new() };
         for (nth, group) in raw.into_iter().enumerate() {
             groups.by_id.entry(group.id.0.unwrap_or_default()).or_insert(nth);
-            for child in group.components.0.into_iter().filter(|id| !id.is_empty()) {
+            let children = group.components.read(left).map_err(|_| {
+                Unknown::NotJson(format!("groups of more than {MAX_ITEMS} components in all"))
+            })?;
+            left -= children.len();
+            for child in children.into_iter().filter(|id| !id.is_empty()) {
                 groups.by_child.entry(child).or_insert(nth);
             }
             groups.names.push(short(group.name));
         }
-        groups
+        Ok(groups)
     }
 
     fn name_for(&self, component: &RawComponent) -> Option<&str> {

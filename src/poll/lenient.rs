@@ -29,9 +29,9 @@ pub(super) struct Object<T>(pub(super) Option<T>);
 #[derive(Debug, PartialEq)]
 pub(super) struct List<T>(pub(super) Option<(Vec<T>, usize)>);
 
-/// The strings of an array; what is no array is empty.
+/// The strings of an array, read only when they are asked for; what is no array is empty.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Texts(pub(super) Vec<String>);
+pub(super) struct Texts(String);
 
 impl<T> Default for Object<T> {
     fn default() -> Self {
@@ -91,31 +91,42 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
             broken += usize::from(item.is_none());
             item
         };
-        let items = elements(written(deserializer)?, &mut take).map_err(D::Error::custom)?;
+        let items = elements(written(deserializer)?, MAX_ITEMS, &mut take).map_err(D::Error::custom)?;
         Ok(List(items.map(|items| (items, broken))))
     }
 }
 
 impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let items = elements(written(deserializer)?, &mut string).map_err(D::Error::custom)?;
-        Ok(Texts(items.unwrap_or_default()))
+        written(deserializer).map(|written| Texts(written.to_owned()))
+    }
+}
+
+impl Texts {
+    /// The strings.
+    ///
+    /// # Errors
+    /// When there are more than `most` entries.
+    pub(super) fn read(&self, most: usize) -> Result<Vec<String>, serde_json::Error> {
+        elements(&self.0, most, &mut string).map(Option::unwrap_or_default)
     }
 }
 
 /// What is taken of the elements of an array; `None` for any other value.
 fn elements<T>(
     written: &str,
+    most: usize,
     take: &mut dyn FnMut(&str) -> Option<T>,
 ) -> Result<Option<Vec<T>>, serde_json::Error> {
     if !written.starts_with('[') {
         return Ok(None);
     }
     let mut json = serde_json::Deserializer::from_str(written);
-    json.deserialize_seq(Elements { take, of: PhantomData }).map(Some)
+    json.deserialize_seq(Elements { most, take, of: PhantomData }).map(Some)
 }
 
 struct Elements<'a, T> {
+    most: usize,
     take: &'a mut dyn FnMut(&str) -> Option<T>,
     of: PhantomData<T>,
 }
@@ -132,8 +143,8 @@ impl<'de, T> Visitor<'de> for Elements<'_, T> {
         let mut seen = 0;
         while let Some(element) = seq.next_element::<&RawValue>()? {
             seen += 1;
-            if seen > MAX_ITEMS {
-                return Err(A::Error::custom(format_args!("a list of more than {MAX_ITEMS} entries")));
+            if seen > self.most {
+                return Err(A::Error::custom(format_args!("a list of more than {} entries", self.most)));
             }
             items.extend((self.take)(element.get()));
         }
