@@ -1,4 +1,4 @@
-//! `demo`: the real daemon between invented far ends, and a day that is played to it.
+//! `demo`: the real daemon between stand-in servers, and a day that is played to it.
 //!
 //! The daemon is put together by `daemon::assemble`, as `run` does it, from variables that name the stage and
 //! nothing else: neither the environment nor `.env` is read, so that a demo can never reach a real tenant. Start at
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::daemon::{self, ReadVars, Surroundings};
 use super::{CommandError, compose};
 use crate::demo::past::past;
-use crate::demo::{Pace, Servers, Stage, script};
+use crate::demo::{Pace, Stage, script};
 use crate::runtime::Controls;
 use crate::runtime::board::BoardHandle;
 use crate::runtime::clock::Clock;
@@ -62,7 +62,7 @@ pub(super) fn demo(args: &DemoArgs) -> Result<ExitCode, CommandError> {
 }
 
 async fn play(args: &DemoArgs, folder: &Folder) -> Result<ExitCode, CommandError> {
-    let (stage, servers) = Stage::open(now).await.context("no port is free for the demo")?;
+    let stage = Stage::open().context("cannot start the demo's stand-in servers")?;
     let vars = stage.variables(folder.path(), Pace::SHOW);
     let settings = Settings::from_vars(&vars).map_err(CommandError::configuration)?;
     let mut lines = LogSettings::from(&settings.log);
@@ -70,8 +70,7 @@ async fn play(args: &DemoArgs, folder: &Folder) -> Result<ExitCode, CommandError
     lines.console = false;
     let log = telemetry::init(&lines).map_err(|e| CommandError::configuration([e]))?;
     let listener = listen(args.port).await?;
-    let mut show =
-        Show::open((stage, servers), folder.path(), Pace::SHOW, listener, log.log().redactor()).await?;
+    let mut show = Show::open(stage, folder.path(), Pace::SHOW, listener, log.log().redactor()).await?;
     announce(&show, folder);
     let context = "cannot listen to signals";
     let mut terminate = signal(SignalKind::terminate()).context(context)?;
@@ -94,10 +93,6 @@ async fn play(args: &DemoArgs, folder: &Folder) -> Result<ExitCode, CommandError
         _ = terminate.recv() => Ok(ExitCode::FAILURE),
         _ = interrupt.recv() => Ok(ExitCode::FAILURE),
     }
-}
-
-fn now() -> jiff::Timestamp {
-    Clock::system().now()
 }
 
 /// The usual port, or another that is free; the one that was asked for, or none.
@@ -152,23 +147,22 @@ fn print(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
-/// The daemon at work between the far ends.
+/// The daemon at work between the stand-in servers.
 pub struct Show {
     stage: Stage,
     address: SocketAddr,
     board: BoardHandle,
     controls: Controls,
     running: JoinHandle<bool>,
-    far_ends: JoinHandle<()>,
 }
 
 impl Show {
-    /// Starts the far ends and the daemon, which keeps everything in `folder` and shows itself at `listener`.
+    /// Starts the daemon between the servers of a stage; it keeps everything in `folder` and shows itself at `listener`.
     ///
     /// # Errors
     /// When something cannot be written or put together.
     pub async fn open(
-        (stage, servers): (Stage, Servers),
+        stage: Stage,
         folder: &Path,
         pace: Pace,
         listener: TcpListener,
@@ -202,16 +196,11 @@ impl Show {
         let vars: ReadVars = Arc::new(move || Ok(Box::new(vars.clone())));
         let daemon = daemon::assemble(&settings, vars, store, around)?;
         let board = daemon.board.clone();
-        let far_ends = tokio::spawn(async {
-            if let Err(e) = servers.serve().await {
-                tracing::error!("The demo's far ends are gone: {e}");
-            }
-        });
         let running = tokio::spawn(crate::runtime::run(daemon, controls.clone()));
-        Ok(Show { stage, address, board, controls, running, far_ends })
+        Ok(Show { stage, address, board, controls, running })
     }
 
-    /// The far ends.
+    /// The stand-in servers.
     pub fn stage(&self) -> &Stage {
         &self.stage
     }
@@ -226,12 +215,10 @@ impl Show {
         &self.board
     }
 
-    /// Stops the daemon as a signal would, then the far ends. Says whether everything ended in time.
+    /// Stops the daemon as a signal would, then the stand-in servers. Says whether everything ended in time.
     pub async fn close(self) -> bool {
         self.controls.stop.cancel();
-        let drained = self.running.await.unwrap_or(false);
-        self.far_ends.abort();
-        drained
+        self.running.await.unwrap_or(false)
     }
 }
 

@@ -1,36 +1,39 @@
-//! The demo's far ends: stand-ins of the status pages, the tenant and the three data APIs, on the loopback interface.
+//! The demo's stage: stand-in servers of the status pages, the tenant and the three data APIs, on the loopback
+//! interface, which change as the [`script`] says.
 //!
-//! They keep the facts that the program relies on (paging, tokens, quotas, etags) over invented figures, and change
-//! as the [`script`] says. They know nothing of the daemon that looks at them: it is the real one, set to their
-//! addresses by [`Stage::variables`]. Start at [`Stage::open`]; the story is in [`script::SCENES`].
+//! They know nothing of the daemon between them: it is the real one, configured with their addresses by
+//! [`Stage::variables`]. Start at [`Stage::open`]; the story is in [`script::SCENES`].
 
-mod far_end;
 mod pages;
 pub mod past;
-mod people_ai;
 pub mod script;
-mod sensource;
-mod statuscake;
-mod tenant;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan};
+use serde_json::json;
+use stand_ins::Clock;
+use stand_ins::limiter::Limiter;
+use stand_ins::people_ai::{self, PeopleAi};
+use stand_ins::sensource::{self, SenSource, error_in_200};
+use stand_ins::statuscake::{self, Sizes, StatusCake};
+use stand_ins::tenant::{self, Banner, Tenant};
 
-use far_end::Server;
 use pages::Pages;
-use people_ai::PeopleAi;
 pub use script::{Event, Scene};
-use sensource::SenSource;
-use statuscake::StatusCake;
-pub use tenant::{Sight, Tenant};
 
-/// Tells the present moment.
-pub type Now = fn() -> Timestamp;
+/// Where the figures of the data APIs come from.
+const SEED: u64 = 2026;
+/// The checks of the StatusCake account.
+const CHECKS: [&str; 4] = ["Shop", "Shop: checkout", "Partner portal", "Public API"];
+/// A page and a half of results for each check.
+const SIZES: Sizes = Sizes { tests: CHECKS.len() as u64, history: 150, periods: 3, alerts: 2 };
+/// How long a manual banner lasts.
+const A_WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// How quick the daemon is on this stage.
 #[derive(Debug, Clone, Copy)]
@@ -52,8 +55,9 @@ impl Pace {
     };
 }
 
-/// Everything outside of the daemon.
+/// Everything outside of the daemon. The servers run until it is dropped.
 pub struct Stage {
+    clock: Clock,
     pages: Pages,
     tenant: Tenant,
     statuscake: StatusCake,
@@ -61,32 +65,24 @@ pub struct Stage {
     people_ai: PeopleAi,
 }
 
-/// What answers for the stage; nothing does before [`Servers::serve`].
-pub struct Servers(Vec<Server>);
-
-impl Servers {
-    /// Answers until dropped.
-    ///
-    /// # Errors
-    /// When a port can no longer be served.
-    pub async fn serve(self) -> io::Result<()> {
-        try_join_all(self.0.into_iter().map(Server::serve)).await.map(drop)
-    }
-}
-
 impl Stage {
-    /// Takes a free port for each far end.
+    /// Starts the stand-in servers, each on a free port.
     ///
     /// # Errors
-    /// When there is none.
-    pub async fn open(now: Now) -> io::Result<(Stage, Servers)> {
-        let (pages, at_pages) = Pages::open(now).await?;
-        let (tenant, at_tenant) = Tenant::open(now).await?;
-        let (statuscake, at_statuscake) = StatusCake::open(now).await?;
-        let (sensource, at_sensource) = SenSource::open(now).await?;
-        let (people_ai, at_people_ai) = PeopleAi::open(now).await?;
-        let servers = vec![at_pages, at_tenant, at_statuscake, at_sensource, at_people_ai];
-        Ok((Stage { pages, tenant, statuscake, sensource, people_ai }, Servers(servers)))
+    /// When no port is free or no thread can be started.
+    pub fn open() -> io::Result<Stage> {
+        let clock = Clock::system();
+        let pages = Pages::open(&clock)?;
+        let tenant = Tenant::open(&clock)?;
+        tenant.set_latency(Duration::from_millis(25));
+        let statuscake = open_statuscake(&clock)?;
+        let opened = clock.now().to_zoned(TimeZone::UTC).date().saturating_sub(90.days());
+        let sensource = SenSource::open(SEED, 6, opened, &clock)?;
+        sensource.set_latency(Duration::from_millis(60));
+        let people_ai = PeopleAi::open(SEED, 400, 50, &clock)?;
+        people_ai.set_latency(Duration::from_millis(60));
+        people_ai.change(|org| org.rules.activity_every = Some(SignedDuration::from_secs(7)));
+        Ok(Stage { clock, pages, tenant, statuscake, sensource, people_ai })
     }
 
     /// The tenant, to see what its users saw.
@@ -96,14 +92,20 @@ impl Stage {
 
     /// Lets a scene happen.
     pub fn play(&self, scene: &Scene) {
+        let now = self.clock.now();
         for event in scene.events {
-            match event {
-                Event::PersonSays(words) => self.tenant.person_says(words),
-                Event::PersonIsDone => self.tenant.person_is_done(),
-                Event::QuotaUsedUp { seconds } => self.statuscake.use_up(*seconds),
-                Event::SenSourceFails => self.sensource.set_broken(true),
-                Event::SenSourceWorks => self.sensource.set_broken(false),
-                page => self.pages.play(page),
+            match *event {
+                Event::PersonSays(words) => {
+                    self.tenant.person_sets(Banner::of("info", words, now, end_after(now, A_WEEK)));
+                }
+                Event::PersonIsDone => self.tenant.person_ends(),
+                Event::QuotaUsedUp { seconds } => {
+                    let until = end_after(now, SignedDuration::from_secs(seconds.into()));
+                    self.statuscake.change(|account| account.rules.used_up_until = until);
+                }
+                Event::SenSourceFails => self.sensource.always_on("GET /api/data/", error_in_200()),
+                Event::SenSourceWorks => self.sensource.as_usual(),
+                ref page => self.pages.play(page),
             }
         }
     }
@@ -114,8 +116,8 @@ impl Stage {
         let every = format!("{} ms", pace.sync.as_millis());
         let below = |name: &str| folder.join(name).display().to_string();
         let pairs = [
-            ("QLIK_TENANT_URL", self.tenant.root().to_owned()),
-            ("QLIK_API_KEY", tenant::KEY.to_owned()),
+            ("QLIK_TENANT_URL", self.tenant.url()),
+            ("QLIK_API_KEY", tenant::API_KEY.to_owned()),
             ("POLL_INTERVAL", "1s".to_owned()),
             ("POLL_TIMEOUT", "5s".to_owned()),
             ("MONITORS_DIR", below("monitors")),
@@ -125,17 +127,17 @@ impl Stage {
             ("BANNER_SPACING", "1s".to_owned()),
             ("BANNER_RECHECK", "1s".to_owned()),
             ("BANNER_RESOLVED_FOR", format!("{} ms", pace.resolved_for.as_millis())),
-            ("STATUSCAKE_API_KEY", statuscake::KEY.to_owned()),
+            ("STATUSCAKE_API_KEY", statuscake::API_KEY.to_owned()),
             ("STATUSCAKE_BASE_URL", self.statuscake.base_url()),
             ("STATUSCAKE_EVERY", every.clone()),
-            ("SENSOURCE_CLIENT_ID", sensource::CLIENT.to_owned()),
-            ("SENSOURCE_CLIENT_SECRET", sensource::SECRET.to_owned()),
+            ("SENSOURCE_CLIENT_ID", sensource::CLIENT_ID.to_owned()),
+            ("SENSOURCE_CLIENT_SECRET", sensource::CLIENT_SECRET.to_owned()),
             ("SENSOURCE_BASE_URL", self.sensource.base_url()),
             ("SENSOURCE_TOKEN_URL", self.sensource.token_url()),
             ("SENSOURCE_START_DATE", "-30d".to_owned()),
             ("SENSOURCE_EVERY", every.clone()),
-            ("PEOPLE_AI_API_KEY", people_ai::KEY.to_owned()),
-            ("PEOPLE_AI_API_SECRET", people_ai::SECRET.to_owned()),
+            ("PEOPLE_AI_API_KEY", people_ai::API_KEY.to_owned()),
+            ("PEOPLE_AI_API_SECRET", people_ai::API_SECRET.to_owned()),
             ("PEOPLE_AI_BASE_URL", self.people_ai.base_url()),
             ("PEOPLE_AI_TOKEN_URL", self.people_ai.token_url()),
             ("PEOPLE_AI_START_DATE", "-60d".to_owned()),
@@ -163,4 +165,23 @@ impl Stage {
         ));
         files
     }
+}
+
+fn open_statuscake(clock: &Clock) -> io::Result<StatusCake> {
+    let server = StatusCake::open(SEED, SIZES, clock)?;
+    server.set_latency(Duration::from_millis(60));
+    let ids = server.test_ids();
+    server.change(|account| {
+        account.rules.limits.push(Limiter::new(5, 1));
+        account.rules.result_every = Some(SignedDuration::from_secs(30));
+        for (id, name) in ids.iter().zip(CHECKS) {
+            account.set(id, "name", json!(name));
+            account.set(id, "status", json!("up"));
+        }
+    });
+    Ok(server)
+}
+
+fn end_after(now: Timestamp, span: SignedDuration) -> Timestamp {
+    now.checked_add(span).unwrap_or(Timestamp::MAX)
 }

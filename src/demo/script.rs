@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-/// One thing that happens at the far ends.
+/// One thing that happens at the stand-in servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// A page reports an incident; an open one of its own gets these words instead.
@@ -65,7 +65,7 @@ pub struct Scene {
     pub title: &'static str,
     /// What to look for on the dashboard.
     pub look: &'static str,
-    /// What the far ends do.
+    /// What the stand-in servers do.
     pub events: &'static [Event],
 }
 

@@ -37,7 +37,7 @@ use crate::store::{Closer, Kept, Store};
 /// How long a stop may take before what still runs is given up.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// Everything the daemon is made of; `commands::run` puts it together, tests put in fakes.
+/// Everything the daemon is made of; `commands::run` puts it together, tests put in stand-ins.
 pub struct Daemon {
     /// Time.
     pub clock: Clock,

@@ -7,9 +7,9 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::binary::output;
-use crate::fakes::Reply;
-use crate::fakes::library::{API_KEY, Library};
-use crate::fakes::made_up::serve;
+use stand_ins::Reply;
+use stand_ins::library::{API_KEY, Library};
+use stand_ins::made_up::serve;
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -74,9 +74,9 @@ fn from_a_sample_to_rows() {
     let new = ["connector", "new", "shelf", "--base-url", &base, "--sample", "/branches?page=1&per_page=2"];
     let (code, _, err) = run(folder.path(), &new, &[]);
     assert!(code == 78 && err.contains("SHELF_API_KEY"), "{err}");
-    let (code, _, err) = run(folder.path(), &new, &[("SHELF_API_KEY", "fake-wrong-key")]);
+    let (code, _, err) = run(folder.path(), &new, &[("SHELF_API_KEY", "stand-in-wrong-key")]);
     assert!(code == 1 && err.contains("401") && err.contains("nothing was written"), "{err}");
-    assert!(!err.contains("fake-wrong-key") && files(folder.path()).is_empty(), "{err}");
+    assert!(!err.contains("stand-in-wrong-key") && files(folder.path()).is_empty(), "{err}");
     let asked = library.requests().len();
     let (code, out, err) = run(folder.path(), &new, &key);
     assert_eq!(code, 0, "{err}");

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::fakes::Reply;
-use crate::fakes::statuspage::StatusPage;
-use crate::fakes::tenant::{API_KEY, Tenant};
+use stand_ins::Reply;
+use stand_ins::status_page::StatusPage;
+use stand_ins::tenant::{API_KEY, Tenant};
 
 /// Long enough for a machine under load.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -7,8 +7,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use crate::binary::{Running, output, watching};
-use crate::fakes::Reply;
-use crate::fakes::statuspage::StatusPage;
+use stand_ins::Reply;
+use stand_ins::status_page::StatusPage;
 
 const TENANT: (&str, &str) = ("QLIK_TENANT_URL", "https://acme.test");
 

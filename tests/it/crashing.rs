@@ -18,10 +18,10 @@ use tempfile::TempDir;
 use crate::binary::{output, program};
 use crate::engine::people_ai::with_key;
 use crate::engine::{Row, assert_holds};
-use crate::fakes::people_ai::{self, PeopleAi};
-use crate::fakes::sensource::{self, SenSource};
-use crate::fakes::statuscake::{self, Sizes, StatusCake};
-use crate::fakes::{Clock, Fake, Reply, Service};
+use stand_ins::people_ai::{self, PeopleAi};
+use stand_ins::sensource::{self, SenSource};
+use stand_ins::statuscake::{self, Sizes, StatusCake};
+use stand_ins::{Clock, Reply, Service, StandIn};
 
 /// Kills per connector where `CRASH_KILLS` says nothing.
 const FEW: usize = 6;
@@ -34,11 +34,11 @@ const LOOK: Duration = Duration::from_micros(200);
 struct Subject<S: Service> {
     name: &'static str,
     shipped: &'static str,
-    fake: Fake<S>,
+    server: StandIn<S>,
     vars: Vec<(&'static str, String)>,
     /// Rows join the source while it is read.
-    grow: fn(&Fake<S>),
-    rows: fn(&Fake<S>, &str) -> Vec<Value>,
+    grow: fn(&StandIn<S>),
+    rows: fn(&StandIn<S>, &str) -> Vec<Value>,
     /// Table, key fields, fields that are renamed.
     tables: &'static [Listed],
 }
@@ -57,7 +57,7 @@ fn statuscake_survives_kills() {
             ("STATUSCAKE_API_KEY", statuscake::API_KEY.to_owned()),
             ("STATUSCAKE_BASE_URL", cake.base_url()),
         ],
-        fake: cake,
+        server: cake,
         grow: |cake| {
             let ids = cake.test_ids();
             // Each in a second of its own: two of one second and place would be one row.
@@ -95,7 +95,7 @@ fn sensource_survives_kills() {
             ("SENSOURCE_BASE_URL", vea.base_url()),
             ("SENSOURCE_TOKEN_URL", vea.token_url()),
         ],
-        fake: vea,
+        server: vea,
         grow: |_| {},
         rows: |vea, table| vea.source_rows(table),
         tables: &[
@@ -122,7 +122,7 @@ fn people_ai_survives_kills() {
             ("PEOPLE_AI_BASE_URL", people.base_url()),
             ("PEOPLE_AI_TOKEN_URL", people.token_url()),
         ],
-        fake: people,
+        server: people,
         grow: |people| {
             people.change(|org| org.add(Timestamp::now() - SignedDuration::from_mins(5)));
         },
@@ -154,24 +154,24 @@ fn survives<S: Service>(subject: &Subject<S>) {
         let folder = folder(subject);
         let mut seen_on_the_way = Vec::new();
         // The first, in a folder of its own, also tells how many requests a whole run makes.
-        let (before, _) = (subject.fake.requests().len(), undisturbed(subject, &self::folder(subject)));
-        let whole = subject.fake.requests().len() - before;
+        let (before, _) = (subject.server.requests().len(), undisturbed(subject, &self::folder(subject)));
+        let whole = subject.server.requests().len() - before;
         loop {
             let moment = random.moment(whole as u64);
             let slow = random.below(SLOW) == 0;
             if slow {
                 let late = Duration::from_millis(5 + random.below(40));
-                subject.fake.always_on("GET ", Reply::usual().late(late));
+                subject.server.always_on("GET ", Reply::usual().late(late));
             }
             let died = start_and_kill(subject, folder.path(), &moment, killed < kills);
-            subject.fake.as_usual();
+            subject.server.as_usual();
             if !died {
                 break;
             }
             killed += 1;
             seen_on_the_way.push((format!("{moment:?}"), left_behind(folder.path(), subject.name)));
             if random.below(3) == 0 {
-                (subject.grow)(&subject.fake);
+                (subject.grow)(&subject.server);
             }
         }
         ended += 1;
@@ -239,13 +239,13 @@ fn vars<S: Service>(subject: &Subject<S>) -> Vec<(&str, &str)> {
 /// A run to the end, which must be complete. Returns what it said.
 fn undisturbed<S: Service>(subject: &Subject<S>, folder: &TempDir) -> String {
     let (code, out, err) = output(folder.path(), &["sync", subject.name], &vars(subject));
-    assert_eq!(code, 0, "{out}{err}\n{}", subject.fake.dump());
+    assert_eq!(code, 0, "{out}{err}\n{}", subject.server.dump());
     out
 }
 
 /// Starts a sync and kills it at the moment. `false` if it came to its end before, which must be a complete one.
 fn start_and_kill<S: Service>(subject: &Subject<S>, folder: &Path, moment: &Moment, kill: bool) -> bool {
-    let before = subject.fake.requests().len() as u64;
+    let before = subject.server.requests().len() as u64;
     let mut command = program(folder, &["sync", subject.name], &vars(subject));
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let log = folder.join("data").join(format!("{}.db-wal", subject.name));
@@ -253,14 +253,16 @@ fn start_and_kill<S: Service>(subject: &Subject<S>, folder: &Path, moment: &Mome
     let mut grown = 0;
     loop {
         if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "{status}: {}", subject.fake.dump());
+            assert!(status.success(), "{status}: {}", subject.server.dump());
             return false;
         }
         let now = fs::metadata(&log).map_or(0, |meta| meta.len());
         grown += u64::from(now > length);
         length = now;
         let (come, after) = match moment {
-            Moment::Requests(count, after) => (subject.fake.requests().len() as u64 >= before + count, after),
+            Moment::Requests(count, after) => {
+                (subject.server.requests().len() as u64 >= before + count, after)
+            }
             Moment::Writes(count, after) => (grown >= *count, after),
         };
         if come && kill {
@@ -322,7 +324,7 @@ fn compare<S: Service>(subject: &Subject<S>, folder: &TempDir, on_the_way: &[(St
         assert_holds(
             table,
             &rows.iter().collect::<Vec<_>>(),
-            &(subject.rows)(&subject.fake, table),
+            &(subject.rows)(&subject.server, table),
             key,
             rename,
         );

@@ -113,7 +113,7 @@ impl Served {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router(shown, access)).await });
-        let client = crate::fakes::client();
+        let client = crate::http_client::client();
         Served { address, board, archive, stop, client }
     }
 

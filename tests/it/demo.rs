@@ -11,13 +11,12 @@ use data_sources_monitor::demo::script::SCENES;
 use data_sources_monitor::demo::{Pace, Stage};
 use data_sources_monitor::runtime::board::Board;
 use data_sources_monitor::secrets::Redactor;
-use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::net::TcpListener;
 
 use crate::binary::{output, program};
-use crate::fakes::Reply;
-use crate::fakes::tenant::Tenant;
+use stand_ins::Reply;
+use stand_ins::tenant::Tenant;
 
 /// Quick, and with room for a machine under load before data count as late.
 const QUICK: Pace = Pace {
@@ -29,7 +28,7 @@ const QUICK: Pace = Pace {
 /// A demo whose scenes the test calls.
 pub(crate) async fn show(folder: &Path) -> Show {
     data_sources_monitor::http::install_tls_provider();
-    let stage = Stage::open(Timestamp::now).await.unwrap();
+    let stage = Stage::open().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     Show::open(stage, folder, QUICK, listener, &Redactor::default()).await.unwrap()
 }
@@ -47,9 +46,19 @@ pub(crate) async fn wait_until(show: &Show, condition: impl Fn(&Board) -> bool) 
     assert!(in_time.await.is_ok(), "waited in vain: {}", show.board().read(|board| format!("{board:#?}")));
 }
 
+/// What the tenant's users saw so far, as `kind: message`, empty for no banner; the same twice in a row counts once.
+fn seen(show: &Show) -> Vec<String> {
+    let mut seen = vec![String::new()];
+    seen.extend(show.stage().tenant().seen().iter().map(|sight| {
+        sight.banner.as_ref().map(|banner| format!("{}: {}", banner.kind, banner.message)).unwrap_or_default()
+    }));
+    seen.dedup();
+    seen
+}
+
 /// Returns once the tenant's users see this banner, as `kind: message`; empty for none.
 pub(crate) async fn wait_for_banner(show: &Show, want: &str) {
-    let seen = || show.stage().tenant().seen().last().map(ToString::to_string).unwrap_or_default();
+    let seen = || seen(show).pop().unwrap_or_default();
     // The board changes with every look, so whoever waits for it looks often enough.
     wait_until(show, |_| seen() == want).await;
 }
@@ -111,14 +120,14 @@ async fn the_day_as_its_audience_sees_it() {
             _ => {}
         }
     }
-    let seen: Vec<String> = show.stage().tenant().seen().iter().map(ToString::to_string).collect();
+    let seen = seen(&show);
     let after = ["resolved: Resolved: Visitor counts: data is less than a minute old", ""];
     assert_eq!(seen, [&story[..], &after[..]].concat());
     wait_until(&show, |board| ended(board, "sensource", "complete") > 1).await;
     // Raise, two updates, down to GitHub, hand back; Epic Games up, resolved, off; late, resolved, off. What has
     // ended by itself is switched off a moment later.
-    wait_until(&show, |_| show.stage().tenant().writes() >= 11).await;
-    assert_eq!(show.stage().tenant().writes(), 11);
+    wait_until(&show, |_| show.stage().tenant().writes().len() >= 11).await;
+    assert_eq!(show.stage().tenant().writes().len(), 11);
     assert!(show.close().await, "stopped with work unfinished");
     rate_limits_cost_no_rows(folder.path());
 }
@@ -210,7 +219,7 @@ fn it_keeps_to_itself() {
 /// Asks `/readyz` until it answers 200, in one program that waits between its tries.
 fn becomes_ready(link: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let client = crate::fakes::client();
+    let client = crate::http_client::client();
     let asking = async {
         while !client.get(format!("{link}readyz")).send().await.is_ok_and(|answer| answer.status() == 200) {
             tokio::time::sleep(Duration::from_millis(50)).await;

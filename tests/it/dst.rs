@@ -10,8 +10,8 @@ use jiff::{Timestamp, ToSpan};
 use rusqlite::Connection;
 
 use crate::binary::output;
-use crate::fakes::Clock;
-use crate::fakes::sensource::{CLIENT_ID, CLIENT_SECRET, SenSource};
+use stand_ins::Clock;
+use stand_ins::sensource::{CLIENT_ID, CLIENT_SECRET, SenSource};
 
 /// Clocks change at night; in the last one at midnight itself, so that a day begins at one o'clock.
 const ZONES: [&str; 3] = ["Europe/Berlin", "America/New_York", "America/Santiago"];

@@ -1,5 +1,5 @@
 //! The one integration binary: the program, and parts of it, between real servers on the loopback interface.
-//! Start at `fakes` for the servers, then at the module named after the subject.
+//! Start at the crate `stand_ins` for the servers, then at the module named after the subject.
 
 #[cfg(test)]
 mod api;
@@ -34,13 +34,11 @@ mod endless;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
-mod fakes;
-#[cfg(test)]
-mod fakes_check;
-#[cfg(test)]
 mod fronts;
 #[cfg(test)]
 mod ha;
+#[cfg(test)]
+mod http_client;
 #[cfg(test)]
 mod log_file;
 #[cfg(test)]
@@ -61,6 +59,8 @@ mod reloading;
 mod sharing;
 #[cfg(test)]
 mod sqlite;
+#[cfg(test)]
+mod stand_ins_check;
 #[cfg(test)]
 mod statuspage;
 #[cfg(test)]

@@ -16,8 +16,8 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::binary::{output, program};
 use crate::cluster::{self, Cluster};
-use crate::fakes::statuscake::{self, Sizes, StatusCake};
-use crate::fakes::{Clock, Fake, Reply, Request, Service};
+use stand_ins::statuscake::{self, Sizes, StatusCake};
+use stand_ins::{Clock, Reply, Request, Service, StandIn};
 
 /// A service whose rows hold what is easily lost.
 struct Nasty(Vec<Value>);
@@ -69,7 +69,7 @@ fn rows() -> Vec<Value> {
 
 struct House {
     folder: TempDir,
-    nasty: Fake<Nasty>,
+    nasty: StandIn<Nasty>,
     cake: StatusCake,
     cluster: Cluster,
 }
@@ -82,7 +82,7 @@ impl House {
         std::fs::write(folder.path().join("connectors/nasty.toml"), TOML).unwrap();
         let sizes = Sizes { tests: 3, history: 150, periods: 3, alerts: 4 };
         let cake = StatusCake::start(7, sizes, &Clock::system());
-        Some(House { folder, nasty: Fake::serve(Nasty(rows())), cake, cluster })
+        Some(House { folder, nasty: StandIn::serve(Nasty(rows())).unwrap().recording(), cake, cluster })
     }
 
     fn vars(&self, more: &[(&'static str, String)]) -> Vec<(&'static str, String)> {

@@ -20,8 +20,8 @@ use secrecy::SecretString;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::fakes::Reply;
-use crate::fakes::made_up::serve;
+use stand_ins::Reply;
+use stand_ins::made_up::serve;
 
 const LOG: &str = r#"
 format = 1
@@ -105,12 +105,12 @@ fn entries(path: &Path) -> Vec<i64> {
 /// Rows without a key are not stored twice: reading goes on where the other run ended, not where it stood before.
 #[tokio::test]
 async fn goes_on_where_the_other_run_ended() {
-    let fake = serve(|request| {
+    let server = serve(|request| {
         let above: i64 = request.param("above").map_or(0, |above| above.parse().unwrap());
         Reply::json(&json!((above + 1..=5).map(|n| json!({ "n": n })).collect::<Vec<_>>()))
     });
     let definition = read_one("acme.toml", LOG, &BTreeMap::default()).unwrap();
-    let given = BTreeMap::from([("base_url".to_owned(), SecretString::from(fake.url()))]);
+    let given = BTreeMap::from([("base_url".to_owned(), SecretString::from(server.url()))]);
     let Standing::On(config) = ConfigValues::resolve(&definition, &given) else { panic!("not configured") };
     let account = Account::new(Arc::new(definition), config, Network::default()).unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -10,8 +10,8 @@ use data_sources_monitor::publish::{Qlik, QlikCredentials, Target};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::fakes::tenant::{API_KEY, CLIENT_ID, CLIENT_SECRET, READ, Tenant, WRITE};
-use super::fakes::{Clock, Reply};
+use stand_ins::tenant::{API_KEY, CLIENT_ID, CLIENT_SECRET, READ, Tenant, WRITE};
+use stand_ins::{Clock, Reply};
 
 fn qlik(tenant: &Tenant, credentials: QlikCredentials) -> Qlik {
     let options =
@@ -144,7 +144,7 @@ async fn reads_a_persons_banner() {
     let qlik = with_key(&tenant);
     qlik.write(&banner()).await.unwrap();
     let ours = tenant.banner().unwrap();
-    tenant.person_sets(crate::fakes::tenant::Banner { message: "Party at noon".into(), ..ours });
+    tenant.person_sets(stand_ins::tenant::Banner { message: "Party at noon".into(), ..ours });
     assert_eq!(qlik.read().await.unwrap().unwrap().banner.message, "Party at noon");
     let object = json!({"id": 5, "type": "celebration", "enabled": true, "message": "x", "startTime":
         "2026-05-02T11:15:00+02:00", "endTime": "2026-05-02T13:15:00Z", "linkEnabled": false, "linkUrl": null,

@@ -7,8 +7,8 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::binary::Running;
-use crate::fakes::statuscake::{self, Sizes, StatusCake};
-use crate::fakes::{Clock, Gate, Reply, Request};
+use stand_ins::statuscake::{self, Sizes, StatusCake};
+use stand_ins::{Clock, Gate, Reply, Request};
 
 const LIST: &str = "GET /v1/uptime ";
 

@@ -11,7 +11,7 @@ use data_sources_monitor::domain::observation::{Reading, Unknown};
 use data_sources_monitor::http::{ClientOptions, Network, PageClient, Redirects};
 use data_sources_monitor::poll::{Look, Memo, look};
 
-use super::fakes::statuspage::StatusPage;
+use stand_ins::status_page::StatusPage;
 
 /// Far more than a look at a sound page takes, on a machine under load.
 const LONG: Duration = Duration::from_secs(10);

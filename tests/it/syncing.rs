@@ -1,4 +1,4 @@
-//! Connectors from the fakes into SQLite, by hand and by the daemon: the real program, its exit codes and its files.
+//! Connectors from stand-in servers into SQLite, by hand and by the daemon: the real program, its exit codes and its files.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,10 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::binary::{Running, output};
-use crate::fakes::people_ai::{self, PeopleAi};
-use crate::fakes::sensource::{self, SenSource};
-use crate::fakes::statuscake::{self, Sizes, StatusCake, throttled};
-use crate::fakes::{Clock, Reply};
+use stand_ins::people_ai::{self, PeopleAi};
+use stand_ins::sensource::{self, SenSource};
+use stand_ins::statuscake::{self, Sizes, StatusCake, throttled};
+use stand_ins::{Clock, Reply};
 
 const SIZES: Sizes = Sizes { tests: 3, history: 120, periods: 3, alerts: 4 };
 

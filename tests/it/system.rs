@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::binary::{Running, output, program, watching};
 use crate::cluster;
 use crate::cluster::skipped;
-use crate::fakes::statuspage::StatusPage;
+use stand_ins::status_page::StatusPage;
 
 /// A user without rights, as in the image.
 const STRANGER: u32 = 65532;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::binary::{Running, watching};
-use crate::fakes::statuspage::StatusPage;
+use stand_ins::status_page::StatusPage;
 
 /// Long enough for a machine under load.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -11,8 +11,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
 use crate::binary::output;
-use crate::fakes::install_crypto;
-use crate::fakes::statuspage::StatusPage;
+use crate::http_client::install_crypto;
+use stand_ins::status_page::StatusPage;
 
 const STATUS: &str = "{\"page\":{\"id\":\"x\",\"name\":\"Inner\",\"url\":\"https://inner.test\"},\
                       \"status\":{\"indicator\":\"minor\",\"description\":\"Slow\"}}";

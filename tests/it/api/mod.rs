@@ -25,8 +25,6 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Response;
 
-use crate::fakes;
-
 /// What is kept, for those who serve it.
 #[derive(Default)]
 pub(super) struct Kept {
@@ -115,7 +113,7 @@ impl Served {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Served { url, board, kept, client: fakes::client(), serving }
+        Served { url, board, kept, client: crate::http_client::client(), serving }
     }
 
     pub(super) async fn get(&self, path: &str) -> Response {

@@ -3,9 +3,9 @@
 use std::fs;
 
 use crate::binary::{Running, watching};
-use crate::fakes::statuscake::{self, Sizes, StatusCake};
-use crate::fakes::statuspage::StatusPage;
-use crate::fakes::{self, Clock};
+use stand_ins::status_page::StatusPage;
+use stand_ins::statuscake::{self, Sizes, StatusCake};
+use stand_ins::{self, Clock};
 
 use super::document::Checker;
 
@@ -37,7 +37,7 @@ async fn tells_what_happened() {
     page.set_indicator("major", "Partial System Outage");
     daemon.until("Issues detected");
 
-    let (client, mut checker) = (fakes::client(), Checker::new());
+    let (client, mut checker) = (crate::http_client::client(), Checker::new());
     let mut ask = async |described: &str, asked: &str| -> serde_json::Value {
         let answer = client.get(format!("{url}{asked}")).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{asked}");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::world::{NAMES, Problem, Truth, World};
 use super::{CALM, POLLED, SETTLE};
-use crate::fakes::tenant::{Author, Banner, Write};
+use stand_ins::tenant::{Author, Banner, Write};
 
 /// A write follows from what the pages told within this time: pauses, a poll that waits, one retry.
 const BASIS: Duration = Duration::from_secs(20);

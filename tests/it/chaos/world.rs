@@ -10,9 +10,9 @@ use tempfile::TempDir;
 
 use super::Dice;
 use crate::binary::{program, watching};
-use crate::fakes::statuspage::StatusPage;
-use crate::fakes::tenant::{API_KEY, Banner, READ, Tenant, WRITE, Write};
-use crate::fakes::{Clock, Reply};
+use stand_ins::status_page::StatusPage;
+use stand_ins::tenant::{API_KEY, Banner, READ, Tenant, WRITE, Write};
+use stand_ins::{Clock, Reply};
 
 pub(super) const NAMES: [&str; 2] = ["Alpha", "Beta"];
 /// The tenant is left alone for so long before a person acts: a change between the program's last reading and its write

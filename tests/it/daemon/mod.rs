@@ -1,4 +1,4 @@
-//! The daemon in this process, between a fake tenant and fake pages, at a quick pace.
+//! The daemon in this process, between a stand-in tenant and stand-in pages, at a quick pace.
 
 mod pages;
 mod rules;
@@ -19,8 +19,8 @@ use data_sources_monitor::runtime::{Controls, Daemon, run, watcher};
 use data_sources_monitor::store::Store;
 use tempfile::TempDir;
 
-use super::fakes::statuspage::StatusPage;
-use super::fakes::tenant::{API_KEY, Tenant};
+use stand_ins::status_page::StatusPage;
+use stand_ins::tenant::{API_KEY, Tenant};
 
 /// The time between two looks in these stories.
 const PACE: Duration = Duration::from_millis(60);

@@ -7,9 +7,9 @@ use data_sources_monitor::runtime::board::MonitorView;
 use data_sources_monitor::runtime::clock::Clock;
 
 use super::{Rig, Story, define, folder_watching, seen_now, wait_for_banner};
-use crate::fakes::Reply;
-use crate::fakes::statuspage::StatusPage;
-use crate::fakes::tenant::Tenant;
+use stand_ins::Reply;
+use stand_ins::status_page::StatusPage;
+use stand_ins::tenant::Tenant;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -1,4 +1,4 @@
-//! The rules of the banner, told by what a fake tenant's users saw.
+//! The rules of the banner, told by what a stand-in tenant's users saw.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use data_sources_monitor::publish::QlikCredentials;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Rig, Story, folder_watching, seen_now, wait_for_banner};
-use crate::fakes::Reply;
-use crate::fakes::statuspage::StatusPage;
-use crate::fakes::tenant::{Banner, CLIENT_ID, CLIENT_SECRET, READ, Tenant, WRITE, rate_limited, refusal};
+use stand_ins::Reply;
+use stand_ins::status_page::StatusPage;
+use stand_ins::tenant::{Banner, CLIENT_ID, CLIENT_SECRET, READ, Tenant, WRITE, rate_limited, refusal};
 
 const DOWN: &str = "Alpha: Partial System Outage";
 
@@ -324,7 +324,7 @@ async fn stopping_keeps_or_clears() {
 /// second write, and the banner is still known as ours when it is to go.
 #[tokio::test]
 async fn tenants_with_habits() {
-    let habits: [fn(&mut crate::fakes::tenant::Rules); 3] = [
+    let habits: [fn(&mut stand_ins::tenant::Rules); 3] = [
         |rules| rules.normalises = |banner| banner.message = format!("{} ", banner.message),
         |rules| rules.whole_seconds = true,
         |rules| rules.stale_reads = 2,

@@ -6,9 +6,9 @@ use data_sources_monitor::publish::QlikCredentials;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Rig, Story, folder_watching, seen_now, wait_for_banner};
-use crate::fakes::Reply;
-use crate::fakes::statuspage::StatusPage;
-use crate::fakes::tenant::{API_KEY, Banner, CLIENT_ID, CLIENT_SECRET, READ, TOKEN, Tenant, WRITE, refusal};
+use stand_ins::Reply;
+use stand_ins::status_page::StatusPage;
+use stand_ins::tenant::{API_KEY, Banner, CLIENT_ID, CLIENT_SECRET, READ, TOKEN, Tenant, WRITE, refusal};
 
 const DOWN: &str = "Alpha: Partial System Outage";
 

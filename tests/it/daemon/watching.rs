@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{Rig, Story, define, folder_watching, wait_for_banner};
-use crate::fakes::Reply;
-use crate::fakes::statuspage::StatusPage;
-use crate::fakes::tenant::Tenant;
+use stand_ins::Reply;
+use stand_ins::status_page::StatusPage;
+use stand_ins::tenant::Tenant;
 
 const DOWN: &str = "Alpha: Partial System Outage";
 

@@ -8,8 +8,8 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use super::rules::{FAMILY, HEAD, bench, failure, ids, now, things, things_with};
-use crate::fakes::Reply;
-use crate::fakes::made_up::serve;
+use stand_ins::Reply;
+use stand_ins::made_up::serve;
 
 const BY_PAGE: &str = "page = { kind = \"page\", at_param = \"page\" }";
 

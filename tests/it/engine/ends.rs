@@ -4,8 +4,8 @@ use data_sources_monitor::domain::op::End;
 use serde_json::{Value, json};
 
 use super::rules::{FAMILY, HEAD, bench, failure, ids, now, things};
-use crate::fakes::made_up::serve;
-use crate::fakes::{Reply, Request};
+use stand_ins::made_up::serve;
+use stand_ins::{Reply, Request};
 
 fn number(request: &Request, name: &str) -> Option<u64> {
     request.param(name)?.parse().ok()

@@ -4,8 +4,8 @@ use data_sources_monitor::domain::cell::Cell;
 use serde_json::{Value, json};
 
 use super::rules::{HEAD, bench, failure, now, things, things_with};
-use crate::fakes::made_up::serve;
-use crate::fakes::{Fake, Reply, Request};
+use stand_ins::made_up::serve;
+use stand_ins::{Reply, Request, StandIn};
 
 fn bodies(requests: &[Request]) -> Vec<Value> {
     requests.iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
@@ -70,7 +70,7 @@ async fn cursors_in_a_body_keep_their_types() {
     }
 }
 
-fn requests_of(acme: &Fake<crate::fakes::made_up::MadeUp>) -> Vec<String> {
+fn requests_of(acme: &StandIn<stand_ins::made_up::MadeUp>) -> Vec<String> {
     let shown = |request: &Request| {
         let query: Vec<String> =
             request.query.iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::rules::{FAMILY, HEAD, bench, failure, ids, now, things};
-use crate::fakes::Reply;
-use crate::fakes::made_up::serve;
+use stand_ins::Reply;
+use stand_ins::made_up::serve;
 
 const BY_OFFSET: &str =
     "page = { kind = \"offset\", at_param = \"offset\", size_param = \"limit\", size = 10 }

@@ -1,4 +1,4 @@
-//! Definitions run by the engine between fake services and a destination in memory that takes ops at their word.
+//! Definitions run by the engine between stand-in servers and a destination in memory that takes ops at their word.
 //! Start at [`Bench`].
 
 mod answers;

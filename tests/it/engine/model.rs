@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::rules::{bench, now, things};
-use crate::fakes::made_up::serve;
-use crate::fakes::{Reply, Request};
+use stand_ins::made_up::serve;
+use stand_ins::{Reply, Request};
 
 /// How pages are found, by the definition.
 const KINDS: [&str; 7] = [

@@ -4,8 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::rules::{bench, failure, now, things};
-use crate::fakes::Reply;
-use crate::fakes::made_up::serve;
+use stand_ins::Reply;
+use stand_ins::made_up::serve;
 
 const NEWEST_FIRST: &str = "page = { kind = \"page\", at_param = \"page\", size_param = \"n\", size = 2 }
 cursor = { field = \"at\", order = \"desc\" }";

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Bench, built_in};
-use crate::fakes::people_ai::{API_KEY, API_SECRET, LISTS, PeopleAi, TOKEN, failure};
-use crate::fakes::{Clock, Reply, Request};
+use stand_ins::people_ai::{API_KEY, API_SECRET, LISTS, PeopleAi, TOKEN, failure};
+use stand_ins::{Clock, Reply, Request};
 
 const RENAMED: [(&str, &str); 1] = [("subject", "api_subject")];
 

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Bench, custom};
-use crate::fakes::made_up::{MadeUp, serve};
-use crate::fakes::{Fake, Reply};
+use stand_ins::made_up::{MadeUp, serve};
+use stand_ins::{Reply, StandIn};
 
 pub(super) fn now() -> Timestamp {
     "2026-05-02T09:10:00Z".parse().unwrap()
@@ -29,7 +29,7 @@ pub(super) fn things_with(more: &str, before: &str) -> String {
     things(more).replace("[[table]]", &format!("{before}[[table]]"))
 }
 
-pub(super) fn bench(toml: &str, acme: &Fake<MadeUp>) -> Bench {
+pub(super) fn bench(toml: &str, acme: &StandIn<MadeUp>) -> Bench {
     Bench::new(custom(toml, |_| {}), &[("base_url", &acme.url())])
 }
 

@@ -10,8 +10,8 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::{Bench, built_in};
-use crate::fakes::sensource::{CLIENT_ID, CLIENT_SECRET, SenSource, TOKEN, error_in_200, without_results};
-use crate::fakes::{Clock, Reply};
+use stand_ins::sensource::{CLIENT_ID, CLIENT_SECRET, SenSource, TOKEN, error_in_200, without_results};
+use stand_ins::{Clock, Reply};
 
 const ALL_LISTS: &str = "location,site,zone,space,sensor";
 
@@ -82,7 +82,7 @@ async fn windows_follow_one_another() {
     bench.complete(clock.now()).await;
     let windows = |from: usize| {
         let asked = vea.requests_on("/data/traffic").split_off(from);
-        let bound = |r: &crate::fakes::Request, name: &str| r.param(name).unwrap().to_owned();
+        let bound = |r: &stand_ins::Request, name: &str| r.param(name).unwrap().to_owned();
         asked.iter().map(|r| (bound(r, "startDate"), bound(r, "endDate"))).collect::<Vec<_>>()
     };
     let first = windows(0);

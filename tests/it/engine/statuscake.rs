@@ -6,9 +6,9 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::{Bench, built_in};
-use crate::fakes::limiter::Limiter;
-use crate::fakes::statuscake::{API_KEY, List, Metadata, NextLink, Sizes, StatusCake, throttled};
-use crate::fakes::{Clock, Reply};
+use stand_ins::limiter::Limiter;
+use stand_ins::statuscake::{API_KEY, List, Metadata, NextLink, Sizes, StatusCake, throttled};
+use stand_ins::{Clock, Reply};
 
 const SIZES: Sizes = Sizes { tests: 61, history: 260, periods: 12, alerts: 30 };
 const SMALL: Sizes = Sizes { tests: 5, history: 260, periods: 4, alerts: 6 };

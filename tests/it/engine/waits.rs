@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::rules::{bench, failure, ids, now, things, things_with};
 use super::{Bench, custom};
-use crate::fakes::made_up::{MadeUp, serve};
-use crate::fakes::{Fake, Reply};
+use stand_ins::made_up::{MadeUp, serve};
+use stand_ins::{Reply, StandIn};
 
 fn page() -> Reply {
     Reply::json(&json!({ "data": ids(0..2) }))
@@ -84,12 +84,12 @@ async fn a_trickle_is_given_up() {
 const OAUTH: &str = "[config]\nkey = { type = \"secret\" }\n[auth]\nkind = \"oauth2\"
 token_url = \"https://acme.test/token\"\nclient_id = \"me\"\nclient_secret = \"${config.key}\"\n";
 
-fn with_tokens(acme: &Fake<MadeUp>, gap: &str, http: &str) -> Bench {
+fn with_tokens(acme: &StandIn<MadeUp>, gap: &str, http: &str) -> Bench {
     with_tokens_and(acme, gap, http, |_| {})
 }
 
 fn with_tokens_and(
-    acme: &Fake<MadeUp>,
+    acme: &StandIn<MadeUp>,
     gap: &str,
     http: &str,
     change: impl FnOnce(&mut Definition),
@@ -104,7 +104,7 @@ fn token(expires_in: serde_json::Value) -> Reply {
     Reply::json(&json!({ "access_token": "t0ken-text", "expires_in": expires_in }))
 }
 
-fn minting() -> Fake<MadeUp> {
+fn minting() -> StandIn<MadeUp> {
     serve(|request| if request.path == "/token" { token(json!(3600)) } else { page() })
 }
 

@@ -7,10 +7,10 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::fakes::people_ai::{self, PeopleAi};
-use crate::fakes::sensource::{self, SenSource};
-use crate::fakes::statuscake::{self, Sizes, StatusCake};
-use crate::fakes::{Clock, Reply};
+use stand_ins::people_ai::{self, PeopleAi};
+use stand_ins::sensource::{self, SenSource};
+use stand_ins::statuscake::{self, Sizes, StatusCake};
+use stand_ins::{Clock, Reply};
 
 /// The program, with nothing of the test's environment.
 pub(super) fn program(folder: &Path) -> Command {
@@ -85,7 +85,7 @@ fn statuscake_answers_the_seeds_commands() {
     for table in ["uptime_test", "uptime_test_history", "uptime_test_period", "uptime_test_alert"] {
         assert_eq!(counts[table], cake.source_rows(table).len(), "{table}");
     }
-    let wrong = json!({ "api_key": "fake-wrong-key", "base_url": cake.base_url() });
+    let wrong = json!({ "api_key": "stand-in-wrong-key", "base_url": cake.base_url() });
     let (code, tested, said) = echo(
         folder.path(),
         &format!(r#"{{"secrets":{wrong},"selection":{{"action":"test"}}}}"#),
@@ -93,12 +93,12 @@ fn statuscake_answers_the_seeds_commands() {
     );
     assert_eq!((code, &tested["success"]), (0, &json!(false)));
     assert!(
-        !tested.to_string().contains("fake-wrong-key") && !said.contains("fake-wrong-key"),
+        !tested.to_string().contains("stand-in-wrong-key") && !said.contains("stand-in-wrong-key"),
         "{tested} {said}"
     );
     let (code, answer, said) =
         echo(folder.path(), &format!(r#"{{"secrets":{wrong},"state":{{}}}}"#), "statuscake");
-    assert!(code == 1 && answer["error"].is_string() && !said.contains("fake-wrong-key"), "{answer}");
+    assert!(code == 1 && answer["error"].is_string() && !said.contains("stand-in-wrong-key"), "{answer}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
 }
 

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::program::program;
 use crate::engine::built_in;
-use crate::fakes::Clock;
-use crate::fakes::people_ai::{self, PeopleAi};
-use crate::fakes::sensource::{self, SenSource};
-use crate::fakes::statuscake::{self, Sizes, StatusCake};
+use stand_ins::Clock;
+use stand_ins::people_ai::{self, PeopleAi};
+use stand_ins::sensource::{self, SenSource};
+use stand_ins::statuscake::{self, Sizes, StatusCake};
 
 struct Running(Child);
 

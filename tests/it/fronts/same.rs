@@ -14,12 +14,12 @@ use crate::binary::output;
 use crate::cluster;
 use crate::contract::server_rows;
 use crate::engine::{built_in, model, quick};
-use crate::fakes::library::{self, Library};
-use crate::fakes::made_up::{MadeUp, serve};
-use crate::fakes::people_ai::{self, PeopleAi};
-use crate::fakes::sensource::{self, SenSource};
-use crate::fakes::statuscake::{self, Sizes, StatusCake};
-use crate::fakes::{Clock, Fake, Reply};
+use stand_ins::library::{self, Library};
+use stand_ins::made_up::{MadeUp, serve};
+use stand_ins::people_ai::{self, PeopleAi};
+use stand_ins::sensource::{self, SenSource};
+use stand_ins::statuscake::{self, Sizes, StatusCake};
+use stand_ins::{Clock, Reply, StandIn};
 
 /// The worked example of docs/connectors.md, as its readers copy it.
 fn worked_example() -> Definition {
@@ -364,7 +364,7 @@ fn odd(page: u32) -> Reply {
 }
 
 /// The service that answers so.
-fn odd_service() -> Fake<MadeUp> {
+fn odd_service() -> StandIn<MadeUp> {
     serve(|request| match (request.path.as_str(), request.param("page")) {
         ("/odd", page) => {
             assert_eq!(request.json(), Some(json!({ "open": true, "min": 1.5 })));

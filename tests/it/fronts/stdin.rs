@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::built_in;
-use crate::fakes::made_up::serve;
-use crate::fakes::statuscake::{API_KEY, Sizes, StatusCake};
-use crate::fakes::{Clock, Reply};
+use stand_ins::made_up::serve;
+use stand_ins::statuscake::{API_KEY, Sizes, StatusCake};
+use stand_ins::{Clock, Reply};
 
 use super::{Scripted, checkpoint, ended, finish, rows, shape, telling};
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::database;
 use crate::binary::{Running, output, watching};
 use crate::cluster;
-use crate::fakes::statuspage::StatusPage;
-use crate::fakes::tenant::{API_KEY, Tenant};
+use stand_ins::status_page::StatusPage;
+use stand_ins::tenant::{API_KEY, Tenant};
 
 /// A daemon and its address.
 fn start(folder: &Path, tenant: &Tenant, database: &str) -> (Running, String) {

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 
 use super::at;
 use super::crew::{Crew, Setup, assemble, shown};
-use crate::fakes::chaos::{Chaos, Mode};
-use crate::fakes::tenant::{API_KEY, WRITE};
+use stand_ins::chaos::{Chaos, Mode};
+use stand_ins::tenant::{API_KEY, WRITE};
 
 const MESSAGES: [&str; 2] = ["Alpha: Partial System Outage", "Alpha: Slow"];
 

@@ -20,9 +20,9 @@ use tokio::runtime::Runtime;
 
 use super::{at, database, lease};
 use crate::cluster::Cluster;
-use crate::fakes::chaos::{Chaos, Mode};
-use crate::fakes::statuspage::StatusPage;
-use crate::fakes::tenant::{API_KEY, Tenant};
+use stand_ins::chaos::{Chaos, Mode};
+use stand_ins::status_page::StatusPage;
+use stand_ins::tenant::{API_KEY, Tenant};
 
 /// A tenth of the usual times, or so: with what a loaded machine needs between them.
 pub(super) const PACE: Pace = Pace {

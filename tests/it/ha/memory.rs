@@ -15,7 +15,7 @@ use jiff::civil::Date;
 
 use super::{Way, at, database, lease, ways};
 use crate::cluster::Cluster;
-use crate::fakes::chaos::{Chaos, Mode};
+use stand_ins::chaos::{Chaos, Mode};
 
 const ACME: &str = "https://acme.test/";
 

@@ -12,9 +12,9 @@ use data_sources_monitor::runtime::{Controls, run};
 use tokio::sync::Notify;
 
 use super::crew::{Crew, Member, PACE, Setup, assemble, shown};
-use crate::fakes::Reply;
-use crate::fakes::chaos::Mode;
-use crate::fakes::tenant::{API_KEY, WRITE};
+use stand_ins::Reply;
+use stand_ins::chaos::Mode;
+use stand_ins::tenant::{API_KEY, WRITE};
 
 const MAJOR: &str = "Alpha: Partial System Outage";
 const MINOR: &str = "Alpha: Slow";

@@ -9,8 +9,8 @@ use data_sources_monitor::domain::op::{End, Op, Sweep, Write};
 
 use crate::cluster::{self, Cluster};
 use crate::contract::{begin, checkpoint, counts, outcome, send, server_rows, shape};
-use crate::fakes::chaos::{Chaos, Mode};
 use crate::pooler::Pooler;
+use stand_ins::chaos::{Chaos, Mode};
 
 const PAGE: i64 = 1_000;
 

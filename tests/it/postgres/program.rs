@@ -5,11 +5,11 @@ use std::path::Path;
 use crate::binary::{Running, output};
 use crate::cluster;
 use crate::contract::{rows, server_rows};
-use crate::fakes::Clock;
-use crate::fakes::people_ai::{self, PeopleAi};
-use crate::fakes::sensource::{self, SenSource};
-use crate::fakes::statuscake::{self, Sizes, StatusCake};
 use crate::syncing::documented_query;
+use stand_ins::Clock;
+use stand_ins::people_ai::{self, PeopleAi};
+use stand_ins::sensource::{self, SenSource};
+use stand_ins::statuscake::{self, Sizes, StatusCake};
 
 const TABLES: [&str; 4] = ["uptime_test", "uptime_test_history", "uptime_test_period", "uptime_test_alert"];
 

@@ -7,8 +7,8 @@ use data_sources_monitor::publish::{REQUEST_TIMEOUT, Target, TargetError};
 use serde_json::json;
 
 use super::{at, banner, with_key};
-use crate::fakes::Reply;
-use crate::fakes::tenant::{API_KEY, READ, Tenant, WRITE, rate_limited, refusal};
+use stand_ins::Reply;
+use stand_ins::tenant::{API_KEY, READ, Tenant, WRITE, rate_limited, refusal};
 
 /// The tenant's own validation comes back in its words, and the same request is not worth repeating.
 #[tokio::test]

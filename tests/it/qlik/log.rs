@@ -9,8 +9,8 @@ use tracing::level_filters::LevelFilter;
 use tracing::subscriber::DefaultGuard;
 
 use super::{banner, with_key, with_oauth, without_link};
-use crate::fakes::Reply;
-use crate::fakes::tenant::{API_KEY, CLIENT_SECRET, Tenant, WRITE};
+use stand_ins::Reply;
+use stand_ins::tenant::{API_KEY, CLIENT_SECRET, Tenant, WRITE};
 
 /// Collects the lines of this thread.
 #[derive(Clone, Default)]
@@ -78,7 +78,7 @@ async fn logs_no_secret() {
     oauth.write(&banner()).await.unwrap();
     let text = log.lines().join("\n");
     assert!(text.contains("API answer"));
-    for secret in [API_KEY, CLIENT_SECRET, "fake-token-"] {
+    for secret in [API_KEY, CLIENT_SECRET, "stand-in-token-"] {
         assert!(!text.contains(secret), "{text}");
     }
 }

@@ -6,8 +6,8 @@ use data_sources_monitor::publish::{QlikCredentials, Target};
 use serde_json::json;
 
 use super::{banner, qlik, with_key, with_oauth, with_secret};
-use crate::fakes::tenant::{API_KEY, CLIENT_ID, CLIENT_SECRET, READ, TOKEN, Tenant, rate_limited, refusal};
-use crate::fakes::{Gate, Reply};
+use stand_ins::tenant::{API_KEY, CLIENT_ID, CLIENT_SECRET, READ, TOKEN, Tenant, rate_limited, refusal};
+use stand_ins::{Gate, Reply};
 
 /// Lets this much time pass for the program, and none for the machine.
 async fn pass(seconds: u64) {
@@ -45,7 +45,7 @@ async fn fetches_one_token() {
     let want =
         json!({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "grant_type": "client_credentials"});
     assert_eq!(asked, want);
-    assert_eq!(tenant.requests_on(READ)[0].bearer(), Some("fake-token-1"));
+    assert_eq!(tenant.requests_on(READ)[0].bearer(), Some("stand-in-token-1"));
     tenant.assert_well_behaved();
 }
 
@@ -181,11 +181,11 @@ async fn shows_no_secret() {
     let (key, oauth) = (with_key(&tenant), with_oauth(&tenant));
     oauth.read().await.unwrap();
     let shown = format!("{key:?} {oauth:?} {key:#?} {oauth:#?}");
-    for secret in [API_KEY, CLIENT_SECRET, "fake-token-1"] {
+    for secret in [API_KEY, CLIENT_SECRET, "stand-in-token-1"] {
         assert!(!shown.contains(secret), "{shown}");
     }
-    tenant.next_on(READ, refusal(403, "Forbidden", "Token fake-token-1 lacks a role."));
-    assert!(!oauth.read().await.unwrap_err().to_string().contains("fake-token"));
+    tenant.next_on(READ, refusal(403, "Forbidden", "Token stand-in-token-1 lacks a role."));
+    assert!(!oauth.read().await.unwrap_err().to_string().contains("stand-in-token"));
     let other = with_oauth(&tenant);
     tenant.next_on(TOKEN, refusal(400, "Bad Request", &format!("client_secret {CLIENT_SECRET} is old")));
     let error = format!("{0} {0:?}", other.read().await.unwrap_err());

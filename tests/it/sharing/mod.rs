@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::fakes::{Fake, Reply, Request, Service};
+use stand_ins::{Reply, Request, Service, StandIn};
 
 /// How far back a shelf goes, and how many of its days each run reads again.
 const DAYS: i32 = 9;
@@ -57,11 +57,11 @@ impl Service for Shelf {
 }
 
 impl Shelf {
-    pub(super) fn start(late: Duration) -> Fake<Shelf> {
+    pub(super) fn start(late: Duration) -> StandIn<Shelf> {
         let first = today().checked_sub(DAYS.days()).unwrap();
         let days = (0..=DAYS).map(|day| first.checked_add(day.days()).unwrap());
         let rows = days.flat_map(|day| (0..3).map(move |n| ((day, n), 1))).collect();
-        Fake::serve(Shelf { first, rows, late })
+        StandIn::serve(Shelf { first, rows, late }).unwrap().recording()
     }
 
     /// A row of one of the last days changes, and another is new.
@@ -199,7 +199,7 @@ pub(super) struct Step {
     pub(super) from: Date,
 }
 
-pub(super) fn steps(shelf: &Fake<Shelf>) -> Vec<Step> {
+pub(super) fn steps(shelf: &StandIn<Shelf>) -> Vec<Step> {
     let step = |request: &Request| Step {
         who: request.bearer().unwrap().to_owned(),
         from: request.param("from").unwrap().parse().unwrap(),
@@ -209,7 +209,7 @@ pub(super) fn steps(shelf: &Fake<Shelf>) -> Vec<Step> {
 
 /// No daemon goes on with a run while another one has begun one: where the asker changes, the one before never asks for
 /// its next day, but begins anew, if it ever comes back. A connector asks for one day after the other.
-pub(super) fn assert_one_at_a_time(shelf: &Fake<Shelf>) {
+pub(super) fn assert_one_at_a_time(shelf: &StandIn<Shelf>) {
     assert!(shelf.most_in_flight() <= 1, "{}", shelf.dump());
     let steps = steps(shelf);
     for (i, pair) in steps.windows(2).enumerate() {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::{Shelf, assert_one_at_a_time, steps, toml};
 use crate::binary::{Running, output};
 use crate::cluster;
-use crate::fakes::{Gate, Reply};
+use stand_ins::{Gate, Reply};
 
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -82,7 +82,7 @@ async fn a_killed_program_is_followed() {
         "{runs}"
     );
     let rows: i64 = session.query_one("SELECT count(*) FROM alpha.item", &[]).await.unwrap().get(0);
-    assert_eq!(rows.unsigned_abs(), shelf.look(Shelf::rows).len() as u64);
+    assert_eq!(rows.unsigned_abs(), shelf.read(Shelf::rows).len() as u64);
     second.signal("-TERM");
     assert_eq!(second.ended(), 0);
 }

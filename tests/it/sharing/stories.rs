@@ -9,14 +9,14 @@ use tokio_postgres::Client;
 
 use super::{Common, Mate, Shelf, assert_one_at_a_time, begun, steps, sync};
 use crate::cluster::{self, Cluster};
-use crate::fakes::{Fake, Gate, Reply};
+use stand_ins::{Gate, Reply, StandIn};
 
 const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
 
 /// A database, and shelves that daemons may read.
 struct House {
     common: Common,
-    shelves: Vec<Fake<Shelf>>,
+    shelves: Vec<StandIn<Shelf>>,
     session: Client,
     cluster: Cluster,
     name: String,
@@ -48,7 +48,7 @@ impl House {
     async fn assert_true(&self) {
         for (name, shelf) in NAMES.iter().zip(&self.shelves) {
             let stored = self.stored(name).await;
-            assert_eq!(stored, shelf.look(Shelf::rows), "{name}");
+            assert_eq!(stored, shelf.read(Shelf::rows), "{name}");
             assert_one_at_a_time(shelf);
             let destination = self.common.place.open(name).await.unwrap();
             let runs = destination.runs(10_000).await.unwrap();

@@ -5,8 +5,8 @@ use data_sources_monitor::poll::MAX_BODY;
 use serde_json::json;
 
 use super::Onlooker;
-use crate::fakes::Reply;
-use crate::fakes::statuspage::{Flavour, INDICATORS, StatusPage, inactive};
+use stand_ins::Reply;
+use stand_ins::status_page::{Flavour, INDICATORS, StatusPage, inactive};
 
 /// Each documented indicator is a severity, in the page's words, with a link to the page; one request each.
 #[tokio::test]

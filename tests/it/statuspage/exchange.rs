@@ -9,8 +9,8 @@ use data_sources_monitor::http::{ClientOptions, Network, PageClient, Redirects};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::{Onlooker, SHORT};
-use crate::fakes::Reply;
-use crate::fakes::statuspage::{Flavour, StatusPage, inactive};
+use stand_ins::Reply;
+use stand_ins::status_page::{Flavour, StatusPage, inactive};
 
 /// A page that hangs, drips its headers or drips its body is given up at the deadline, not after it.
 #[tokio::test]

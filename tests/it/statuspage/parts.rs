@@ -4,8 +4,8 @@ use data_sources_monitor::domain::observation::{Link, Unknown};
 use serde_json::json;
 
 use super::Onlooker;
-use crate::fakes::statuspage::{Flavour, StatusPage};
-use crate::fakes::{Clock, Reply};
+use stand_ins::status_page::{Flavour, StatusPage};
+use stand_ins::{Clock, Reply};
 
 /// Two regions with the same services, and a website outside them.
 fn regions(eu_query: &str, eu_storage: &str, us_query: &str, website: &str) -> StatusPage {

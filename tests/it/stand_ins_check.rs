@@ -1,0 +1,9 @@
+//! Stand-in servers keep to what is known of their models. One module per server; tests of the program rely on these.
+
+mod chaos;
+mod people_ai;
+mod plumbing;
+mod sensource;
+mod status_page;
+mod statuscake;
+mod tenant;
