@@ -5,8 +5,8 @@ _list:
 
 # Formatting and clippy
 check:
-    cargo fmt --check
-    cargo clippy --locked --all-targets -- -D warnings
+    cargo fmt --all --check
+    cargo clippy --locked --workspace --all-targets -- -D warnings
 
 # All tests that this machine can run; prints which were skipped and what to install
 test *args:

@@ -1,4 +1,4 @@
-//! What the daemon costs and how fast it is: the real release program between fake pages and a fake tenant.
+//! What the daemon costs and how fast it is: the real release program between stand-in pages and a stand-in tenant.
 //!
 //! `cargo bench --bench daemon` or `cargo bench --bench daemon -- 4 1000` with other numbers of monitors; `PROGRAM=…`
 //! measures another binary. Few

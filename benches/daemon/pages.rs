@@ -1,4 +1,4 @@
-//! The fake pages: one server for all, each page at an address of its own in 127/8, so that each is an origin of
+//! The stand-in pages: one server for all, each page at an address of its own in 127/8, so that each is an origin of
 //! its own to the program. As small as can be: what it uses, the program beside it lacks.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

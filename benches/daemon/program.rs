@@ -45,7 +45,7 @@ impl Program {
             .current_dir(folder.path())
             .env_clear()
             .env("QLIK_TENANT_URL", format!("http://{tenant}"))
-            .env("QLIK_API_KEY", "fake-api-key")
+            .env("QLIK_API_KEY", "stand-in-api-key")
             .env("POLL_INTERVAL", format!("{}s", plan.interval.as_secs()))
             .env("POLL_TIMEOUT", format!("{}ms", plan.timeout.as_millis()))
             // Changes of words alone wait for this on purpose; here the way of a change is measured, not the wait.

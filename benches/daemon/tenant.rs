@@ -1,4 +1,4 @@
-//! The fake tenant: one banner, read and written, and noted in the ledger the moment it comes in.
+//! The stand-in tenant: one banner, read and written, and noted in the ledger the moment it comes in.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
