@@ -144,7 +144,7 @@ async fn others_go_on_where_one_ended() {
     first.wait_until(|board| sync(board, "alpha").next_at.is_some()).await;
     house.session.batch_execute("UPDATE data_sources_monitor.job SET next_at = now()").await.unwrap();
     // Beyond what is read again in any case.
-    shelf.wait_until(|shelf| shelf.requests().len() >= 6).await;
+    shelf.wait_until(|shelf| shelf.requests().len() >= 7).await;
     shelf.always_on("/item", Reply::usual().held_by(&gate));
     let second = house.daemon("second", 3_600_000, 1);
     shelf.wait_until(|shelf| shelf.in_flight() > 0).await;
