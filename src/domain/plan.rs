@@ -268,7 +268,7 @@ fn raise(now: Timestamp, wish: &Wish, slot: Slot<'_>, memory: &mut Memory, polic
             if policy.foreign == Foreign::Respect && seen {
                 return Step { again_at: Some(theirs.end_time), ..keep(Keep::Waiting) };
             }
-            let restorable = theirs.has_time_left(now).then(|| theirs.clone());
+            let restorable = seen.then(|| theirs.clone());
             memory.displace(restorable, now);
             let replaces = (!seen).then(|| theirs.clone());
             Step { replaces, ..write(target, Why::Raise) }

@@ -262,6 +262,16 @@ fn knows_a_write_without_an_answer() {
     assert_eq!((w.visible(), w.wrote()), (String::new(), vec![Why::Clear]));
 }
 
+/// A manual banner that a person switched off is not written back after an incident: no one misses it.
+#[test]
+fn a_disabled_manual_banner_is_not_restored() {
+    let mut w = World::displacing();
+    w.person_sets("Release party", 600).person_switches_off().raise("A: down").settle();
+    w.calm().settle();
+    assert_eq!(w.wrote(), [Why::Raise, Why::Clear]);
+    assert!(w.memory.displaced.is_none());
+}
+
 /// An answer from a copy that lags behind our last write is no person's work: nothing is written upon it.
 #[test]
 fn a_stale_answer_is_waited_out() {
