@@ -1,6 +1,7 @@
 //! One look at a status page, against pages that are sound, odd, broken, hostile, moved or slow.
 
 mod answers;
+mod costs;
 mod exchange;
 mod parts;
 
