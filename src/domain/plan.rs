@@ -277,7 +277,7 @@ fn raise(now: Timestamp, wish: &Wish, slot: Slot<'_>, memory: &mut Memory, polic
 }
 
 fn quiet(now: Timestamp, slot: Slot<'_>, memory: &mut Memory, policy: Policy) -> Step {
-    if memory.displaced.as_ref().is_some_and(|b| !b.has_time_left(now)) {
+    if memory.displaced.as_ref().is_some_and(|b| !b.enabled || !b.has_time_left(now)) {
         memory.displace(None, now);
     }
     match slot {

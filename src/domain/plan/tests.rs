@@ -270,6 +270,13 @@ fn a_disabled_manual_banner_is_not_restored() {
     w.calm().settle();
     assert_eq!(w.wrote(), [Why::Raise, Why::Clear]);
     assert!(w.memory.displaced.is_none());
+    // Nor is one that an earlier version remembered.
+    w.person_sets("Release party", 600).raise("A: down").settle();
+    if let Some(displaced) = &mut w.memory.displaced {
+        displaced.enabled = false;
+    }
+    w.calm().settle();
+    assert_eq!((w.visible(), w.wrote()), (String::new(), vec![Why::Raise, Why::Clear]));
 }
 
 /// An answer from a copy that lags behind our last write is no person's work: nothing is written upon it.
