@@ -39,6 +39,8 @@ pub const CLIENT_ID: &str = "stand-in-client";
 pub const CLIENT_SECRET: &str = "stand-in-client-secret";
 /// The documented life of a token.
 const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(6);
+/// Writes that a demo keeps.
+const KEPT_WRITES: usize = 16;
 /// The documented length of a message, in characters.
 const MESSAGE_CHARS: usize = 255;
 const KINDS: [&str; 4] = ["info", "warning", "error", "resolved"];
@@ -269,6 +271,10 @@ impl State {
             (self.rules.normalises)(&mut banner);
         }
         self.writes.push(Write { at: self.now(), author, body, banner });
+        // A demo runs for days; it needs the first write and the newest ones.
+        if !cfg!(feature = "testing") && self.writes.len() > KEPT_WRITES {
+            self.writes.remove(1);
+        }
     }
 
     /// The banner as it was after a write, as the API shows it.
