@@ -82,7 +82,7 @@ pub(super) async fn open_store(settings: &Settings) -> Result<Opened, CommandErr
     let connect = async || Store::connect(database.clone(), lease.clone()).await;
     let (store, closer) = patiently(connect).await?;
     let (place, schema, me) = (database.name(), schema.name(), &lease.holder);
-    tracing::info!(target: "MainOrchestrator", "Our memory is in PostgreSQL at {place}, schema {schema}; we are {me}.");
+    tracing::info!(target: "MainOrchestrator", "State is in PostgreSQL at {place}, schema {schema}; this daemon is {me}.");
     Ok(((store, closer, Kept::default()), Some(Contest { database, lease, pace })))
 }
 

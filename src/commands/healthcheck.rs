@@ -44,7 +44,7 @@ pub(super) async fn healthcheck() -> Result<ExitCode, CommandError> {
     let (ready, body) = tokio::time::timeout(TIMEOUT, asking)
         .await
         .map_err(|_| anyhow!("no answer from {shown} within {} s", TIMEOUT.as_secs()))?
-        .map_err(|_| anyhow!("nobody answers at {shown}; is the daemon running?"))?;
+        .map_err(|_| anyhow!("cannot connect to {shown}; is the daemon running?"))?;
     say!("{}", String::from_utf8_lossy(&body).trim_end());
     Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -51,7 +51,7 @@ pub enum AccountError {
         reason: String,
     },
     /// A value that no request can carry.
-    #[error("{keys}: holds a character that cannot be sent in the header {header}; a line break perhaps?")]
+    #[error("{keys}: contains a character that is not allowed in the header {header} (a line break?)")]
     Header {
         /// The configuration keys it is made of.
         keys: String,

@@ -268,8 +268,7 @@ impl TableRun<'_> {
         let account = self.run.account.shared();
         let row = scope.row.iter().map(|(column, value)| (column.clone(), segment(value))).collect();
         let path = account.config.fill(&self.table.path, &row);
-        let path =
-            path.ok_or_else(|| format!("the path {} has a hole that nothing fills", self.table.path))?;
+        let path = path.ok_or_else(|| format!("unresolved placeholder in path {}", self.table.path))?;
         let url = account.base.join(path.trim_start_matches('/')).map_err(|e| format!("{path:?}: {e}"))?;
         if same_origin(&url, &account.base) {
             Ok(url)

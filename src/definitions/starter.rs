@@ -147,7 +147,7 @@ fn table(proposal: &Proposal) -> String {
                 out.push_str(&format!("# key   = [{}]    # {}\n", quoted(&of.is), remark(&of.why)));
             }
             out.push_str(
-                "write   = \"replace\"    # without a key the table is written anew each time; with one, take this line out\n",
+                "write   = \"replace\"    # without a key the table is replaced each time; with one, take this line out\n",
             );
         }
     }

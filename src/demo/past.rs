@@ -24,7 +24,7 @@ const INCIDENTS: [(&str, i64, i64, i64, Severity, &str); 16] = [
     ("GitHub", 66, 923, 71, Severity::Major, "Pull requests cannot be merged"),
     ("MongoDB", 63, 130, 26, Severity::Minor, "Delayed metrics"),
     ("Epic Games", 49, 540, 150, Severity::Maintenance, "Weekly update of the store"),
-    ("Epic Games", 44, 1010, 95, Severity::Critical, "Nobody can sign in"),
+    ("Epic Games", 44, 1010, 95, Severity::Critical, "No one can sign in"),
     ("Snowflake", 41, 388, 122, Severity::Major, "Warehouses do not start in US West"),
     ("GitHub", 33, 701, 22, Severity::Minor, "Actions start late"),
     (LATE, 29, 415, 240, Severity::Minor, "data is 4 h old"),

@@ -243,7 +243,7 @@ impl fmt::Display for Unknown {
             Unknown::Moved(to) => write!(f, "moved to {to}, where no status page answers"),
             Unknown::HttpStatus(status @ (401 | 403)) => write!(f, "HTTP {status}: private or inactive page"),
             Unknown::HttpStatus(status) => write!(f, "HTTP {status}"),
-            Unknown::RateLimited(0) => f.write_str("HTTP 429: asked to come less often"),
+            Unknown::RateLimited(0) => f.write_str("HTTP 429: rate limited"),
             Unknown::RateLimited(wait) => write!(f, "HTTP 429: asked to wait {wait} s"),
             Unknown::TooLarge(cap) => write!(f, "answer larger than {cap} bytes"),
             Unknown::NotJson(what) => write!(f, "not JSON ({what})"),

@@ -256,7 +256,7 @@ pub enum PagingError {
     )]
     Stale(u32),
     /// A keyset page does not get past one value.
-    #[error("a whole page has one value of {0}: raise the page's size or page by a unique column")]
+    #[error("every row of a page has the same {0}: raise the page's size or page by a unique column")]
     Stuck(String),
     /// A keyset column without a value.
     #[error("the last row of a page has no {0} to go on from")]

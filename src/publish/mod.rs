@@ -60,7 +60,9 @@ pub enum TargetError {
         detail: String,
     },
     /// 401, or the token endpoint refused our credentials.
-    #[error("the tenant does not know us (check that the key or client is valid and not expired): {detail}")]
+    #[error(
+        "the tenant rejected our credentials (check that the key or client is valid and not expired): {detail}"
+    )]
     Unauthorised {
         /// In the tenant's words.
         detail: String,
@@ -74,13 +76,13 @@ pub enum TargetError {
         detail: String,
     },
     /// 404 on a write: most often another host than the tenant's.
-    #[error("the tenant has no banner interface (check QLIK_TENANT_URL): {detail}")]
+    #[error("the banner API was not found (check QLIK_TENANT_URL): {detail}")]
     NotFound {
         /// In the tenant's words.
         detail: String,
     },
     /// 429.
-    #[error("the tenant asks to come less often: {detail}")]
+    #[error("rate limited by the tenant: {detail}")]
     RateLimited {
         /// How long it asks us to wait.
         wait: Option<Duration>,

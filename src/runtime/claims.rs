@@ -181,7 +181,7 @@ impl Turns {
             Ok(Some(claim)) => {
                 if let Some(before) = &claim.taken_from {
                     let name = &claim.connector;
-                    tracing::warn!(target: "SyncRunner", "{name}: taken over from {before}, who was heard of no more; it goes on from its checkpoint");
+                    tracing::warn!(target: "SyncRunner", "{name}: took over from {before} (no heartbeat); resuming from its checkpoint");
                 }
                 common.busy.send_modify(|busy| *busy += 1);
                 let until = asked + common.jobs.lease();
@@ -238,7 +238,7 @@ impl Turn {
         if let Some(held) = &mut self.held {
             held.keep().await;
             let name = &held.claim.connector;
-            tracing::warn!(target: "SyncRunner", "{name}: the claim of this run was lost; it ends here, and whoever has the claim goes on");
+            tracing::warn!(target: "SyncRunner", "{name}: lost the claim of this run; stopping it, the daemon that has the claim continues");
             cancel.cancel();
         }
         std::future::pending().await

@@ -431,14 +431,14 @@ impl Watcher {
         let trouble = self.board.read(|board| board.store_trouble.is_some());
         match done {
             Ok(()) if trouble => {
-                tracing::info!(target: "MainOrchestrator", "Our memory can be written again; nothing was lost.");
+                tracing::info!(target: "MainOrchestrator", "State can be saved again; nothing was lost.");
                 self.board.update(|board| board.store_trouble = None);
             }
             Ok(()) => {}
             Err(e) => {
                 self.unkept.put_back(Arc::unwrap_or_clone(batch));
                 if !trouble {
-                    tracing::error!(target: "MainOrchestrator", "Our memory is not kept: {e}. Watching goes on; tried again each cycle.");
+                    tracing::error!(target: "MainOrchestrator", "Cannot save state: {e}. Monitoring continues; retrying every cycle.");
                     let now = self.clock.now();
                     self.board.update(|board| board.store_trouble = Some((now, e.to_string())));
                 }
@@ -457,7 +457,7 @@ impl Watcher {
         let rest = Arc::new(std::mem::take(&mut self.unkept));
         if let Err(e) = self.store.keep(Arc::clone(&rest)).await {
             self.unkept = Arc::unwrap_or_clone(rest);
-            tracing::error!(target: "MainOrchestrator", "Our memory is not kept at the end: {e}");
+            tracing::error!(target: "MainOrchestrator", "Cannot save state at shutdown: {e}");
         }
     }
 }

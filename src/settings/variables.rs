@@ -25,7 +25,7 @@ pub const VARIABLES: &[Variable] = &[
     var("QLIK_CLIENT_ID", "", "OAuth machine-to-machine client"),
     var("QLIK_CLIENT_SECRET", "", "Its secret"),
     var("POLL_INTERVAL", "60s", "Time between two looks at a page, 1 s at least"),
-    var("POLL_TIMEOUT", "10s", "Longest time one look may take in all"),
+    var("POLL_TIMEOUT", "10s", "Total timeout for one poll"),
     var(
         "HOLD_FOR",
         "6h",

@@ -167,7 +167,7 @@ impl Head {
                         }
                     }
                     @if !self.definitions_ok {
-                        p class="trouble" { (mark("minor")) "The definitions have a mistake; the last good set stays. The log names it." }
+                        p class="trouble" { (mark("minor")) "The monitor definitions have an error; the last valid set stays in use. See the log." }
                     }
                     @if self.cycle.is_some() {
                         @for reason in &self.not_ready { p class="trouble" { (mark("minor")) "Not ready: " (clean(reason, LINE)) } }

@@ -263,13 +263,13 @@ fn sighup_reopens_and_rereads() {
     let text = format!("name = \"Beta\"\nurl = \"{}\"\n", page.url());
     fs::write(folder.path().join("monitors/beta.toml"), text).unwrap();
     daemon.signal("-HUP");
-    daemon.until("Definitions taken over: added Beta.");
+    daemon.until("Monitor definitions reloaded: added Beta.");
     daemon.signal("-TERM");
     assert_eq!(daemon.ended(), 0);
     assert!(fs::read_to_string(&log).unwrap().contains("added Beta"));
 }
 
-/// When every page fails at once the log says once that our own network is the likely cause.
+/// When every page fails at once the log says once that the local network is the likely cause.
 #[test]
 fn our_own_network_is_suspected() {
     let (alpha, beta) = (StatusPage::start(), StatusPage::start());
@@ -278,7 +278,7 @@ fn our_own_network_is_suspected() {
     }
     let folder = watching(&[("Alpha", &alpha), ("Beta", &beta)]);
     let mut daemon = Running::start(folder.path(), &[]);
-    daemon.until("our own network is the likely cause");
+    daemon.until("the local network is the likely cause");
     daemon.until("No issues detected; not readable: Alpha, Beta");
     daemon.until("No issues detected; not readable: Alpha, Beta");
     assert_eq!(daemon.said.matches("our own network").count(), 1);

@@ -49,22 +49,22 @@ fn connectors_follow_the_folder() {
     daemon.until("off (not configured) are people_ai, second, sensource");
     fs::write(folder.path().join(".env"), format!("SECOND_API_KEY={}\n", statuscake::API_KEY)).unwrap();
     daemon.signal("-HUP");
-    daemon.until("Connectors taken over: added second");
+    daemon.until("Connector definitions reloaded: added second");
     daemon.until("second: complete");
     define(folder.path(), &cake, "evry = \"1s\"");
     let told = daemon.until("connectors/second.toml:");
     assert!(told.contains("evry"), "{told}");
-    daemon.until("The connectors were not taken over; the last good set stays.");
+    daemon.until("The connector definitions were not reloaded; the last valid set stays in use.");
     for _ in 0..2 {
         daemon.until("second: complete");
         daemon.until("statuscake: complete");
     }
     define(folder.path(), &cake, "every = \"2s\"");
     let told = daemon.until("onnectors");
-    assert!(told.contains("Connectors taken over: changed second."), "told again: {told}");
+    assert!(told.contains("Connector definitions reloaded: changed second."), "told again: {told}");
     daemon.until("second: complete");
     fs::remove_file(folder.path().join("connectors/second.toml")).unwrap();
-    daemon.until("Connectors taken over: removed second");
+    daemon.until("Connector definitions reloaded: removed second");
     daemon.until("statuscake: complete");
     daemon.signal("-TERM");
     assert_eq!(daemon.ended(), 0);
@@ -86,7 +86,7 @@ fn a_run_ends_under_its_definition() {
         .block_on(cake.wait_until(|cake| !cake.requests_on("/history").is_empty()));
     define(folder.path(), &cake, "every = \"1d\"");
     daemon.signal("-HUP");
-    daemon.until("Connectors taken over: changed second");
+    daemon.until("Connector definitions reloaded: changed second");
     assert_eq!(runs(), 1);
     gate.open();
     daemon.until("second: complete");

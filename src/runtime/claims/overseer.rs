@@ -114,9 +114,9 @@ impl Overseer {
         }
         match (self.trouble, &trouble) {
             (false, Some(error)) => {
-                tracing::warn!(target: "SyncRunner", "Connectors begin no runs until the table of jobs can be used: {error}");
+                tracing::warn!(target: "SyncRunner", "No syncs will start until the job table is reachable: {error}");
             }
-            (true, None) => tracing::info!(target: "SyncRunner", "The table of jobs can be used again."),
+            (true, None) => tracing::info!(target: "SyncRunner", "The job table is reachable again."),
             _ => {}
         }
         self.trouble = trouble.is_some();

@@ -107,14 +107,14 @@ impl Crew {
                     self.off = off;
                 }
                 if !changes.is_empty() {
-                    tracing::info!(target: "MainOrchestrator", "Connectors taken over: {}.", changes.join(", "));
+                    tracing::info!(target: "MainOrchestrator", "Connector definitions reloaded: {}.", changes.join(", "));
                 }
             }
             Err(mistakes) => {
                 for mistake in mistakes {
                     tracing::error!(target: "MainOrchestrator", "{mistake}");
                 }
-                tracing::error!(target: "MainOrchestrator", "The connectors were not taken over; the last good set stays.");
+                tracing::error!(target: "MainOrchestrator", "The connector definitions were not reloaded; the last valid set stays in use.");
             }
         }
     }

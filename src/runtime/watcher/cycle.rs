@@ -125,7 +125,7 @@ impl Watcher {
         if all_failed && !self.cycle.offline {
             tracing::error!(
                 target: "MainOrchestrator",
-                "None of {} pages can be reached: our own network is the likely cause. What was known is held.",
+                "None of {} pages can be reached: the local network is the likely cause. The last known state is held.",
                 self.cycle.looks
             );
         } else if self.cycle.offline && self.cycle.looks > 0 && !all_failed {

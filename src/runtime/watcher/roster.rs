@@ -67,14 +67,14 @@ impl Watcher {
         let Some(Found { there, read }) = found else { return };
         let now = self.clock.now();
         if self.origin == Some(Origin::Folder) && !there {
-            tracing::error!(target: "MainOrchestrator", "MONITORS_DIR {} is gone; the last good set stays.", self.folder.path().display());
+            tracing::error!(target: "MainOrchestrator", "MONITORS_DIR {} is gone; the last valid set stays in use.", self.folder.path().display());
             self.board.update(|board| board.definitions = (false, now));
             return;
         }
         match read {
             // While a volume is being replaced, a folder may be empty for a moment.
             Ok((_, Origin::EmptyFolder)) if self.origin == Some(Origin::Folder) => {
-                tracing::error!(target: "MainOrchestrator", "MONITORS_DIR {} is empty; the last good set stays.", self.folder.path().display());
+                tracing::error!(target: "MainOrchestrator", "MONITORS_DIR {} is empty; the last valid set stays in use.", self.folder.path().display());
                 self.board.update(|board| board.definitions = (false, now));
             }
             Ok((monitors, origin)) => {
@@ -94,7 +94,7 @@ impl Watcher {
                     tracing::error!(target: "MainOrchestrator", "{mistake}");
                 }
                 if !first {
-                    tracing::error!(target: "MainOrchestrator", "The definitions were not taken over; the last good set stays.");
+                    tracing::error!(target: "MainOrchestrator", "The monitor definitions were not reloaded; the last valid set stays in use.");
                 }
                 self.board.update(|board| board.definitions = (false, now));
             }
@@ -154,7 +154,7 @@ impl Watcher {
         if first {
             tracing::info!(target: "MainOrchestrator", "Watching {count} monitors every {:?}.", self.options.interval);
         } else if !changes.is_empty() {
-            tracing::info!(target: "MainOrchestrator", "Definitions taken over: {}.", changes.join(", "));
+            tracing::info!(target: "MainOrchestrator", "Monitor definitions reloaded: {}.", changes.join(", "));
             self.republish(Some(Instant::now()));
         }
     }

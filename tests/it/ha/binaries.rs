@@ -16,7 +16,7 @@ fn start(folder: &Path, tenant: &Tenant, database: &str) -> (Running, String) {
     let (url, vars) = (tenant.url(), |url| [("QLIK_TENANT_URL", url), ("QLIK_API_KEY", API_KEY)]);
     let [tenant, key] = vars(url.as_str());
     let mut daemon = Running::start(folder, &[tenant, key, ("DATABASE_URL", database)]);
-    daemon.until("Our memory is in PostgreSQL at 127.0.0.1:");
+    daemon.until("State is in PostgreSQL at 127.0.0.1:");
     let line = daemon.until("Listening at http://");
     let address = line.split("http://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
     (daemon, address)
@@ -105,7 +105,7 @@ async fn a_start_waits_for_the_database() {
     bob.signal("-TERM");
     bob.until("Stopped.");
     cluster.restart();
-    ann.until("Our memory is in PostgreSQL at 127.0.0.1:");
+    ann.until("State is in PostgreSQL at 127.0.0.1:");
     ann.until("We hold the lease of the monitor");
     ann.signal("-TERM");
     ann.until("Stopped.");

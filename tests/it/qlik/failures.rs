@@ -98,10 +98,10 @@ async fn says_what_to_do() {
         told.push(qlik.write(&banner()).await.unwrap_err().to_string());
     }
     insta::assert_snapshot!(told.join("\n"), @r"
-    the tenant does not know us (check that the key or client is valid and not expired): HTTP 401: Unauthorized: Authentication required. (trace d8462a8c6be65a909e38f0b8fea3c9ee)
+    the tenant rejected our credentials (check that the key or client is valid and not expired): HTTP 401: Unauthorized: Authentication required. (trace d8462a8c6be65a909e38f0b8fea3c9ee)
     not allowed to set the banner (a user needs the role TenantAdmin, an OAuth client the scope admin_classic and consent Trusted): HTTP 403: Forbidden: Missing role TenantAdmin. (trace 11e8a68f4a1e323aa4df693cf6ca6256)
-    the tenant has no banner interface (check QLIK_TENANT_URL): HTTP 404
-    the tenant asks to come less often: HTTP 429: API rate limit reached: You need to wait 13 seconds until limit is lifted.
+    the banner API was not found (check QLIK_TENANT_URL): HTTP 404
+    rate limited by the tenant: HTTP 429: API rate limit reached: You need to wait 13 seconds until limit is lifted.
     trouble with the tenant: HTTP 500
     trouble with the tenant: HTTP 302: a redirect, which is not followed; check QLIK_TENANT_URL
     ");

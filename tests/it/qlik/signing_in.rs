@@ -145,7 +145,7 @@ async fn sorts_refusals_of_tokens() {
     let wrong = with_secret(&tenant, "other-secret").write(&banner()).await.unwrap_err();
     assert_eq!(
         wrong.to_string().split(" (trace").next().unwrap(),
-        "the tenant does not know us (check that the key or client is valid and not expired): no token: \
+        "the tenant rejected our credentials (check that the key or client is valid and not expired): no token: \
          HTTP 401: Unauthorized: Unknown client or wrong secret."
     );
 }

@@ -69,7 +69,7 @@ async fn a_killed_program_is_followed() {
     first.ended();
     shelf.as_usual();
     gate.open();
-    second.until("alpha: taken over from");
+    second.until("alpha: took over from");
     second.until("alpha: complete");
     assert!(killed.elapsed() < Duration::from_secs(30));
     assert_one_at_a_time(&shelf);
