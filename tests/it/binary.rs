@@ -281,7 +281,7 @@ fn our_own_network_is_suspected() {
     daemon.until("the local network is the likely cause");
     daemon.until("No issues detected; not readable: Alpha, Beta");
     daemon.until("No issues detected; not readable: Alpha, Beta");
-    assert_eq!(daemon.said.matches("our own network").count(), 1);
+    assert_eq!(daemon.said.matches("the local network").count(), 1);
     alpha.as_usual();
     beta.as_usual();
     daemon.until("Pages can be reached again.");

@@ -60,7 +60,7 @@ fn connectors_follow_the_folder() {
         daemon.until("statuscake: complete");
     }
     define(folder.path(), &cake, "every = \"2s\"");
-    let told = daemon.until("onnectors");
+    let told = daemon.until("onnector");
     assert!(told.contains("Connector definitions reloaded: changed second."), "told again: {told}");
     daemon.until("second: complete");
     fs::remove_file(folder.path().join("connectors/second.toml")).unwrap();

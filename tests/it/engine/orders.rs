@@ -123,7 +123,7 @@ columns = {{ created = {{ type = \"timestamp\" }} }}"
             bench.complete(now()).await;
             assert_eq!(bench.column("things", "id").len(), 9, "{}", acme.dump());
         } else {
-            assert!(failure(&bench.run(now()).await).contains("one value of created"));
+            assert!(failure(&bench.run(now()).await).contains("has the same created"));
         }
     }
 }
