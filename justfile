@@ -1,4 +1,4 @@
-# `just` lists the recipes. `.ci/run` runs all of them in order.
+# `just` lists the recipes. `.ci/run` runs those that check something, and installs what they need.
 
 _list:
     @just --list --unsorted
@@ -8,33 +8,37 @@ check:
     cargo fmt --all --check
     cargo clippy --locked --workspace --all-targets -- -D warnings
 
-# All tests that this machine can run; prints which were skipped and what to install
+# All tests that can run on this machine; prints which were skipped and what to install
 test *args:
     @rm -f target/skipped-tests
     cargo test --locked {{ args }}
     @if [ -s target/skipped-tests ]; then echo; echo 'Skipped:'; sort target/skipped-tests | uniq -c; fi
 
-# Tests with PostgreSQL; fails where the server's programs are missing
+# Integration tests; fails if PostgreSQL is not installed
 test-pg *args:
     REQUIRE_POSTGRES=1 cargo test --locked --test it {{ args }}
 
-# Licences, duplicate versions and sources of the dependencies (needs cargo-deny)
+# Licences, duplicate versions and sources of dependencies (needs cargo-deny)
 deny:
     cargo deny --offline check bans licenses sources
 
-# API documentation, without warnings
+# API documentation; warnings are errors
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items
 
-# The program between stand-in servers: a day of incidents in two minutes
+# The demo: a day of incidents in two minutes, with stand-in servers
 demo:
     cargo run --release --locked -- demo
+
+# Debian package of the release binary; prints its path (needs cargo-deb)
+package:
+    bash deploy/package.sh "$(just release | tail -n 1)"
 
 # Benchmarks: daemon, connectors, fronts, sqlite, postgres (see docs/benchmarks.md)
 bench name *args:
     cargo bench --locked --bench {{ name }} -- {{ args }}
 
-# The binary as it is released: static, stripped; prints its path
+# Release binary: static, stripped; prints its path
 release:
     #!/usr/bin/env bash
     set -euo pipefail

@@ -4,9 +4,10 @@
 //! into a throwaway server of the machine's own binaries. Each case runs in a process of its own, so that its peak memory
 //! is its own. Nothing is synced to disk, in either case.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, dead_code, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, unreachable_pub)]
+#![allow(clippy::disallowed_methods, reason = "a measurement takes real time")]
 
-#[path = "../tests/it/cluster.rs"]
+#[path = "../tests/it/postgres/cluster.rs"]
 mod cluster;
 #[path = "rows/copy.rs"]
 mod copy;
@@ -14,9 +15,9 @@ mod rows;
 
 use std::process::Command;
 
-use data_sources_monitor::database::Database;
-use data_sources_monitor::destinations::postgres;
-use data_sources_monitor::domain::op::Op;
+use data_sources_monitor::testing::database::Database;
+use data_sources_monitor::testing::destinations::postgres;
+use data_sources_monitor::testing::domain::syncing::op::Op;
 
 use copy::Floor;
 use rows::{PAGE, feed, page, peak_mib, reader};

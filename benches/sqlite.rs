@@ -4,7 +4,8 @@
 //! Each case runs in a process of its own, so that its peak memory is its own. Rows are People.ai activities of 25
 //! fields and about 750 bytes, with a random text key, made from a fixed seed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, reason = "a measurement takes real time")]
 
 mod rows;
 
@@ -12,11 +13,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use data_sources_monitor::connectors::decode::RowReader;
-use data_sources_monitor::destinations::Destination;
-use data_sources_monitor::destinations::sqlite;
-use data_sources_monitor::domain::cell::Cell;
-use data_sources_monitor::domain::op::Op;
+use data_sources_monitor::testing::destinations::Destination;
+use data_sources_monitor::testing::destinations::sqlite;
+use data_sources_monitor::testing::domain::syncing::cell::Cell;
+use data_sources_monitor::testing::domain::syncing::op::Op;
+use data_sources_monitor::testing::source::decode::RowReader;
 
 use rows::{PAGE, begin, checkpoint, feed, outcome, page, peak_mib, reader};
 
@@ -157,7 +158,7 @@ fn bare(rows: u64, path: &Path, synchronous: &str) -> f64 {
         seconds += begun.elapsed().as_secs_f64();
         waiting.clear();
     }
-    // The destination leaves a file without a log behind, too.
+    // The destination leaves a file without a WAL behind, too.
     let begun = Instant::now();
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     seconds + begun.elapsed().as_secs_f64()

@@ -1,12 +1,13 @@
-//! The file behind `monitor.log`: a name that never changes, so that `tail -F` works for ever.
+//! The file behind `monitor.log`. Its name never changes, so `tail -F` keeps working across rotations.
 //!
-//! Rotation is by rename (`monitor.log` → `monitor.log.1` → `monitor.log.2` …), by size and by age. Before each
-//! line the name is looked up again: if it was moved, deleted or replaced (by a person, by logrotate), the file is
-//! opened anew. Nothing that goes wrong here reaches the caller: a line that cannot be written is counted, and the
-//! first line that can be written again is preceded by one that says how many are missing.
+//! Rotation renames files (`monitor.log` → `monitor.log.1` → `monitor.log.2` …), by size and by age. Before
+//! each line the writer checks that the name still refers to the open file. If a person or logrotate moved,
+//! deleted or replaced the file, the writer opens it again. No failure reaches the caller: lines that cannot
+//! be written are counted, and the next line that can be written is preceded by a notice with the number of
+//! missing lines.
 //!
-//! It does not buffer, format, or truncate what it finds, and it makes no directories. One call of
-//! [`RotatingFile::write`] is one line. Start reading at [`RotatingFile::open`], then at its `Write`.
+//! This module does not buffer or format, and it creates no directories. One call of [`RotatingFile::write`]
+//! is one line. Start reading at [`RotatingFile::open`], then at its `Write` implementation.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
@@ -18,16 +19,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// How long a rotation that failed is left alone: every line would try again otherwise, and shift the old files.
+/// How long to wait after a failed rotation. Without it, every line would retry and shift the old files.
 const ROTATION_RETRY: SignedDuration = SignedDuration::from_mins(1);
 
-/// Why the log file could not be opened at start.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the log file {}: {source}; {}", path.display(), advice(source))]
 pub struct LogFileError {
-    /// The file, as an absolute path.
+    /// An absolute path.
     pub path: PathBuf,
-    /// What the operating system said.
     #[source]
     pub source: io::Error,
 }
@@ -43,49 +42,45 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// When a file is put aside, and how many old ones stay.
+/// When the file is rotated, and how many old files are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rotation {
-    /// A line that would make the file longer than this many bytes begins a new file. 0: never by size.
+    /// A line that would make the file longer than this many bytes starts a new file. 0: no rotation by size.
     pub size: u64,
-    /// A file older than this is put aside by the next line. Zero: never by age.
+    /// The next line rotates a file older than this. Zero: no rotation by age.
     pub age: SignedDuration,
-    /// How many old files stay beside the current one. At least 1, because renaming is how readers keep up.
+    /// How many old files are kept. At least 1, because readers follow a rotation by the rename.
     pub keep: usize,
 }
 
-/// What the file has to say about itself, in a line of its own. The owner knows the format of lines.
+/// A message about the log file itself. The caller knows the line format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// Lines could not be written; now they can again.
+    /// Writing works again after lines were lost.
     Lost {
-        /// How many lines are missing.
         lines: u64,
-        /// What the last failing write said.
+        /// The error of the last failed write.
         error: String,
     },
-    /// The file is due for rotation but stays as it is for now. Nothing is lost.
-    NotRotated {
-        /// What the operating system said.
-        error: String,
-    },
+    /// The file is due for rotation but could not be rotated. No line is lost.
+    NotRotated { error: String },
 }
 
 type Announce = Box<dyn Fn(&Notice) -> String + Send>;
-type Clock = Box<dyn Fn() -> Timestamp + Send>;
+type NowFn = Box<dyn Fn() -> Timestamp + Send>;
 
-/// The part of a [`RotatingFile`] that others may hold while a writing thread owns the file itself.
+/// The part of a [`RotatingFile`] that other threads may hold while a writer thread owns the file.
 #[derive(Debug, Clone, Default)]
-pub struct LogFileHandle(Arc<Shared>);
+pub struct LogFileHandle(Arc<SharedFile>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedFile {
     reopen: AtomicBool,
     lost: AtomicU64,
 }
 
 impl LogFileHandle {
-    /// Asks for the file to be opened anew by its name before the next line (SIGHUP).
+    /// Requests that the file is opened again by its name before the next line (SIGHUP).
     pub fn reopen(&self) {
         self.0.reopen.store(true, Ordering::Release);
     }
@@ -96,26 +91,26 @@ impl LogFileHandle {
     }
 }
 
-/// The log file. Each `write` is one whole line with its newline, and always succeeds as far as the caller sees.
+/// The log file. Each `write` is one whole line with its newline, and reports success even if the line is
+/// lost.
 pub struct RotatingFile {
     path: PathBuf,
     rotation: Rotation,
     announce: Announce,
-    clock: Clock,
+    clock: NowFn,
     handle: LogFileHandle,
-    open: Open,
+    open: OpenFile,
     missing: Option<Missing>,
     rotation_failed: Option<Timestamp>,
 }
 
-/// The file as it was opened.
-struct Open {
+struct OpenFile {
     file: File,
-    /// Device and inode: what the name must still point to.
+    /// Device and inode, to detect that the name refers to another file.
     identity: (u64, u64),
-    /// When the file came to be, as well as the file system knows.
-    born: Timestamp,
-    /// The last byte is not a newline: what comes next must not be glued to half a line.
+    /// Creation time, as exactly as the file system knows it.
+    created_at: Timestamp,
+    /// The last byte is not a newline, so the next line must start with one.
     torn: bool,
 }
 
@@ -127,7 +122,7 @@ struct Missing {
 impl RotatingFile {
     /// Opens `path` for appending, or creates it. Its directory must exist.
     ///
-    /// `announce` makes the text of a [`Notice`]: one line with its newline, or nothing for silence.
+    /// `announce` returns the text of a [`Notice`]: one line with its newline, or an empty string for none.
     pub fn open(
         path: &Path,
         rotation: Rotation,
@@ -136,11 +131,12 @@ impl RotatingFile {
         let failed = |path: &Path, source| LogFileError { path: path.to_path_buf(), source };
         // A later change of the working directory must not move the log.
         let path = std::path::absolute(path).map_err(|source| failed(path, source))?;
-        let open = Open::at(&path).map_err(|source| failed(&path, source))?;
+        let open = OpenFile::at(&path).map_err(|source| failed(&path, source))?;
         Ok(Self {
             path,
             rotation,
             announce: Box::new(announce),
+            #[expect(clippy::disallowed_methods, reason = "the machine's clock; tests replace it")]
             clock: Box::new(Timestamp::now),
             handle: LogFileHandle::default(),
             open,
@@ -149,19 +145,19 @@ impl RotatingFile {
         })
     }
 
-    /// The same file with another idea of the present moment.
+    /// Replaces the clock.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Fn() -> Timestamp + Send + 'static) -> Self {
         self.clock = Box::new(clock);
         self
     }
 
-    /// What others hold to ask for a reopening and to count losses.
+    /// A handle to request a reopen and to count lost lines.
     pub fn handle(&self) -> LogFileHandle {
         self.handle.clone()
     }
 
-    /// What the last failing write said, while lines are being lost.
+    /// The error of the last failed write, while lines are being lost.
     pub fn trouble(&self) -> Option<&str> {
         self.missing.as_ref().map(|missing| missing.error.as_str())
     }
@@ -178,16 +174,17 @@ impl RotatingFile {
         append(&mut self.open.file, &mut self.open.torn, line)
     }
 
-    /// Makes sure that the open file is the one the name points to.
+    /// Ensures that the open file is the one that the name refers to.
     fn follow_name(&mut self) -> io::Result<()> {
-        let asked = self.handle.0.reopen.swap(false, Ordering::AcqRel);
+        let reopen_requested = self.handle.0.reopen.swap(false, Ordering::AcqRel);
         let same = fs::metadata(&self.path).is_ok_and(|found| identity(&found) == self.open.identity);
-        if same && !asked {
+        if same && !reopen_requested {
             return Ok(());
         }
-        match Open::at(&self.path) {
+        match OpenFile::at(&self.path) {
             Ok(open) => self.open = open,
-            // A file that was moved away still has a reader who can find it: better there than nowhere.
+            // A file that was moved away may still have a reader, so writing there is better than losing the
+            // line.
             Err(_) if self.open.file.metadata().is_ok_and(|old| old.nlink() > 0) => {}
             Err(error) => return Err(error),
         }
@@ -201,14 +198,15 @@ impl RotatingFile {
         }
         let now = (self.clock)();
         if found.len() == 0 {
-            self.open.born = now;
+            self.open.created_at = now;
             return;
         }
         let Rotation { size, age, .. } = self.rotation;
         let too_long = size > 0 && found.len().saturating_add(incoming as u64) > size;
-        // A clock that was set back would otherwise leave the file in the future, and whole, until it catches up.
-        self.open.born = self.open.born.min(now);
-        let too_old = age > SignedDuration::ZERO && now.duration_since(self.open.born) >= age;
+        // If the clock was set back, the file's creation time would stay in the future and delay rotation
+        // until then.
+        self.open.created_at = self.open.created_at.min(now);
+        let too_old = age > SignedDuration::ZERO && now.duration_since(self.open.created_at) >= age;
         let just_failed =
             self.rotation_failed.is_some_and(|then| now.duration_since(then).abs() < ROTATION_RETRY);
         if !(too_long || too_old) || just_failed {
@@ -218,32 +216,33 @@ impl RotatingFile {
         if let Err(error) = self.rotate() {
             self.rotation_failed = Some(now);
             let text = (self.announce)(&Notice::NotRotated { error: error.to_string() });
-            // Whether this can be written shows with the line that follows.
+            // The line that follows shows whether the new file can be written.
             let _ = append(&mut self.open.file, &mut self.open.torn, text.as_bytes());
         }
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        // Two programs may write to one file: the one that has the lock renames, the other finds a new inode.
+        // Two programs may write to one file: the one with the lock renames it, the other detects a new
+        // inode.
         let lock = self.open.file.try_clone()?;
         if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
             return Ok(());
         }
-        let rotated = self.put_aside().and_then(|()| Open::at(&self.path));
+        let rotated = self.shift_files().and_then(|()| OpenFile::at(&self.path));
         let _ = lock.unlock();
         self.open = rotated?;
         Ok(())
     }
 
-    fn put_aside(&self) -> io::Result<()> {
-        // Where the name is a link, the files beside its target rotate and the link stays.
+    fn shift_files(&self) -> io::Result<()> {
+        // If the name is a link, the files beside its target are rotated and the link stays.
         let found = fs::canonicalize(&self.path).and_then(|target| Ok((fs::metadata(&target)?, target)));
         match found {
             Ok((found, target)) if identity(&found) == self.open.identity => {
                 shift_old(&target, self.rotation.keep.max(1))?;
                 fs::rename(&target, numbered(&target, 1))
             }
-            // It was put aside already, by somebody else, since the last look.
+            // Another process has rotated the file since the last check.
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
@@ -266,10 +265,10 @@ impl Write for RotatingFile {
     }
 }
 
-/// Whether the file can be written, without leaving anything where there is none yet.
+/// Checks that the file can be written, without creating it.
 ///
 /// # Errors
-/// Why it cannot.
+/// If it cannot be opened for writing.
 pub fn check(path: &Path) -> Result<(), LogFileError> {
     let created = match OpenOptions::new().append(true).open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => OpenOptions::new()
@@ -282,11 +281,16 @@ pub fn check(path: &Path) -> Result<(), LogFileError> {
     created.map_err(|source| LogFileError { path: path.to_path_buf(), source })
 }
 
-impl Open {
+impl OpenFile {
     fn at(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         let found = file.metadata()?;
-        Ok(Self { identity: identity(&found), born: born(&found), torn: ends_torn(path, &found), file })
+        Ok(Self {
+            identity: identity(&found),
+            created_at: created_at(&found),
+            torn: ends_in_partial_line(path, &found),
+            file,
+        })
     }
 }
 
@@ -294,13 +298,13 @@ fn identity(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 
-/// Not every file system knows when a file was made; the last change is then the nearest thing.
-fn born(found: &Metadata) -> Timestamp {
+/// Not every file system stores the creation time; the modification time is the closest substitute.
+fn created_at(found: &Metadata) -> Timestamp {
     let time = found.created().or_else(|_| found.modified());
     time.ok().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-fn ends_torn(path: &Path, found: &Metadata) -> bool {
+fn ends_in_partial_line(path: &Path, found: &Metadata) -> bool {
     if !found.is_file() || found.len() == 0 {
         return false;
     }
@@ -309,7 +313,7 @@ fn ends_torn(path: &Path, found: &Metadata) -> bool {
     read.is_ok() && last != *b"\n"
 }
 
-/// Writes one line whole, or says why not; `torn` tells from then on whether a part of a line stands at the end.
+/// Writes one whole line. After an error, `torn` says whether the file ends in a partial line.
 fn append(file: &mut impl Write, torn: &mut bool, line: &[u8]) -> io::Result<()> {
     if *torn && !line.is_empty() {
         put(file, torn, b"\n")?;
@@ -333,7 +337,7 @@ fn put(file: &mut impl Write, torn: &mut bool, mut rest: &[u8]) -> io::Result<()
     Ok(())
 }
 
-/// Frees the number 1 by moving each old file up by one, as far as the first gap; the oldest is overwritten.
+/// Frees number 1: moves each old file up by one, as far as the first gap; the oldest is overwritten.
 fn shift_old(target: &Path, keep: usize) -> io::Result<()> {
     let gap = (1..keep).find(|number| !numbered(target, *number).exists()).unwrap_or(keep);
     for number in (1..gap).rev() {
@@ -352,7 +356,7 @@ fn numbered(target: &Path, number: usize) -> PathBuf {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, then is full until it is emptied.
+    /// Accepts a number of bytes, then is full until it is emptied.
     struct Disk {
         room: usize,
         holds: Vec<u8>,
@@ -374,9 +378,9 @@ mod tests {
         }
     }
 
-    /// A disk that fills up in the middle of a line leaves half a line, and the next one still starts its own.
+    /// After a partial write to a full disk, the next line starts on a line of its own.
     #[test]
-    fn half_a_line_is_never_glued_to_the_next() {
+    fn a_partial_line_is_never_joined_with_the_next() {
         let (mut disk, mut torn) = (Disk { room: 10, holds: Vec::new() }, false);
         append(&mut disk, &mut torn, b"first\n").unwrap();
         assert!(append(&mut disk, &mut torn, b"second\n").is_err());
@@ -390,10 +394,11 @@ mod tests {
         assert_eq!(String::from_utf8(disk.holds).unwrap(), "first\nseco\nfourth\nsixth\n");
     }
 
-    /// Old files move up only as far as the first gap: a rotation that keeps failing cannot push them off the end.
+    /// A rotation that fails again and again cannot push old files off the end.
     #[test]
     fn old_files_shift_up_to_the_first_gap() {
-        /// The numbers that are there, how many are kept, and what is found then: a number and the one it had.
+        /// The existing numbers, how many are kept, and the expected result: each number and its former
+        /// number.
         type Case = (&'static [usize], usize, &'static [(usize, usize)]);
         let cases: [Case; 5] = [
             (&[], 3, &[]),

@@ -1,8 +1,9 @@
-//! Host names to addresses: `/etc/hosts` first, then the name servers of `/etc/resolv.conf`.
+//! Resolves host names: `/etc/hosts` first, then the name servers of `/etc/resolv.conf`.
 //!
-//! glibc's `getaddrinfo` loads the host's NSS modules. A statically linked program crashes there when the host's glibc
-//! is another one than the builder's, so every look-up of this program goes through [`Resolver::lookup`]. Both files
-//! are read again when they change, as glibc does. Answers are not cached: that is the name server's work.
+//! glibc's `getaddrinfo` loads the host's NSS modules. A statically linked program crashes there when the
+//! host's glibc differs from the build machine's, so every lookup of this program goes through
+//! [`Resolver::lookup`]. Both files are read again when they change, as glibc does. Answers are not cached:
+//! the name server does that.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -18,54 +19,52 @@ use reqwest::dns::{Addrs, Resolve, Resolving};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// What the C library asks where `/etc/resolv.conf` is missing or names no server.
+/// The C library's default when `/etc/resolv.conf` is missing or names no server.
 const DEFAULT_NAME_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Where name servers listen.
 const DNS_PORT: u16 = 53;
 
-/// Larger than an answer over UDP that was asked for without extensions (512 bytes).
+/// Larger than a UDP answer without extensions (512 bytes).
 const MAX_DATAGRAM: usize = 4096;
 
-/// Why a host name has no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
     /// The name server knows no such name, or no address of it.
     #[error("the host name does not resolve")]
     NotFound,
-    /// No name server answered the question; the name may exist.
-    #[error("the name server gives no answer: {0}")]
+    /// No name server answered; the name may exist.
+    #[error("no name server answered: {0}")]
     Unavailable(String),
 }
 
-/// Resolves host names. Clones share what was read of the files.
+/// Resolves host names. Clones share the parsed files.
 #[derive(Clone)]
-pub struct Resolver(Arc<Inner>);
+pub struct Resolver(Arc<ResolverState>);
 
-struct Inner {
+struct ResolverState {
     resolv_conf: PathBuf,
     hosts: PathBuf,
     port: u16,
-    loaded: Mutex<Option<(Stamps, Arc<Loaded>)>>,
+    loaded: Mutex<Option<(Stamps, Arc<LoadedConfig>)>>,
 }
 
-/// What was read of the two files.
-struct Loaded {
+/// The parsed content of the two files.
+struct LoadedConfig {
     /// By name, in lower case.
     hosts: HashMap<String, Vec<IpAddr>>,
-    /// In the order in which they are asked, one after another: the first may know names of a private network that the
-    /// second denies.
+    /// Queried one after another in this order: the first may know names of a private network that the second
+    /// denies.
     servers: Vec<SocketAddr>,
-    /// How long one of them may take.
+    /// Timeout of one query.
     timeout: Duration,
-    /// How often all of them are asked.
+    /// How often the whole list is queried.
     attempts: usize,
     search: Vec<Name>,
-    /// A name with fewer dots is looked up in the search domains first.
+    /// Names with fewer dots are tried in the search domains first.
     ndots: usize,
 }
 
-/// By which a change of the two files is noticed: when each was written, and its size.
+/// Modification time and size of both files, to detect changes.
 type Stamps = [Option<(SystemTime, u64)>; 2];
 
 impl std::fmt::Debug for Resolver {
@@ -82,13 +81,14 @@ impl Default for Resolver {
 
 impl Resolver {
     fn with_files(resolv_conf: PathBuf, hosts: PathBuf, port: u16) -> Resolver {
-        Resolver(Arc::new(Inner { resolv_conf, hosts, port, loaded: Mutex::default() }))
+        Resolver(Arc::new(ResolverState { resolv_conf, hosts, port, loaded: Mutex::default() }))
     }
 
-    /// The addresses of a host, the most promising first, with port 0. An address in text form is its own answer.
+    /// The addresses of a host, the preferred ones first, with port 0. A textual address is returned as it
+    /// is.
     ///
     /// # Errors
-    /// When there is no address, or no name server answered within the time that `/etc/resolv.conf` gives it.
+    /// If there is no address, or no name server answered within the timeouts of `/etc/resolv.conf`.
     pub async fn lookup(&self, host: &str) -> Result<Vec<SocketAddr>, LookupError> {
         let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         if let Ok(ip) = literal.parse() {
@@ -99,7 +99,7 @@ impl Resolver {
         let written = name.to_ascii();
         let mut found = loaded.hosts.get(written.trim_end_matches('.')).cloned().unwrap_or_default();
         if found.is_empty() {
-            // Never asked of a name server (RFC 6761).
+            // Never sent to a name server (RFC 6761).
             match name.iter().next_back() {
                 Some(b"localhost") => found = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
                 Some(b"invalid") => return Err(LookupError::NotFound),
@@ -120,7 +120,7 @@ impl Resolver {
         Ok(found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect())
     }
 
-    fn loaded(&self) -> Arc<Loaded> {
+    fn loaded(&self) -> Arc<LoadedConfig> {
         let stamps = [&self.0.resolv_conf, &self.0.hosts].map(|path| stamp(path));
         let mut loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         match &*loaded {
@@ -133,8 +133,8 @@ impl Resolver {
         }
     }
 
-    /// A file that is missing is the same as an empty one, and a line that cannot be understood as none.
-    fn load(&self) -> Loaded {
+    /// A missing file is treated as empty; a line that cannot be parsed is ignored.
+    fn load(&self) -> LoadedConfig {
         let text = |path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
         let (config, _) = resolv_conf::Config::parse_with_errors(text(&self.0.resolv_conf).as_bytes());
         let mut servers: Vec<IpAddr> = config.nameservers.iter().map(IpAddr::from).collect();
@@ -143,7 +143,7 @@ impl Resolver {
         }
         let search =
             config.get_last_search_or_domain().filter_map(|domain| Name::from_str_relaxed(domain).ok());
-        Loaded {
+        LoadedConfig {
             hosts: read_hosts(&text(&self.0.hosts)),
             servers: servers.into_iter().map(|ip| SocketAddr::new(ip, self.0.port)).collect(),
             timeout: Duration::from_secs(config.timeout.max(1).into()),
@@ -154,8 +154,8 @@ impl Resolver {
     }
 }
 
-impl Loaded {
-    /// The whole names that a name may stand for, in the order in which they are tried.
+impl LoadedConfig {
+    /// The absolute names that a name may stand for, in the order in which they are tried.
     fn candidates(&self, name: &Name) -> Vec<Name> {
         let mut whole = name.clone();
         whole.set_fqdn(true);
@@ -163,7 +163,7 @@ impl Loaded {
             return vec![whole];
         }
         let searched = self.search.iter().filter_map(|domain| name.clone().append_domain(domain).ok());
-        // The number of labels is one more than that of the dots.
+        // A name has one label more than dots.
         if usize::from(name.num_labels()) > self.ndots {
             std::iter::once(whole).chain(searched).collect()
         } else {
@@ -171,7 +171,8 @@ impl Loaded {
         }
     }
 
-    /// The addresses of a whole name, empty if there are none. The first server that knows decides.
+    /// The addresses of an absolute name; empty if there are none. The first server that knows the name
+    /// decides.
     async fn ask(&self, name: &Name) -> Result<Vec<IpAddr>, LookupError> {
         let mut failed = String::new();
         for server in std::iter::repeat_n(&self.servers, self.attempts).flatten() {
@@ -179,7 +180,7 @@ impl Loaded {
             let (four, six) = futures_util::future::join(of(RecordType::A), of(RecordType::AAAA)).await;
             match (four, six) {
                 (Ok(four), Ok(six)) => return Ok([six, four].concat()),
-                // Half an answer counts if it has addresses: it does not say that there are none.
+                // Addresses of one family are enough; an error alone does not prove that there are none.
                 (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => return Ok(found),
                 (Err(e), _) | (_, Err(e)) => failed = format!("{}: {e}", server.ip()),
             }
@@ -188,14 +189,15 @@ impl Loaded {
     }
 }
 
-/// Asks one server one question.
+/// Sends one question to one server.
 async fn ask(
     server: SocketAddr,
     name: &Name,
     kind: RecordType,
     timeout: Duration,
 ) -> io::Result<Vec<IpAddr>> {
-    // Unpredictable, like the port: an answer that somebody else sends must not fit.
+    // Must be unpredictable, like the port, so that a forged answer does not match.
+    #[expect(clippy::disallowed_methods, reason = "must be unpredictable")]
     let id = RandomState::new().build_hasher().finish().to_le_bytes();
     let mut question = Message::new(u16::from_le_bytes([id[0], id[1]]), MessageType::Query, OpCode::Query);
     question.metadata.recursion_desired = true;
@@ -212,7 +214,7 @@ async fn ask(
     }
 }
 
-/// Sends a question over UDP, and over TCP if the answer is too large for that.
+/// Sends a question over UDP, and over TCP if the answer is too large for UDP.
 async fn exchange(server: SocketAddr, question: &Message) -> io::Result<Message> {
     let bytes = question.to_vec().map_err(io::Error::other)?;
     let socket = tokio::net::UdpSocket::bind((unspecified(server.ip()), 0)).await?;
@@ -242,8 +244,10 @@ async fn exchange(server: SocketAddr, question: &Message) -> io::Result<Message>
 }
 
 fn answers(answer: &Message, question: &Message) -> bool {
-    let (is, asked) = (&answer.metadata, &question.metadata);
-    is.message_type == MessageType::Response && is.id == asked.id && answer.queries == question.queries
+    let (received, sent) = (&answer.metadata, &question.metadata);
+    received.message_type == MessageType::Response
+        && received.id == sent.id
+        && answer.queries == question.queries
 }
 
 impl Resolve for Resolver {
@@ -277,7 +281,7 @@ fn unspecified(of: IpAddr) -> IpAddr {
     if of.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
-/// The address that this machine would send from; `None` without a route. Connecting a UDP socket sends nothing.
+/// The local address used to reach `to`; `None` without a route. Connecting a UDP socket sends no packet.
 fn source_for(to: IpAddr) -> Option<IpAddr> {
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;
@@ -285,8 +289,8 @@ fn source_for(to: IpAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// The rules of RFC 6724 that matter here: what cannot be reached comes last, before it public addresses that would be
-/// asked from a private one of IPv6, and IPv6 before IPv4.
+/// The rules of RFC 6724 that matter here. Unreachable addresses come last; before them come public IPv6
+/// addresses that would be reached from a private IPv6 address; IPv6 comes before IPv4.
 fn rank(to: IpAddr, from: Option<IpAddr>) -> (bool, bool, bool) {
     let local = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unique_local());
     (from.is_none(), from.is_some_and(|from| local(from) != local(to)), to.is_ipv4())
@@ -306,12 +310,12 @@ mod tests {
         found.map(|all| all.iter().map(|a| a.ip().to_string()).collect())
     }
 
-    /// A name server that knows `names`, and counts what it is asked.
+    /// A name server that knows `names` and counts its queries.
     async fn name_server(names: &'static [&'static str]) -> (u16, Arc<AtomicUsize>) {
         let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let port = socket.local_addr().unwrap().port();
-        let asked = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&asked);
+        let queries = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&queries);
         tokio::spawn(async move {
             let mut packet = [0; 2048];
             while let Ok((size, from)) = socket.recv_from(&mut packet).await {
@@ -332,7 +336,7 @@ mod tests {
                 socket.send_to(&answer.to_vec().unwrap(), from).await.unwrap();
             }
         });
-        (port, asked)
+        (port, queries)
     }
 
     struct Files(tempfile::TempDir);
@@ -354,10 +358,10 @@ mod tests {
         }
     }
 
-    /// The file of hosts decides before any name server is asked, whatever the case; a change of it counts at once.
+    /// Names are compared without regard to case.
     #[tokio::test]
     async fn the_hosts_file_comes_first_and_is_read_again() {
-        let (port, asked) = name_server(&["db.acme.test.", "a.b.acme.test."]).await;
+        let (port, queries) = name_server(&["db.acme.test.", "a.b.acme.test."]).await;
         let files = Files::new(
             "nameserver 127.0.0.1\nsearch other.test acme.test\n",
             "127.0.0.9 db Page.test # mine\n",
@@ -365,7 +369,7 @@ mod tests {
         let resolver = files.resolver(port);
         assert_eq!(ips(resolver.lookup("db").await).unwrap(), ["127.0.0.9"]);
         assert_eq!(ips(resolver.lookup("PAGE.test").await).unwrap(), ["127.0.0.9"]);
-        assert_eq!(asked.load(Ordering::Relaxed), 0);
+        assert_eq!(queries.load(Ordering::Relaxed), 0);
         files.write("hosts", "127.0.0.10 page.test\n");
         assert_eq!(ips(resolver.lookup("page.test").await).unwrap(), ["127.0.0.10"]);
         assert_eq!(ips(resolver.lookup("db").await).unwrap(), ["192.0.2.7"], "by its search domain");
@@ -373,9 +377,8 @@ mod tests {
         assert_eq!(resolver.lookup("db.").await, Err(LookupError::NotFound));
     }
 
-    /// A name that does not exist is told apart from a name server that does not answer.
     #[tokio::test]
-    async fn an_unknown_name_is_no_silent_name_server() {
+    async fn an_unknown_name_differs_from_an_unreachable_server() {
         let (port, _) = name_server(&["page.acme.test."]).await;
         let files = Files::new("nameserver 127.0.0.1\n", "");
         let resolver = files.resolver(port);
@@ -384,15 +387,14 @@ mod tests {
         let text = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\nsearch acme.test\n";
         let files = Files::new(text, "");
         let resolver = files.resolver(silent.local_addr().unwrap().port());
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         let error = resolver.lookup("page.acme.test").await.unwrap_err();
         assert!(matches!(error, LookupError::Unavailable(_)), "{error:?}");
         assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     }
 
-    /// A name server that is silent is no reason not to ask the next.
     #[tokio::test]
-    async fn the_next_name_server_is_asked() {
+    async fn the_next_name_server_is_queried_after_a_timeout() {
         let (port, _) = name_server(&["page.acme.test."]).await;
         let silent = std::net::UdpSocket::bind(("127.0.0.2", port)).unwrap();
         let text = "nameserver 127.0.0.2\nnameserver 127.0.0.1\noptions timeout:1\n";
@@ -401,10 +403,9 @@ mod tests {
         assert_eq!(ips(resolver.lookup("page.acme.test").await).unwrap(), ["192.0.2.7"]);
         silent.set_nonblocking(true).unwrap();
         let mut question = [0; 512];
-        assert!(silent.recv(&mut question).unwrap() > 0, "asked in the order of the file");
+        assert!(silent.recv(&mut question).unwrap() > 0, "queried in the order of the file");
     }
 
-    /// An answer that is too large for UDP is asked for over TCP.
     #[tokio::test]
     async fn large_answers_come_over_tcp() {
         let (port, _) = name_server(&["large.acme.test."]).await;
@@ -431,9 +432,8 @@ mod tests {
         assert_eq!(resolver.lookup("large.acme.test").await.unwrap().len(), 100);
     }
 
-    /// What is not an answer to the question is not taken for one.
     #[tokio::test]
-    async fn foreign_answers_are_ignored() {
+    async fn answers_to_other_questions_are_ignored() {
         let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let port = socket.local_addr().unwrap().port();
         tokio::spawn(async move {
@@ -454,21 +454,20 @@ mod tests {
         assert_eq!(ips(files.resolver(port).lookup("page.acme.test").await).unwrap(), ["192.0.2.7"]);
     }
 
-    /// An answer is asked for each time, so that no change of an address is missed.
     #[tokio::test]
     async fn answers_are_not_cached() {
-        let (port, asked) = name_server(&["page.acme.test."]).await;
+        let (port, queries) = name_server(&["page.acme.test."]).await;
         let files = Files::new("nameserver 127.0.0.1\n", "");
         let resolver = files.resolver(port);
         for _ in 0..2 {
             assert_eq!(ips(resolver.lookup("page.acme.test").await).unwrap(), ["192.0.2.7"]);
         }
-        assert_eq!(asked.load(Ordering::Relaxed), 4);
+        assert_eq!(queries.load(Ordering::Relaxed), 4);
     }
 
-    /// Addresses in text form need no name server; an empty file means the one of this machine.
+    /// An empty file means the name server on this machine.
     #[tokio::test]
-    async fn addresses_are_their_own_answer() {
+    async fn textual_addresses_need_no_name_server() {
         let (port, _) = name_server(&["page.acme.test."]).await;
         let files = Files::new("", "");
         let resolver = files.resolver(port);
@@ -477,7 +476,7 @@ mod tests {
         assert_eq!(ips(resolver.lookup("page.acme.test").await).unwrap(), ["192.0.2.7"]);
     }
 
-    /// What cannot be reached comes last, and a private IPv6 address is not preferred for a public host.
+    /// A private IPv6 source address is not preferred for a public host.
     #[test]
     fn unreachable_addresses_come_last() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();

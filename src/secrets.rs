@@ -1,8 +1,9 @@
 //! Secrets: the only redactor, and the only way from a secret to a header.
 //!
-//! A far end may repeat what it was sent, in any spelling: in a URL, in JSON, in quotes, in base64. [`Redactor`] finds
-//! all of them by undoing the spelling of the *text* and looking for the secret there, so that no list of encoders has
-//! to be complete. It decides nothing about who is told what. Start at [`Redactor::clean`].
+//! A server may repeat what it was sent in any encoding: in a URL, in JSON, in quotes, in base64.
+//! [`Redactor`] finds all of them: it decodes the *text* and searches the result for the secret, so it needs
+//! no complete list of encodings. The callers decide which text is shown to whom. Start at
+//! [`Redactor::clean`].
 
 mod spelling;
 
@@ -18,38 +19,39 @@ use reqwest::header::{HeaderValue, InvalidHeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::text::plain;
-use spelling::{Spellings, View, views};
+use spelling::{DecodedView, Spellings, views};
 
-/// What stands in a secret's place.
+/// The replacement for a secret.
 pub const MARK: &str = "[redacted]";
 
-/// Shorter secrets are parts of ordinary words and numbers: they are redacted only where they stand alone.
+/// Shorter secrets occur in ordinary words and numbers, so they are redacted only as whole words.
 pub const SHORT: usize = 6;
 
 /// The secrets that must not appear in any text. Clones share them.
 #[derive(Clone, Default)]
-pub struct Redactor(Arc<RwLock<Known>>);
+pub struct Redactor(Arc<RwLock<KnownSecrets>>);
 
 #[derive(Default)]
-struct Known {
+struct KnownSecrets {
     secrets: BTreeMap<String, Spellings>,
     included: BTreeMap<String, Redactor>,
 }
 
 impl Redactor {
-    /// Redacts `secret` from now on. A later secret of the same name replaces it, so that renewed tokens do not
-    /// pile up.
+    /// Redacts `secret` from now on. A later secret of the same name replaces it, so that renewed tokens do
+    /// not accumulate.
     pub fn register(&self, name: &str, secret: &SecretString) {
         let spellings = Spellings::of(secret.expose_secret());
         self.0.write().unwrap_or_else(PoisonError::into_inner).secrets.insert(name.to_owned(), spellings);
     }
 
-    /// Redacts what a name and a password are sent as with HTTP basic authentication.
+    /// Redacts the encoded user name and password of HTTP basic authentication.
     pub fn register_basic(&self, name: &str, user: &str, password: &str) {
         self.register(name, &SecretString::from(BASE64_STANDARD.encode(format!("{user}:{password}"))));
     }
 
-    /// Redacts whatever `other` knows, also what it learns later. A later one of the same name replaces it.
+    /// Redacts all secrets of `other`, including those it learns later. A later one of the same name replaces
+    /// it.
     pub fn include(&self, name: &str, other: &Redactor) {
         if !Arc::ptr_eq(&self.0, &other.0) {
             let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -57,7 +59,7 @@ impl Redactor {
         }
     }
 
-    /// The text without any secret, however it is spelt there.
+    /// The text without any secret, in whatever encoding.
     pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut found = Vec::new();
         self.find(text, &views(text), &mut found);
@@ -69,7 +71,7 @@ impl Redactor {
         let mut done = 0;
         for Range { start, end } in found {
             if start >= done {
-                // Two that touch are one, or the mark would tell where one ends.
+                // Adjacent secrets get one mark; two would reveal where the first one ends.
                 if start > done || done == 0 {
                     out.push_str(&text[done..start]);
                     out.push_str(MARK);
@@ -81,15 +83,15 @@ impl Redactor {
         Cow::Owned(out)
     }
 
-    /// The text for people: without secrets, on one line, without what a terminal would obey.
+    /// The text for people: redacted, on one line, without terminal control characters.
     pub fn line(&self, text: &str) -> String {
         let clean = self.clean(text);
-        // What was hidden between the letters of a secret is gone now.
+        // Invisible characters inside a secret are gone now.
         let line = plain(&clean);
         self.clean(&line).into_owned()
     }
 
-    fn find(&self, text: &str, views: &[View<'_>], found: &mut Vec<Range<usize>>) {
+    fn find(&self, text: &str, views: &[DecodedView<'_>], found: &mut Vec<Range<usize>>) {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         for (view, spellings) in views.iter().flat_map(|view| known.secrets.values().map(move |s| (view, s)))
         {
@@ -108,10 +110,10 @@ impl fmt::Debug for Redactor {
     }
 }
 
-/// A header value that no debug output shows.
+/// A header value that is hidden in debug output.
 ///
 /// # Errors
-/// When it holds a character that no header can carry.
+/// If it contains a character that is not allowed in a header.
 pub fn header(value: &str) -> Result<HeaderValue, InvalidHeaderValue> {
     let mut value = HeaderValue::try_from(value)?;
     value.set_sensitive(true);
@@ -129,7 +131,7 @@ pub fn bearer(token: &SecretString) -> Result<HeaderValue, InvalidHeaderValue> {
 /// `Authorization: Basic …`.
 ///
 /// # Errors
-/// As [`header`]; base64 can always be carried.
+/// As [`header`]; in practice none, because base64 is always allowed.
 pub fn basic(user: &str, password: &str) -> Result<HeaderValue, InvalidHeaderValue> {
     header(&format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))))
 }

@@ -1,10 +1,12 @@
-//! The settings: what the environment, `.env` and systemd's credentials say, checked all at once.
+//! The settings: environment, `.env` and systemd credentials, checked together.
 //!
-//! Start at [`VARIABLES`], the list of everything that can be set, and [`Settings::from_vars`]. Connectors' own
-//! variables are not settings: they are looked up by name through [`lookup`]. Nothing here opens a connection.
+//! Start at [`VARIABLES`], the list of all settings, and at [`Settings::from_vars`]. The variables of
+//! connectors are not settings: they are read by name with [`lookup`]. Nothing here opens a connection.
 
+mod credentials;
 mod env_file;
 mod names;
+mod problem;
 mod source;
 mod variables;
 
@@ -15,161 +17,167 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::domain::plan::{Foreign, Policy};
+use crate::domain::monitoring::observation::Link;
+use crate::domain::monitoring::plan::{Foreign, Policy};
+use crate::domain::monitoring::schedule::parse_duration;
 use crate::domain::proxy::{NoProxy, Proxies, ProxyAddress};
-use crate::domain::schedule::parse_duration;
-use crate::domain::urls::is_loopback;
+use crate::domain::text;
 
+pub use credentials::{Credentials, QLIK, Tenant, credential_names, credentials};
 pub use names::unknown_names;
-pub use source::{Named, Origin, Problem, ProcessVars, Vars, lookup};
+pub use problem::Problem;
+pub use source::{FlagValue, ProcessVars, ValueOrigin, Vars, locate, lookup};
 use variables::default_of;
-pub use variables::{VARIABLES, Variable};
+pub use variables::{Secrecy, VARIABLES, Variable};
 
-/// A token that is guessed in no lifetime.
+/// Long enough that a random token cannot be guessed.
 const SHORTEST_TOKEN: usize = 16;
 
-/// Everything, checked.
+/// Fits the header of a phone.
+const LONGEST_TITLE: usize = 60;
+
+/// All settings, validated.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `None`: preview.
+    /// The tenant of `QLIK_TENANT_URL`.
     pub tenant: Option<Tenant>,
-    /// Time between two looks.
+    /// `false`: preview mode, there is no tenant.
+    pub live: bool,
+    /// Credentials for tenants without their own.
+    pub shared_credentials: Option<Credentials>,
+    pub tenants_dir: PathBuf,
+    /// Where people reach the dashboard.
+    pub dashboard_url: Option<Url>,
     pub poll_interval: Duration,
-    /// Longest look.
     pub poll_timeout: Duration,
-    /// How long what cannot be confirmed is held.
+    /// How long an unconfirmed state is held.
     pub hold_for: Duration,
-    /// Folder of monitor definitions.
     pub monitors_dir: PathBuf,
-    /// Folder of connector definitions.
     pub connectors_dir: PathBuf,
-    /// Folder of what is kept.
+    pub engines_dir: PathBuf,
+    pub channels_dir: PathBuf,
+    /// Folder for state and synced tables.
     pub data_dir: PathBuf,
-    /// The log.
-    pub log: Log,
-    /// Address of the web server.
+    pub log: LogOptions,
     pub listen: Option<SocketAddr>,
     /// Who may see the dashboard.
     pub web: Web,
-    /// The banner.
     pub policy: Policy,
-    /// How often the tenant is read although nothing changed.
+    /// How often the tenant is read without a change of the assessment.
     pub recheck: Duration,
-    /// Whether a stop clears the banner.
+    /// Whether the banner is cleared when the daemon stops.
     pub clear_on_stop: bool,
-    /// PostgreSQL instead of files; `None`: all stays in [`Settings::data_dir`].
+    /// PostgreSQL instead of files; `None`: everything is in [`Settings::data_dir`].
     pub database: Option<DatabaseAddress>,
-    /// Further certificate authorities.
+    /// Additional certificate authorities.
     pub extra_ca: Option<PathBuf>,
+    pub export: ExportSettings,
     /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
     pub proxies: Proxies,
-    /// What is allowed but unwise.
+    /// Warnings: settings that are allowed but not recommended.
     pub warnings: Vec<Problem>,
 }
 
-/// The log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
+pub struct LogOptions {
     /// `None`: console only.
     pub file: Option<PathBuf>,
-    /// One JSON object a line instead of the text format.
+    /// One JSON object per line instead of the text format.
     pub json: bool,
     /// Filter directives.
     pub level: String,
     /// Bytes.
     pub rotate_size: u64,
-    /// Age of a file.
     pub rotate_age: Duration,
-    /// Renamed files kept.
+    /// How many rotated files are kept.
     pub keep: usize,
+    /// Log the state of all monitors in each cycle, not only when it changes and hourly.
+    pub every_cycle: bool,
+}
+
+/// Which tables become files, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportSettings {
+    /// `None`: tables are not exported.
+    pub dir: Option<PathBuf>,
+    /// Also after runs that ended `partial`.
+    pub partial: bool,
+    /// Also rows that are marked deleted.
+    pub deleted: bool,
 }
 
 /// Who may see the dashboard.
 #[derive(Debug, Clone)]
 pub struct Web {
-    /// Those who have it.
     pub token: Option<SecretString>,
-    /// What everybody sees who reaches it.
-    pub open: Open,
-    /// Names it is reached by.
+    /// What is visible without the token.
+    pub open: PublicAccess,
+    /// Host names under which the dashboard is reached.
     pub hosts: Vec<String>,
+    pub title: String,
+    pub logo: Option<PathBuf>,
 }
 
-/// What is shown to whoever asks.
+/// What is visible without authentication.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Open {
-    /// Nothing.
+pub enum PublicAccess {
     #[default]
     Nothing,
     /// Badges and `/api/v2`.
     Status,
-    /// Everything.
     Everything,
 }
 
-/// Where PostgreSQL is. Whether the URL can be used is for `database` to say.
+/// The address of PostgreSQL. `database` checks whether the URL can be used.
 #[derive(Debug, Clone)]
 pub struct DatabaseAddress {
-    /// `postgres://…`, perhaps with a password in it.
+    /// `postgres://…`, possibly with a password.
     pub url: SecretString,
-    /// The password, if it is given apart.
+    /// The password, if it is set separately.
     pub password: Option<SecretString>,
 }
 
-/// The tenant and how we sign in.
-#[derive(Debug, Clone)]
-pub struct Tenant {
-    /// Root, https (http only on loopback).
-    pub url: Url,
-    /// How we sign in.
-    pub credentials: Credentials,
-}
-
-/// How we sign in.
-#[derive(Debug, Clone)]
-pub enum Credentials {
-    /// A user's key.
-    ApiKey(SecretString),
-    /// Machine to machine.
-    OAuth {
-        /// Client.
-        id: String,
-        /// Its secret.
-        secret: SecretString,
-    },
-}
-
 impl Settings {
-    /// Reads and checks everything.
+    /// Reads and checks all settings.
     ///
     /// # Errors
-    /// All mistakes at once.
+    /// All configuration errors together.
     pub fn from_vars(vars: &dyn Vars) -> Result<Settings, Vec<Problem>> {
         let (settings, problems) = Settings::read(vars);
         if problems.is_empty() { Ok(settings) } else { Err(problems) }
     }
 
-    /// Reads everything, and says what is wrong; a setting that is wrong is as if it were not set. For whoever looks
-    /// for further mistakes.
+    /// Reads all settings and returns what is wrong. An invalid setting counts as not set, so that the caller
+    /// can look for further errors.
     pub fn read(vars: &dyn Vars) -> (Settings, Vec<Problem>) {
-        let mut read = Reader { vars, problems: vars.problems().to_vec(), warnings: Vec::new() };
+        let mut read = SettingsReader { vars, problems: vars.problems().to_vec(), warnings: Vec::new() };
         let poll_interval = read.at_least("POLL_INTERVAL", Duration::from_secs(1));
+        let tenants_dir: PathBuf = read.text("TENANTS_DIR").into();
+        let qlik = credentials::qlik_variables(vars, &tenants_dir);
+        read.problems.extend(qlik.problems);
         let resolved_for = read.duration("BANNER_RESOLVED_FOR");
         let settings = Settings {
-            tenant: read.tenant(),
+            live: qlik.tenant.is_some() || qlik.has_definitions,
+            tenant: qlik.tenant,
+            shared_credentials: qlik.shared,
+            tenants_dir,
+            dashboard_url: read.dashboard_url(),
             poll_interval,
             poll_timeout: read.at_least("POLL_TIMEOUT", Duration::from_millis(100)),
             hold_for: read.at_least("HOLD_FOR", Duration::from_secs(60)),
             monitors_dir: read.text("MONITORS_DIR").into(),
             connectors_dir: read.text("CONNECTORS_DIR").into(),
+            engines_dir: read.text("ENGINES_DIR").into(),
+            channels_dir: read.text("CHANNELS_DIR").into(),
             data_dir: read.text("DATA_DIR").into(),
-            log: Log {
+            log: LogOptions {
                 file: read.unless_off("LOG_FILE").map(PathBuf::from),
                 json: read.choice("LOG_FORMAT", [("text", false), ("json", true)]),
                 level: read.text("LOG_LEVEL"),
                 rotate_size: read.bytes("LOG_ROTATE_SIZE"),
                 rotate_age: read.at_least("LOG_ROTATE_AGE", Duration::from_secs(60)),
                 keep: read.parsed("LOG_KEEP", "a number", |text| text.parse().ok()),
+                every_cycle: read.choice("LOG_EVERY_CYCLE", [("false", false), ("true", true)]),
             },
             listen: read.listen(),
             web: read.web(),
@@ -184,25 +192,36 @@ impl Settings {
             clear_on_stop: read.choice("BANNER_ON_STOP", [("keep", false), ("clear", true)]),
             database: read.database(),
             extra_ca: read.optional("EXTRA_CA_FILE").map(PathBuf::from),
+            export: ExportSettings {
+                dir: read.optional("EXPORT_DIR").map(PathBuf::from),
+                partial: read.choice("EXPORT_PARTIAL", [("false", false), ("true", true)]),
+                deleted: read.choice("EXPORT_DELETED", [("false", false), ("true", true)]),
+            },
             proxies: read.proxies(),
             warnings: std::mem::take(&mut read.warnings),
         };
         (settings.warned(), read.problems)
     }
 
-    /// The folders that are set and not there: the default, which is another one, is not what was meant.
+    /// Folders that are set but do not exist. The built-in definitions are not what the user meant then.
     pub fn missing_folders(&self, vars: &dyn Vars) -> Vec<Problem> {
-        let folders = [("MONITORS_DIR", &self.monitors_dir), ("CONNECTORS_DIR", &self.connectors_dir)];
+        let folders = [
+            ("MONITORS_DIR", &self.monitors_dir),
+            ("CONNECTORS_DIR", &self.connectors_dir),
+            ("ENGINES_DIR", &self.engines_dir),
+            ("CHANNELS_DIR", &self.channels_dir),
+            ("TENANTS_DIR", &self.tenants_dir),
+        ];
         let set = folders.into_iter().filter(|(name, _)| matches!(lookup(vars, name), Ok(Some(_))));
         let missing = |(name, path): (&str, &PathBuf)| {
             let place = path.display();
             match std::fs::metadata(path) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => Some(Problem::new(
                     name,
-                    format!("there is no folder {place}; create it, or unset {name} to use what is built in"),
+                    format!("folder {place} does not exist; create it, or unset {name}"),
                 )),
                 Ok(found) if !found.is_dir() => Some(Problem::new(name, format!("{place} is not a folder"))),
-                // What cannot be read is told by whoever reads it.
+                // A folder that cannot be read is reported when it is read.
                 Ok(_) | Err(_) => None,
             }
         };
@@ -212,22 +231,23 @@ impl Settings {
     fn warned(mut self) -> Settings {
         let seconds = self.poll_interval.as_secs();
         if seconds < 30 {
-            let words = format!("{seconds} s is often for other people's pages; 60 s is customary");
-            self.warnings.push(Problem::new("POLL_INTERVAL", words));
+            let message =
+                format!("polling every {seconds} s is a lot for a third party's status page; 60 s is usual");
+            self.warnings.push(Problem::new("POLL_INTERVAL", message));
         }
         if self.poll_timeout >= self.poll_interval {
-            let words = "is not shorter than POLL_INTERVAL: a page that hangs will miss looks";
-            self.warnings.push(Problem::new("POLL_TIMEOUT", words));
+            let message = "is not shorter than POLL_INTERVAL: a status page that hangs will miss polls";
+            self.warnings.push(Problem::new("POLL_TIMEOUT", message));
         }
         if self.recheck > self.policy.lease / 4 {
-            let words = "is longer than a quarter of BANNER_LEASE; a person's change is noticed late";
-            self.warnings.push(Problem::new("BANNER_RECHECK", words));
+            let message = "is longer than a quarter of BANNER_LEASE; a change made by hand is noticed late";
+            self.warnings.push(Problem::new("BANNER_RECHECK", message));
         }
         self
     }
 }
 
-/// A size as people write it: `20MB`, `512 KiB`, `1048576`; decimal units without an `i`.
+/// A size such as `20MB`, `512 KiB` or `1048576`; units without an `i` are decimal.
 pub fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -244,36 +264,13 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
     text[..digits].parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// The tenant's address made right: `https://` where no scheme stands, no slash at the end.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn tenant_url(text: &str) -> Result<Url, String> {
-    let text = text.trim();
-    let full = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-    let url = Url::parse(&full).map_err(|e| format!("not an address: {e}"))?;
-    if url.host().is_none() {
-        return Err("has no host".into());
-    }
-    if !(url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url)) {
-        return Err("must begin with https://".into());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not contain a user name or password".into());
-    }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err("must be the tenant's root, without path or query (https://acme.eu.qlikcloud.com)".into());
-    }
-    Ok(url)
-}
-
-struct Reader<'a> {
+struct SettingsReader<'a> {
     vars: &'a dyn Vars,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
 }
 
-impl Reader<'_> {
+impl SettingsReader<'_> {
     fn optional(&mut self, name: &str) -> Option<String> {
         lookup(self.vars, name).unwrap_or_else(|problem| {
             self.problems.push(problem);
@@ -301,13 +298,13 @@ impl Reader<'_> {
         self.parsed(name, "a duration (examples: 60s, 4h, 1h 30m)", parse_duration)
     }
 
-    fn at_least(&mut self, name: &'static str, least: Duration) -> Duration {
+    fn at_least(&mut self, name: &'static str, min: Duration) -> Duration {
         let before = self.problems.len();
         let duration = self.duration(name);
-        if self.problems.len() == before && duration < least {
-            self.problems.push(Problem::new(name, format!("must be at least {least:?}")));
+        if self.problems.len() == before && duration < min {
+            self.problems.push(Problem::new(name, format!("must be at least {min:?}")));
         }
-        duration.max(least)
+        duration.max(min)
     }
 
     fn bytes(&mut self, name: &'static str) -> u64 {
@@ -316,8 +313,8 @@ impl Reader<'_> {
     }
 
     fn choice<T: Copy + Default, const N: usize>(&mut self, name: &'static str, of: [(&str, T); N]) -> T {
-        let words = of.map(|(word, _)| word).join(" | ");
-        self.parsed(name, &format!("one of {words}"), |text| {
+        let choices = of.map(|(word, _)| word).join(" | ");
+        self.parsed(name, &format!("one of {choices}"), |text| {
             of.iter().find(|(word, _)| text.eq_ignore_ascii_case(word)).map(|(_, value)| *value)
         })
     }
@@ -342,15 +339,34 @@ impl Reader<'_> {
                 format!("must have {SHORTEST_TOKEN} characters or more; `openssl rand -hex 16` makes one");
             self.problems.push(Problem::new("WEB_TOKEN", words));
         }
-        let words = [("false", Open::Nothing), ("status", Open::Status), ("true", Open::Everything)];
+        let words = [
+            ("false", PublicAccess::Nothing),
+            ("status", PublicAccess::Status),
+            ("true", PublicAccess::Everything),
+        ];
         let open = self.choice("WEB_OPEN", words);
-        if open == Open::Everything && token.is_some() {
+        if open == PublicAccess::Everything && token.is_some() {
             self.problems.push(Problem::new("WEB_OPEN", "is true beside WEB_TOKEN; keep one of the two"));
         }
-        Web { token: token.map(SecretString::from), open, hosts: self.hosts() }
+        let title = self.parsed("DASHBOARD_TITLE", "a text of at most 60 characters", |text| {
+            let plain = text::plain(text);
+            (1..=LONGEST_TITLE).contains(&plain.chars().count()).then_some(plain.into_owned())
+        });
+        let logo = self.optional("DASHBOARD_LOGO_FILE").map(PathBuf::from);
+        Web { token: token.map(SecretString::from), open, hosts: self.hosts(), title, logo }
     }
 
-    /// Names alone: what browsers send is compared without its port.
+    fn dashboard_url(&mut self) -> Option<Url> {
+        let text = self.optional("DASHBOARD_URL")?;
+        let link = Link::checked(text.trim(), "Dashboard").and_then(|link| Url::parse(&link.url).ok());
+        if link.is_none() {
+            self.wrong("DASHBOARD_URL", "is not an address (example: https://monitor.example.com/)")
+        } else {
+            link
+        }
+    }
+
+    /// Names without a port: the port of the browser's `Host` header is ignored, too.
     fn hosts(&mut self) -> Vec<String> {
         let text = self.optional("WEB_HOSTS").unwrap_or_default();
         let mut hosts = Vec::new();
@@ -389,51 +405,14 @@ impl Reader<'_> {
         read.map_err(|message| self.problems.push(Problem::new(name, message))).ok()
     }
 
-    /// Proxies are customarily set in capitals or in small letters; capitals win.
+    /// Proxy variables are common in upper and in lower case; upper case wins.
     fn in_either_case(&mut self, name: &'static str) -> Option<(String, String)> {
         let lower = name.to_ascii_lowercase();
         let (capital, small) = (self.optional(name), self.optional(&lower));
         if capital.is_some() && small.is_some() && capital != small {
-            self.warnings.push(Problem::new(name, format!("is used; {lower} says something else")));
+            self.warnings.push(Problem::new(name, format!("is used; {lower} has a different value")));
         }
         capital.map(|text| (name.to_owned(), text)).or(small.map(|text| (lower, text)))
-    }
-
-    fn tenant(&mut self) -> Option<Tenant> {
-        let names = ["QLIK_TENANT_URL", "QLIK_API_KEY", "QLIK_CLIENT_ID", "QLIK_CLIENT_SECRET"];
-        let before = self.problems.len();
-        let [url, key, id, secret] = names.map(|name| self.optional(name));
-        if self.problems.len() > before || [&url, &key, &id, &secret].iter().all(|v| v.is_none()) {
-            return None;
-        }
-        let credentials = match (key, id, secret) {
-            (Some(key), None, None) => self.api_key(key),
-            (None, Some(id), Some(secret)) => Some(Credentials::OAuth { id, secret: secret.into() }),
-            (None, None, None) => {
-                self.wrong("QLIK_API_KEY", "is missing (or QLIK_CLIENT_ID and QLIK_CLIENT_SECRET)")
-            }
-            (Some(_), _, _) => self.wrong(
-                "QLIK_API_KEY",
-                "is set beside QLIK_CLIENT_ID or QLIK_CLIENT_SECRET; keep one of the two ways",
-            ),
-            (None, None, Some(_)) => self.wrong("QLIK_CLIENT_ID", "is missing beside QLIK_CLIENT_SECRET"),
-            (None, Some(_), None) => self.wrong("QLIK_CLIENT_SECRET", "is missing beside QLIK_CLIENT_ID"),
-        };
-        let url = match url.as_deref().map(tenant_url) {
-            None => self.wrong("QLIK_TENANT_URL", "is missing (example: https://acme.eu.qlikcloud.com)"),
-            Some(Err(why)) => self.wrong("QLIK_TENANT_URL", &why),
-            Some(Ok(url)) => Some(url),
-        };
-        Some(Tenant { url: url?, credentials: credentials? })
-    }
-
-    fn api_key(&mut self, key: String) -> Option<Credentials> {
-        if let Some(at) = key.trim().chars().position(|c| !c.is_ascii_graphic()) {
-            let message =
-                format!("holds a character that no API key has (character {}); copy it again", at + 1);
-            return self.wrong("QLIK_API_KEY", &message);
-        }
-        Some(Credentials::ApiKey(key.trim().into()))
     }
 
     fn database(&mut self) -> Option<DatabaseAddress> {
@@ -442,7 +421,9 @@ impl Reader<'_> {
             (Some(url), password) => {
                 Some(DatabaseAddress { url: url.into(), password: password.map(SecretString::from) })
             }
-            (None, Some(_)) => self.wrong("DATABASE_URL", "is missing beside DATABASE_PASSWORD"),
+            (None, Some(_)) => {
+                self.wrong("DATABASE_URL", "is missing; it is required with DATABASE_PASSWORD")
+            }
             (None, None) => None,
         }
     }

@@ -1,16 +1,17 @@
-//! The floor: a bare loop of one prepared upsert over rows that are already decoded and sorted, with the settings that
-//! the destination uses. Only the time in SQLite counts, of which processor time is told too: on a busy machine that is
-//! what can be compared.
+//! The floor: a bare loop of one prepared upsert over rows that are already decoded and sorted, with the settings of
+//! the destination. Only the time in SQLite counts; its processor time is measured too, which can be compared on a
+//! busy machine.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use data_sources_monitor::connectors::decode::{
-    Arrays, Coerce, ColumnRule, KeyColumn, Layout, Nested, RowReader,
+use data_sources_monitor::testing::domain::syncing::cell::{Cell, ColumnType};
+use data_sources_monitor::testing::domain::syncing::definition::connector::{
+    Arrays, ColumnKind, ColumnRule, Key, Nested,
 };
-use data_sources_monitor::domain::cell::{Cell, ColumnType};
-use data_sources_monitor::domain::op::{Op, Rows, TableShape, Write};
+use data_sources_monitor::testing::domain::syncing::op::{Op, Rows, TableShape, Write};
+use data_sources_monitor::testing::source::decode::{Layout, RowReader};
 use rusqlite::Connection;
 
 /// As many rows as the destination sorts and commits at once.
@@ -20,26 +21,31 @@ const COMMITTED: usize = 50_000;
 /// Activities as the definition of People.ai lays them out.
 pub(crate) fn activity_layout() -> Layout {
     let times = ["activity_timestamp", "created_at", "ingested_at", "modified_at"];
-    let mut columns: Vec<(&str, Option<&str>, Coerce)> =
-        times.into_iter().map(|name| (name, None, Coerce::EpochMs)).collect();
-    columns.push(("subject", Some("api_subject"), Coerce::Text));
-    columns.push(("opportunity_stage_id", None, Coerce::Text));
+    let mut columns: Vec<(&str, Option<&str>, ColumnKind)> =
+        times.into_iter().map(|name| (name, None, ColumnKind::EpochMillis)).collect();
+    columns.push(("subject", Some("api_subject"), ColumnKind::Text));
+    columns.push(("opportunity_stage_id", None, ColumnKind::Text));
     layout("activity", &["uid"], &[], &columns)
 }
 
 /// Results as the definition of StatusCake lays them out.
 pub(crate) fn history_layout() -> Layout {
     let columns = [
-        ("created_at", None, Coerce::Timestamp),
-        ("location", None, Coerce::Text),
-        ("performance", None, Coerce::Integer),
+        ("created_at", None, ColumnKind::Timestamp),
+        ("location", None, ColumnKind::Text),
+        ("performance", None, ColumnKind::Bigint),
     ];
     layout("uptime_test_history", &["test_id", "created_at", "location"], &["test_id"], &columns)
 }
 
-fn layout(table: &str, key: &[&str], inherited: &[&str], columns: &[(&str, Option<&str>, Coerce)]) -> Layout {
-    let rule = |(name, new, kind): &(&str, Option<&str>, Coerce)| {
-        let rule = ColumnRule::Rule { name: new.map(str::to_owned), kind: Some(*kind), from: None };
+fn layout(
+    table: &str,
+    key: &[&str],
+    inherited: &[&str],
+    columns: &[(&str, Option<&str>, ColumnKind)],
+) -> Layout {
+    let rule = |(name, new, kind): &(&str, Option<&str>, ColumnKind)| {
+        let rule = ColumnRule::Keep { name: new.map(str::to_owned), kind: Some(*kind), from: None };
         ((*name).to_owned(), rule)
     };
     Layout {
@@ -47,7 +53,7 @@ fn layout(table: &str, key: &[&str], inherited: &[&str], columns: &[(&str, Optio
         records: vec!["data".into(), ".".into()],
         null_is_empty: None,
         total: None,
-        key: key.iter().map(|column| KeyColumn::plain(*column)).collect(),
+        key: key.iter().map(|column| Key::plain(*column)).collect(),
         write: Write::Upsert,
         nested: Nested::Flatten,
         arrays: Arrays::Json,
@@ -77,8 +83,8 @@ pub(crate) fn decoded(
     }))
 }
 
-/// What SQLite took.
-pub(crate) struct Took {
+/// The time in SQLite.
+pub(crate) struct WriteTime {
     pub(crate) rows: u64,
     pub(crate) wall: Duration,
     /// Processor seconds.
@@ -90,14 +96,14 @@ pub(crate) fn write(
     path: &Path,
     layout: Layout,
     pages: impl Iterator<Item = (String, Vec<Cell>)>,
-) -> anyhow::Result<Took> {
+) -> anyhow::Result<WriteTime> {
     let db = Connection::open(path)?;
     db.execute_batch(
         "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = 16384; PRAGMA cache_size = -16384;",
     )?;
     let (upsert, waiting, took) =
-        (String::new(), Vec::new(), Took { rows: 0, wall: Duration::ZERO, cpu: 0.0 });
+        (String::new(), Vec::new(), WriteTime { rows: 0, wall: Duration::ZERO, cpu: 0.0 });
     let mut floor = Floor { db, upsert, waiting, open: 0, took };
     let mut reader = RowReader::new(layout, None)?;
     let mut waiting = 0;
@@ -124,7 +130,7 @@ struct Floor {
     waiting: Vec<Rows>,
     /// Rows in the open transaction.
     open: usize,
-    took: Took,
+    took: WriteTime,
 }
 
 impl Floor {
@@ -183,17 +189,17 @@ impl Floor {
         Ok(())
     }
 
-    fn finish(mut self) -> anyhow::Result<Took> {
+    fn finish(mut self) -> anyhow::Result<WriteTime> {
         let begun = (Instant::now(), cpu());
         self.commit()?;
-        // The destination leaves a file without a log behind, too.
+        // The destination leaves a file without a WAL behind, too.
         self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         self.took.since(begun);
         Ok(self.took)
     }
 }
 
-impl Took {
+impl WriteTime {
     fn since(&mut self, (begun, cpu): (Instant, f64)) {
         self.wall += begun.elapsed();
         self.cpu += self::cpu() - cpu;

@@ -3,18 +3,19 @@
 //! of binary COPY and merge.
 //!
 //! `cargo bench --bench connectors` or, smaller, `cargo bench --bench connectors -- activities=20000 tests=20
-//! history=200 rounds=1`; 0 leaves a part out, `postgres=0` the server. `PROGRAM=…` measures another binary, `BENCH_FOLDER` is where files go.
+//! history=200 rounds=1`; 0 leaves a part out, `postgres=0` the server, `rate=0` the sync at the service's rate. `PROGRAM=…` measures another binary, `BENCH_FOLDER` is where files go.
 //! In each round the floor comes first and then the sync, so that both meet the same load.
 //!
 //! Start at [`people_ai`]. `source` is what the program reads from, `floor` the bare loop, `server` the PostgreSQL and its
 //! bare loop, `program` the child process.
-//! Nothing here is a test: aims are printed beside the figures and judged by the reader.
+//! Nothing here is a test: targets are printed beside the figures and judged by the reader.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+#![allow(clippy::disallowed_methods, reason = "a measurement takes real time")]
 
 #[path = "../rows/activity.rs"]
 mod activity;
-#[path = "../../tests/it/cluster.rs"]
+#[path = "../../tests/it/postgres/cluster.rs"]
 mod cluster;
 #[path = "../rows/copy.rs"]
 mod copy;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use data_sources_monitor::domain::cell::Cell;
+use data_sources_monitor::testing::domain::syncing::cell::Cell;
 use rusqlite::Connection;
 
 use program::Sync;
@@ -40,11 +41,13 @@ use source::Source;
 const PAGE: usize = 1_000;
 /// One activity in so many changes before the incremental sync.
 const CHANGED: u64 = 100;
-/// The aim for memory, in bytes.
+/// The target for memory, in bytes.
 const MEMORY: u64 = 64_000_000;
-/// The aim for memory beside PostgreSQL.
-const POSTGRES_MEMORY: u64 = 96_000_000;
-/// The aim beside the floor.
+/// The target for memory where pages grow, in bytes.
+const GROWN_MEMORY: u64 = 96_000_000;
+/// The target for a million activities at the rate that the service allows.
+const AT_ITS_RATE: Duration = Duration::from_secs(30);
+/// The target as a share of the floor's speed.
 const SHARE: f64 = 0.8;
 
 struct Sizes {
@@ -53,6 +56,7 @@ struct Sizes {
     history: usize,
     rounds: usize,
     postgres: usize,
+    rate: usize,
 }
 
 fn main() -> ExitCode {
@@ -86,6 +90,9 @@ fn bench() -> anyhow::Result<()> {
         program::unlimited(folder.path())?;
         if sizes.activities > 0 {
             aims.extend(people_ai(&sizes, &source, &url, folder.path())?);
+            if sizes.rate > 0 {
+                aims.extend(at_its_rate(&source, &url)?);
+            }
             if let Some(server) = &server {
                 aims.extend(into_postgres(&sizes, &source, &url, folder.path(), server)?);
             }
@@ -102,12 +109,35 @@ fn bench() -> anyhow::Result<()> {
 fn people_ai(sizes: &Sizes, source: &Source, url: &str, folder: &Path) -> anyhow::Result<Vec<String>> {
     let pages = source.activities.pages(PAGE).map(|page| (page, Vec::new()));
     let floor = floor::write(&folder.join("floor.db"), floor::activity_layout(), pages)?;
-    tell("activities, bare loop", floor.rows, floor.wall, (floor.cpu, 0), 0);
+    report("activities, bare loop", floor.rows, floor.wall, (floor.cpu, 0), 0);
     std::fs::remove_file(folder.join("floor.db"))?;
     let file = folder.join("data/people_ai.db");
     let first = activities("activities", sizes, source, (url, folder), None, &|sql| count(&file, sql))?;
     std::fs::remove_file(&file)?;
-    Ok(vec![share("activities", floor.wall, first.took), memory("activities", &first, MEMORY)])
+    Ok(vec![share("activities", floor.wall, first.took), memory("activities", &first, GROWN_MEMORY)])
+}
+
+/// A first sync with the definition as it ships: five requests a second.
+fn at_its_rate(source: &Source, url: &str) -> anyhow::Result<Vec<String>> {
+    let folder = tempfile::tempdir_in(std::env::var("BENCH_FOLDER").unwrap_or(".".into()))?;
+    let vars = people_ai_vars(url);
+    source.requests();
+    let sync = program::sync(folder.path(), &["people_ai", "--table", "activity"], &vars)?;
+    let rows = count(&folder.path().join("data/people_ai.db"), "SELECT count(*) FROM activity")?;
+    report("activities, 5 requests a second", rows, sync.took, (sync.cpu, sync.peak), source.requests());
+    let met = if sync.took <= AT_ITS_RATE { "met" } else { "MISSED" };
+    let took =
+        format!("{met:<6}  activities, 5 requests a second: at most {AT_ITS_RATE:?}: {:.1?}", sync.took);
+    Ok(vec![took, memory("activities, 5 requests a second", &sync, GROWN_MEMORY)])
+}
+
+fn people_ai_vars(url: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("PEOPLE_AI_API_KEY", "bench".to_owned()),
+        ("PEOPLE_AI_API_SECRET", "bench".to_owned()),
+        ("PEOPLE_AI_BASE_URL", url.to_owned()),
+        ("PEOPLE_AI_TOKEN_URL", format!("{url}/auth/v1/tokens")),
+    ]
 }
 
 /// The same into PostgreSQL.
@@ -120,12 +150,12 @@ fn into_postgres(
 ) -> anyhow::Result<Vec<String>> {
     let rows = floor::decoded(floor::activity_layout(), source.activities.pages(PAGE))?;
     let floor = server.floor(rows)?;
-    tell("PostgreSQL, bare loop", floor.rows, floor.took, (0.0, 0), 0);
+    report("PostgreSQL, bare loop", floor.rows, floor.took, (0.0, 0), 0);
     let database = server.database()?;
     let first = activities("PostgreSQL", sizes, source, (url, folder), Some(&database.url), &|sql| {
         database.count(sql)
     })?;
-    Ok(vec![share("PostgreSQL", floor.took, first.took), memory("PostgreSQL", &first, POSTGRES_MEMORY)])
+    Ok(vec![share("PostgreSQL", floor.took, first.took), memory("PostgreSQL", &first, GROWN_MEMORY)])
 }
 
 /// A first sync, one of what changed, the same again, and one with nothing new. Returns the first.
@@ -137,18 +167,13 @@ fn activities(
     database: Option<&str>,
     count: &dyn Fn(&str) -> anyhow::Result<u64>,
 ) -> anyhow::Result<Sync> {
-    let mut vars = vec![
-        ("PEOPLE_AI_API_KEY", "bench".to_owned()),
-        ("PEOPLE_AI_API_SECRET", "bench".to_owned()),
-        ("PEOPLE_AI_BASE_URL", url.to_owned()),
-        ("PEOPLE_AI_TOKEN_URL", format!("{url}/auth/v1/tokens")),
-    ];
+    let mut vars = people_ai_vars(url);
     vars.extend(database.map(|database| ("DATABASE_URL", database.to_owned())));
     let args = ["people_ai", "--table", "activity"];
     let sync = |what: &str, rows: Option<u64>| {
         let sync = program::sync(folder, &args, &vars)?;
         let rows = rows.map_or_else(|| count("SELECT count(*) FROM activity"), Ok)?;
-        tell(&format!("{case}, {what}"), rows, sync.took, (sync.cpu, sync.peak), source.requests());
+        report(&format!("{case}, {what}"), rows, sync.took, (sync.cpu, sync.peak), source.requests());
         anyhow::Ok((sync, rows))
     };
     source.requests();
@@ -171,7 +196,7 @@ fn statuscake(sizes: &Sizes, source: &Source, url: &str, folder: &Path) -> anyho
         source.results.iter().map(move |page| (page.clone(), vec![id.clone()]))
     });
     let floor = floor::write(&folder.join("floor.db"), floor::history_layout(), pages)?;
-    tell("results, bare loop", floor.rows, floor.wall, (floor.cpu, 0), 0);
+    report("results, bare loop", floor.rows, floor.wall, (floor.cpu, 0), 0);
     std::fs::remove_file(folder.join("floor.db"))?;
     let vars = [("STATUSCAKE_API_KEY", "bench".to_owned()), ("STATUSCAKE_BASE_URL", format!("{url}/v1"))];
     let args = ["statuscake", "--table", "uptime_test", "--table", "uptime_test_history"];
@@ -180,14 +205,14 @@ fn statuscake(sizes: &Sizes, source: &Source, url: &str, folder: &Path) -> anyho
     let file = folder.join("data/statuscake.db");
     let stored = count(&file, "SELECT count(*) FROM uptime_test_history")?;
     anyhow::ensure!(stored == floor.rows, "{stored} of {} results are stored", floor.rows);
-    tell("results, first sync", stored, first.took, (first.cpu, first.peak), source.requests());
+    report("results, first sync", stored, first.took, (first.cpu, first.peak), source.requests());
     let second = program::sync(folder, &args, &vars)?;
-    tell("results, nothing new", 0, second.took, (second.cpu, second.peak), source.requests());
+    report("results, nothing new", 0, second.took, (second.cpu, second.peak), source.requests());
     std::fs::remove_file(file)?;
     Ok(vec![share("results", floor.wall, first.took), memory("results", &first, MEMORY)])
 }
 
-fn tell(case: &str, rows: u64, took: Duration, (cpu, peak): (f64, u64), requests: u64) {
+fn report(case: &str, rows: u64, took: Duration, (cpu, peak): (f64, u64), requests: u64) {
     let seconds = took.as_secs_f64();
     let rate = rows as f64 / seconds;
     let peak = if peak == 0 { String::new() } else { format!("{:.1}", peak as f64 / 1e6) };
@@ -214,7 +239,8 @@ fn count(file: &Path, sql: &str) -> anyhow::Result<u64> {
 }
 
 fn sizes() -> anyhow::Result<Sizes> {
-    let mut sizes = Sizes { activities: 1_000_000, tests: 500, history: 1_000, rounds: 3, postgres: 1 };
+    let mut sizes =
+        Sizes { activities: 1_000_000, tests: 500, history: 1_000, rounds: 3, postgres: 1, rate: 1 };
     for given in std::env::args().skip(1).filter(|one| !one.starts_with("--")) {
         let (name, number) =
             given.split_once('=').with_context(|| format!("`{given}` is not NAME=NUMBER"))?;
@@ -225,9 +251,10 @@ fn sizes() -> anyhow::Result<Sizes> {
             "history" => sizes.history = number,
             "rounds" => sizes.rounds = number,
             "postgres" => sizes.postgres = number,
+            "rate" => sizes.rate = number,
             other => {
                 anyhow::bail!(
-                    "there is no size {other:?}; there are activities, tests, history, rounds, postgres"
+                    "there is no size {other:?}; there are activities, tests, history, rounds, postgres, rate"
                 )
             }
         }
@@ -235,7 +262,7 @@ fn sizes() -> anyhow::Result<Sizes> {
     Ok(sizes)
 }
 
-/// What it is measured on.
+/// The machine of the measurement.
 fn machine() -> String {
     let field = |path: &str, name: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The program itself: the release binary, run by hand as a user would, and what `/proc` tells of it.
+//! The program: the release binary, run once per sync, and its figures in `/proc`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-/// How often its memory and time are looked at; what it used in its last moments is missed.
-const LOOK: Duration = Duration::from_millis(10);
+/// The interval of samples of memory and time; what the process used after the last one is missed.
+const SAMPLE: Duration = Duration::from_millis(10);
 /// Clock ticks a second in `/proc`, the same on every Linux.
 const TICKS: f64 = 100.0;
 
@@ -60,13 +60,13 @@ pub(crate) fn sync(folder: &Path, args: &[&str], vars: &[(&str, String)]) -> any
         .context("cannot start the program")?;
     let (mut cpu, mut peak) = (0.0_f64, 0);
     let status = loop {
-        // What has ended has no status any more; then the last look counts.
+        // A process that has ended has no status; then the last sample counts.
         cpu = cpu.max(cpu_of(child.id()).unwrap_or_default());
         peak = peak.max(peak_of(child.id()).unwrap_or_default());
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(SAMPLE);
     };
     let took = begun.elapsed();
     if !status.success() {

@@ -1,7 +1,7 @@
 //! PostgreSQL for the bench: a throwaway server of the machine's own binaries, and the bare loop that writes into it.
-//! Nothing is synced to disk, by nobody.
+//! Nothing is synced to disk in either case.
 
-use data_sources_monitor::domain::op::Rows;
+use data_sources_monitor::testing::domain::syncing::op::Rows;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::Client;
 
@@ -24,7 +24,7 @@ pub(crate) struct Database<'a> {
 }
 
 impl Server {
-    /// `None`, told loudly, where the machine has no server.
+    /// `None`, with a message, where the machine has no server.
     pub(crate) fn start() -> anyhow::Result<Option<Server>> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         Ok(cluster::own().map(|cluster| Server { cluster, runtime }))
@@ -60,7 +60,7 @@ impl Server {
         Ok(Database { url: self.cluster.url("postgres", &name), session, runtime: &self.runtime })
     }
 
-    /// What one case left to write is not the next one's burden.
+    /// Flushes what one case left to write, so that the next one does not pay for it.
     fn settle(&self) -> anyhow::Result<()> {
         let checkpoint = async { self.cluster.session("postgres").await.batch_execute("CHECKPOINT").await };
         Ok(self.runtime.block_on(checkpoint)?)
@@ -68,7 +68,7 @@ impl Server {
 }
 
 impl Database<'_> {
-    /// The number that a question to the connector's schema yields.
+    /// The number that a query in the connector's schema returns.
     pub(crate) fn count(&self, sql: &str) -> anyhow::Result<u64> {
         let ask = async {
             self.session.batch_execute("SET search_path = people_ai").await?;

@@ -108,7 +108,7 @@ impl Source {
         rows
     }
 
-    /// Requests since this was asked last.
+    /// Requests since the last call.
     pub(crate) fn requests(&self) -> u64 {
         self.requests.swap(0, Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! The ledger: which page says what at which look, what of it must come to the banner, and how soon it did.
+//! The record of the measurement: what each page says at each poll, what must reach the banner, and how soon it did.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,14 +8,14 @@ use crate::pages::Plan;
 
 /// Pages that change: as many as fit into one message while half of them are in trouble.
 const CHANGING: usize = 30;
-/// Changes a second that are aimed at.
+/// The target of changes a second.
 const CHANGES_PER_SECOND: usize = 3;
 /// One page in so many hangs: the last of each ten.
 const HANGS: usize = 10;
 
 /// What a page says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Says {
+pub(crate) enum PageContent {
     /// Nothing, ever.
     Hangs,
     /// All is well.
@@ -24,18 +24,18 @@ pub(crate) enum Says {
     Trouble(u32),
 }
 
-/// What was seen between begin and end.
+/// What was observed between `begin` and `end`.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct Measurement {
     /// Requests to pages.
-    pub(crate) looks: u64,
+    pub(crate) polls: u64,
     /// From the page's answer to the tenant's receipt of the banner, ascending.
     pub(crate) lags: Vec<Duration>,
-    /// Changes that never came to the banner.
+    /// Changes that never reached the banner.
     pub(crate) lost: usize,
     /// Banners the tenant got.
     pub(crate) writes: u64,
-    /// How much later than one interval after the look before the latest look came.
+    /// How much later than one interval after the former poll the latest poll came.
     pub(crate) latest: Duration,
 }
 
@@ -50,20 +50,20 @@ struct State {
     troubles: u32,
     measuring: bool,
     /// By page: what the banner must show of it, and since when the daemon can know.
-    owed: BTreeMap<usize, (Says, Instant)>,
-    seen: Seen,
+    owed: BTreeMap<usize, (PageContent, Instant)>,
+    seen: Measurement,
 }
 
 #[derive(Clone, Copy)]
 struct Page {
-    looks: usize,
+    polls: usize,
     last: Option<Instant>,
-    says: Says,
+    says: PageContent,
 }
 
 impl Ledger {
     pub(crate) fn new(plan: Plan) -> Ledger {
-        let page = Page { looks: 0, last: None, says: Says::Calm };
+        let page = Page { polls: 0, last: None, says: PageContent::Calm };
         let changing = CHANGING.min(plan.count);
         Ledger(Arc::new(Mutex::new(State {
             plan,
@@ -72,7 +72,7 @@ impl Ledger {
             troubles: 0,
             measuring: false,
             owed: BTreeMap::new(),
-            seen: Seen::default(),
+            seen: Measurement::default(),
         })))
     }
 
@@ -80,9 +80,9 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A page is asked: what it says now.
-    pub(crate) fn asked(&self, page: usize) -> Option<Says> {
-        self.state().asked(page)
+    /// Records a poll of a page; returns what it says now.
+    pub(crate) fn poll(&self, page: usize) -> Option<PageContent> {
+        self.state().poll(page)
     }
 
     /// The tenant got a banner of this message, empty for none.
@@ -90,9 +90,9 @@ impl Ledger {
         self.state().banner(message);
     }
 
-    /// How many pages were asked at least once.
-    pub(crate) fn asked_once(&self) -> usize {
-        self.state().pages.iter().filter(|page| page.looks > 0).count()
+    /// How many pages were polled at least once.
+    pub(crate) fn polled_once(&self) -> usize {
+        self.state().pages.iter().filter(|page| page.polls > 0).count()
     }
 
     /// Measures from now.
@@ -100,14 +100,14 @@ impl Ledger {
         let mut state = self.state();
         state.measuring = true;
         state.owed.clear();
-        state.seen = Seen::default();
+        state.seen = Measurement::default();
     }
 
     /// Measures no more.
-    pub(crate) fn end(&self) -> Seen {
+    pub(crate) fn end(&self) -> Measurement {
         let mut state = self.state();
         state.measuring = false;
-        // What was answered in this very moment is neither seen nor lost.
+        // A change at this very moment is neither observed nor lost.
         let grace = Duration::from_secs(1);
         let late = state.owed.values().filter(|(_, sent)| sent.elapsed() > grace).count();
         state.seen.lost += late;
@@ -117,40 +117,43 @@ impl Ledger {
 }
 
 impl State {
-    fn asked(&mut self, index: usize) -> Option<Says> {
+    fn poll(&mut self, index: usize) -> Option<PageContent> {
         let now = Instant::now();
         let page = *self.pages.get(index)?;
         let says = self.next(index, page);
         if self.measuring {
-            self.seen.looks += 1;
+            self.seen.polls += 1;
             let gap = page.last.map_or(Duration::ZERO, |last| now.duration_since(last));
             self.seen.latest = self.seen.latest.max(gap.saturating_sub(self.plan.interval));
-            if says != page.says && says != Says::Hangs && self.owed.insert(index, (says, now)).is_some() {
+            if says != page.says
+                && says != PageContent::Hangs
+                && self.owed.insert(index, (says, now)).is_some()
+            {
                 self.seen.lost += 1;
             }
         }
-        self.pages[index] = Page { looks: page.looks + 1, last: Some(now), says };
+        self.pages[index] = Page { polls: page.polls + 1, last: Some(now), says };
         Some(says)
     }
 
-    fn next(&mut self, index: usize, page: Page) -> Says {
+    fn next(&mut self, index: usize, page: Page) -> PageContent {
         if index % HANGS == HANGS - 1 {
-            return Says::Hangs;
+            return PageContent::Hangs;
         }
         let changing = self.pages.len().min(CHANGING);
         let nth = index / self.step;
         if !index.is_multiple_of(self.step) || nth >= changing {
-            return Says::Calm;
+            return PageContent::Calm;
         }
-        // So many looks pass between two changes of a page; the pages are out of step with each other.
+        // So many polls pass between two changes of a page; the pages change at different times.
         let every = (changing / CHANGES_PER_SECOND / self.plan.seconds()).max(1);
-        let in_trouble = ((page.looks + nth * 7) / every) % 2 == 1;
+        let in_trouble = ((page.polls + nth * 7) / every) % 2 == 1;
         match (in_trouble, page.says) {
-            (false, _) => Says::Calm,
-            (true, Says::Trouble(number)) => Says::Trouble(number),
+            (false, _) => PageContent::Calm,
+            (true, PageContent::Trouble(number)) => PageContent::Trouble(number),
             (true, _) => {
                 self.troubles += 1;
-                Says::Trouble(self.troubles)
+                PageContent::Trouble(self.troubles)
             }
         }
     }
@@ -167,8 +170,8 @@ impl State {
             let name = name(*page);
             let words = shown.iter().find(|(who, _)| *who == name).map(|(_, words)| *words);
             let done = match says {
-                Says::Trouble(number) => words == Some(trouble(*number).as_str()),
-                Says::Calm | Says::Hangs => words.is_none(),
+                PageContent::Trouble(number) => words == Some(trouble(*number).as_str()),
+                PageContent::Calm | PageContent::Hangs => words.is_none(),
             };
             if done {
                 seen.lags.push(now.duration_since(*sent));

@@ -1,19 +1,23 @@
 //! What the daemon costs and how fast it is: the real release program between stand-in pages and a stand-in tenant.
 //!
 //! `cargo bench --bench daemon` or `cargo bench --bench daemon -- 4 1000` with other numbers of monitors; `PROGRAM=…`
-//! measures another binary. Few
+//! measures another binary. `-- engines` measures pages of every engine instead, `-- tenants` many tenants. Few
 //! monitors are watched every second, to see many changes soon; many every minute, as in real life, over two
 //! whole cycles. A tenth of the pages accept a request and never answer it.
 //!
 //! Start at [`measure`]. `pages` and `tenant` are what the program talks to, `program` is the child process,
-//! `ledger` knows which change must be on the banner, `report` prints. Nothing here is a test: aims are printed
+//! `ledger` knows which change must be on the banner, `report` prints. Nothing here is a test: targets are printed
 //! beside the figures and judged by the reader.
 
+#![allow(clippy::disallowed_methods, reason = "a measurement takes real time")]
+
+mod engines;
 mod ledger;
 mod pages;
 mod program;
 mod report;
 mod tenant;
+mod tenants;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,7 +26,7 @@ use anyhow::Context;
 
 use ledger::Ledger;
 use pages::Plan;
-use program::Program;
+use program::{Program, Scrape};
 use report::Row;
 
 /// Measured unless the command line says otherwise; about six minutes.
@@ -33,7 +37,7 @@ const FEW: usize = 100;
 const FEW_FOR: Duration = Duration::from_secs(30);
 /// Many are watched this often.
 const MINUTE: Duration = Duration::from_secs(60);
-/// The time limit of a look at many, the program's default.
+/// The timeout of a poll with many monitors, the program's default.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// One measurement may take this much longer than planned.
 const SLACK: Duration = Duration::from_secs(90);
@@ -56,10 +60,25 @@ fn main() -> ExitCode {
 }
 
 async fn bench() -> anyhow::Result<()> {
-    let counts = counts()?;
+    let named = |name: &str| std::env::args().any(|argument| argument == name);
+    let (engines, tenants) = (named("engines"), named("tenants"));
+    let counts = if engines || tenants { Vec::new() } else { counts()? };
     println!("{}\n", report::machine());
     if let Some(warning) = report::too_few_files() {
         println!("{warning}\n");
+    }
+    if engines {
+        tokio::select! {
+            figures = engines::measure() => println!("{}", figures?),
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        }
+        return Ok(());
+    }
+    if tenants {
+        tokio::select! {
+            measured = tenants::measure() => return measured,
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        }
     }
     println!("{}", Row::HEAD);
     let mut rows = Vec::new();
@@ -76,7 +95,7 @@ async fn bench() -> anyhow::Result<()> {
         println!("{row}");
         rows.push(row);
     }
-    println!("\n{}", report::aims(&rows));
+    println!("\n{}", report::targets(&rows));
     Ok(())
 }
 
@@ -101,18 +120,18 @@ fn plan(count: usize) -> Plan {
     }
 }
 
-/// One row: starts the program, lets every page be asked once, then measures for the length of the window.
+/// One row: starts the program, lets every page be polled once, then measures for the length of the window.
 async fn measure(plan: Plan) -> anyhow::Result<Row> {
     let ledger = Ledger::new(plan);
     let port = pages::serve(ledger.clone())?;
     let tenant = tenant::serve(ledger.clone()).await?;
     away_from_the_tick(plan).await;
-    let program = Program::start(plan, port, tenant)?;
+    let program = Program::start(plan, Some(tenant), |folder| pages::define(folder, plan, port))?;
     let web = program.listens_at().await?;
-    while ledger.asked_once() < plan.count {
+    while ledger.polled_once() < plan.count {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // What follows the first looks (the first banner, the first keeping of all states) is no steady state.
+    // What follows the first polls (the first banner, the first save of all states) is no steady state.
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     ledger.begin();
@@ -121,13 +140,13 @@ async fn measure(plan: Plan) -> anyhow::Result<Row> {
     let (cpu, wall) = (program.cpu()?.since(&from), began.elapsed());
     let seen = ledger.end();
     let peak = program.peak_memory()?;
-    let missed = program::metric(web, "dsm_looks_missed_total").await?;
+    let missed = Scrape::of(web).await?.sum("dsm_looks_missed_total");
     let peak_scraped = program.peak_memory()?;
     Ok(Row { plan, cpu, wall, peak, peak_scraped, missed, seen })
 }
 
-/// A first look just before the common tick is followed by the second at once, which a page that hangs misses:
-/// true, but not what is measured here.
+/// A first poll just before the common tick is followed by the second at once, which a page that hangs misses:
+/// correct, but not what is measured here.
 async fn away_from_the_tick(plan: Plan) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let left = plan.interval.as_millis() - now.as_millis() % plan.interval.as_millis();

@@ -1,18 +1,20 @@
-//! The stand-in pages: one server for all, each page at an address of its own in 127/8, so that each is an origin of
-//! its own to the program. As small as can be: what it uses, the program beside it lacks.
+//! The stand-in pages: one server for all, each page at its own address in 127/8, so that each is a separate origin
+//! to the program. As small as possible: the program competes with it for the machine.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::ledger::{self, Ledger, Says};
+use crate::ledger::{self, Ledger, PageContent};
 
 /// Pages a folder of addresses holds.
 const PER_NET: usize = 250;
-/// The most there are addresses for.
+/// The number of available addresses.
 pub(crate) const MOST: usize = 200 * PER_NET;
 /// A request is shorter.
 const MAX_REQUEST: usize = 4096;
@@ -22,9 +24,9 @@ const MAX_REQUEST: usize = 4096;
 pub(crate) struct Plan {
     /// Monitors.
     pub(crate) count: usize,
-    /// Between two looks.
+    /// Between two polls.
     pub(crate) interval: Duration,
-    /// Of a look.
+    /// Of a poll.
     pub(crate) timeout: Duration,
     /// For how long.
     pub(crate) window: Duration,
@@ -50,6 +52,18 @@ fn page_at(address: SocketAddr) -> Option<usize> {
     Some(usize::from(net) * PER_NET + usize::from(host.checked_sub(1)?))
 }
 
+/// Writes one definition per page.
+pub(crate) fn define(folder: &Path, plan: Plan, port: u16) -> anyhow::Result<()> {
+    let monitors = folder.join("monitors");
+    fs::create_dir(&monitors)?;
+    for page in 0..plan.count {
+        let (name, address) = (ledger::name(page), address(page, port));
+        let text = format!("name = \"{name}\"\nurl = \"http://{address}\"\n");
+        fs::write(monitors.join(format!("{name}.toml")), text)?;
+    }
+    Ok(())
+}
+
 /// Serves all pages at one port of the loopback device, and of no other.
 pub(crate) fn serve(ledger: Ledger) -> anyhow::Result<u16> {
     let socket = TcpSocket::new_v4()?;
@@ -63,7 +77,7 @@ pub(crate) fn serve(ledger: Ledger) -> anyhow::Result<u16> {
                 Ok((stream, _)) => {
                     tokio::spawn(converse(stream, ledger.clone()));
                 }
-                // Out of files, most likely; the next may go.
+                // Out of files, most likely; the next accept may succeed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
@@ -71,7 +85,7 @@ pub(crate) fn serve(ledger: Ledger) -> anyhow::Result<u16> {
     Ok(port)
 }
 
-/// A connection that breaks is the program's business; the ledger sees what is missing.
+/// A broken connection is not handled here; the record shows what is missing.
 async fn converse(mut stream: TcpStream, ledger: Ledger) -> Option<()> {
     let page = page_at(stream.local_addr().ok()?)?;
     stream.set_nodelay(true).ok()?;
@@ -83,8 +97,8 @@ async fn converse(mut stream: TcpStream, ledger: Ledger) -> Option<()> {
                 return None;
             }
         }
-        match ledger.asked(page)? {
-            Says::Hangs => {
+        match ledger.poll(page)? {
+            PageContent::Hangs => {
                 // Until the program gives up.
                 while stream.read_buf(&mut request).await.ok()? > 0 {}
                 return None;
@@ -94,10 +108,10 @@ async fn converse(mut stream: TcpStream, ledger: Ledger) -> Option<()> {
     }
 }
 
-fn answer(page: usize, says: Says, request: &[u8]) -> Vec<u8> {
+fn answer(page: usize, says: PageContent, request: &[u8]) -> Vec<u8> {
     let (indicator, description) = match says {
-        Says::Trouble(number) => ("major", ledger::trouble(number)),
-        Says::Calm | Says::Hangs => ("none", "All Systems Operational".to_owned()),
+        PageContent::Trouble(number) => ("major", ledger::trouble(number)),
+        PageContent::Calm | PageContent::Hangs => ("none", "All Systems Operational".to_owned()),
     };
     let etag = format!("W/\"{page}-{}\"", description.replace(' ', "-"));
     if request.windows(etag.len()).any(|window| window == etag.as_bytes()) {

@@ -1,9 +1,10 @@
-//! The program itself: the release binary as a child process in a folder of its own, and what `/proc` and its
-//! own figures tell of it.
+//! The program: the release binary as a child process in a folder of its own, with its figures in `/proc` and in its
+//! own metrics.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,8 +13,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::ledger;
-use crate::pages::{self, Plan};
+use crate::pages::Plan;
 
 /// How long it may take to listen.
 const START: Duration = Duration::from_secs(20);
@@ -28,27 +28,25 @@ pub(crate) struct Program {
 pub(crate) struct Cpu(BTreeMap<String, Duration>);
 
 impl Program {
-    /// Starts it in a fresh folder with one definition per page.
-    pub(crate) fn start(plan: Plan, port: u16, tenant: SocketAddr) -> anyhow::Result<Program> {
+    /// Starts it in a fresh folder that `define` fills with definitions, also of the tenants if there is no only one.
+    pub(crate) fn start(
+        plan: Plan,
+        tenant: Option<SocketAddr>,
+        define: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Program> {
         let folder = tempfile::tempdir().context("cannot make a folder")?;
-        let monitors = folder.path().join("monitors");
-        fs::create_dir(&monitors)?;
-        for page in 0..plan.count {
-            let (name, address) = (ledger::name(page), pages::address(page, port));
-            let text = format!("name = \"{name}\"\nurl = \"http://{address}\"\n");
-            fs::write(monitors.join(format!("{name}.toml")), text)?;
-        }
+        define(folder.path())?;
         // Another binary may be measured in its place, such as the one that ships.
         let binary =
             std::env::var_os("PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_data-sources-monitor").into());
         let child = Command::new(binary)
             .current_dir(folder.path())
             .env_clear()
-            .env("QLIK_TENANT_URL", format!("http://{tenant}"))
+            .envs(tenant.map(|tenant| ("QLIK_TENANT_URL", format!("http://{tenant}"))))
             .env("QLIK_API_KEY", "stand-in-api-key")
             .env("POLL_INTERVAL", format!("{}s", plan.interval.as_secs()))
             .env("POLL_TIMEOUT", format!("{}ms", plan.timeout.as_millis()))
-            // Changes of words alone wait for this on purpose; here the way of a change is measured, not the wait.
+            // Changes of the text alone wait for this on purpose; this bench measures the latency without that wait.
             .env("BANNER_SPACING", "0s")
             .env("LISTEN", "127.0.0.1:0")
             .stdin(Stdio::null())
@@ -65,7 +63,7 @@ impl Program {
         let told = async {
             loop {
                 let text = fs::read_to_string(&log).unwrap_or_default();
-                let rest = text.split_once("Listening at http://").map(|(_, rest)| rest);
+                let rest = text.split_once("Listening on http://").map(|(_, rest)| rest);
                 if let Some((address, _)) = rest.and_then(|rest| rest.split_once(' ')) {
                     return address.parse().context("it listens at no address");
                 }
@@ -119,16 +117,25 @@ impl Cpu {
     }
 }
 
-/// One of its own figures.
-pub(crate) async fn metric(web: SocketAddr, name: &str) -> anyhow::Result<u64> {
-    let mut stream = TcpStream::connect(web).await.context("cannot ask for its figures")?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    let text = String::from_utf8_lossy(&answer);
-    let value = text.lines().find_map(|line| {
-        let value = line.strip_prefix(name)?;
-        value.strip_prefix("{}").unwrap_or(value).strip_prefix(' ')?.trim().parse().ok()
-    });
-    value.with_context(|| format!("it has no figure {name}"))
+/// Its metrics.
+pub(crate) struct Scrape(String);
+
+impl Scrape {
+    pub(crate) async fn of(web: SocketAddr) -> anyhow::Result<Scrape> {
+        let mut stream = TcpStream::connect(web).await.context("cannot ask for its figures")?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        Ok(Scrape(String::from_utf8_lossy(&answer).into_owned()))
+    }
+
+    /// One figure, or its sum over all labels.
+    pub(crate) fn sum(&self, name: &str) -> u64 {
+        let values = self.0.lines().filter_map(|line| {
+            let value = line.strip_prefix(name)?;
+            let value = if value.starts_with('{') { value.split_once('}')?.1 } else { value };
+            value.strip_prefix(' ')?.trim().parse::<f64>().ok()
+        });
+        values.sum::<f64>() as u64
+    }
 }

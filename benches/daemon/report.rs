@@ -1,10 +1,10 @@
-//! What is printed: the machine, a row for each measurement, and the aims beside what was reached.
+//! The printed report: the machine, a row for each measurement, and the targets beside the results.
 
 use std::fmt;
 use std::fs;
 use std::time::Duration;
 
-use crate::ledger::Seen;
+use crate::ledger::Measurement;
 use crate::pages::Plan;
 
 /// The program opens up to 512 pages at once, and the other ends of them are here.
@@ -17,11 +17,11 @@ pub(crate) struct Row {
     pub(crate) wall: Duration,
     /// Bytes.
     pub(crate) peak: u64,
-    /// The same, after its figures were asked for.
+    /// The same, after its metrics were requested.
     pub(crate) peak_scraped: u64,
     /// Since the start.
     pub(crate) missed: u64,
-    pub(crate) seen: Seen,
+    pub(crate) seen: Measurement,
 }
 
 impl Row {
@@ -34,7 +34,7 @@ impl Row {
         100.0 * self.cpu.as_secs_f64() / self.wall.as_secs_f64()
     }
 
-    /// The change-to-banner time below which this part of the changes was.
+    /// The quantile of the time from a change to the banner.
     fn lag(&self, part: f64) -> f64 {
         let lags = &self.seen.lags;
         let place = (part * lags.len() as f64).ceil() as usize;
@@ -44,13 +44,13 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per_poll = self.cpu.as_secs_f64() * 1e6 / self.seen.looks.max(1) as f64;
+        let per_poll = self.cpu.as_secs_f64() * 1e6 / self.seen.polls.max(1) as f64;
         write!(
             f,
             "{:>8}  {:>3} s  {:>6}  {:>5.0} µs  {:>7.2} %  {:>8.1} MB  {:>10.1} MB  {:>6}  {:>8.0} ms  {:>7}  {:>4}  {:>7.1} ms  {:>6.1}  {:>6.1}",
             self.plan.count,
             self.plan.interval.as_secs(),
-            self.seen.looks,
+            self.seen.polls,
             per_poll,
             self.core_percent(),
             megabytes(self.peak),
@@ -66,8 +66,8 @@ impl fmt::Display for Row {
     }
 }
 
-/// The aims that the rows say something of.
-pub(crate) fn aims(rows: &[Row]) -> String {
+/// The targets that apply to these rows.
+pub(crate) fn targets(rows: &[Row]) -> String {
     let mut lines = Vec::new();
     let mut line = |met: bool, aim: &str, got: String| {
         lines.push(format!("{:<6}  {aim}: {got}", if met { "met" } else { "MISSED" }));
@@ -92,7 +92,7 @@ pub(crate) fn aims(rows: &[Row]) -> String {
     lines.join("\n")
 }
 
-/// What it was measured on.
+/// The machine of the measurement.
 pub(crate) fn machine() -> String {
     let field = |path: &str, name: &str| {
         let text = fs::read_to_string(path).ok()?;
@@ -108,7 +108,7 @@ pub(crate) fn machine() -> String {
     format!("{cores} cores of {cpu}, memory {memory}, Linux {}, load {load} before", kernel.trim())
 }
 
-/// A warning where the limit of open files would be measured instead of the program.
+/// A warning if the limit of open files would distort the result.
 pub(crate) fn too_few_files() -> Option<String> {
     let text = fs::read_to_string("/proc/self/limits").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
@@ -118,7 +118,7 @@ pub(crate) fn too_few_files() -> Option<String> {
     })
 }
 
-fn megabytes(bytes: u64) -> f64 {
+pub(crate) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 

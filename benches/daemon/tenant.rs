@@ -1,4 +1,4 @@
-//! The stand-in tenant: one banner, read and written, and noted in the ledger the moment it comes in.
+//! The stand-in tenant: one banner, read and written, and recorded the moment it arrives.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,7 +43,7 @@ async fn upsert(State(tenant): State<Tenant>, Json(mut banner): Json<Value>) -> 
     tenant.ledger.banner(banner["message"].as_str().filter(|_| enabled).unwrap_or_default());
     banner["id"] = json!("000000000000000000000001");
     let mut slot = tenant.banner.lock().unwrap_or_else(PoisonError::into_inner);
-    // The program tells its own writes from others' by this; any new value will do.
+    // The program identifies its own writes by this; any new value will do.
     let before = slot.as_ref().and_then(|old| old["updatedAt"].as_str()?.parse::<jiff::Timestamp>().ok());
     let next = before.unwrap_or(jiff::Timestamp::UNIX_EPOCH) + jiff::SignedDuration::from_secs(1);
     banner["updatedAt"] = json!(format!("{next:.3}"));

@@ -1,15 +1,16 @@
-//! How fast a connector's rows come out of the two fronts for pipelines, and what that costs in memory: the real release
-//! program between a made-up API and a client, all on this machine.
+//! How fast a connector's rows come out of the two protocols for pipelines, and how much memory that takes: the real
+//! release program between a made-up API and a client, all on this machine.
 //!
-//! `cargo bench --bench fronts [-- ROWS] [grpc|stdin]`: 1,000,000 rows and both by default. Rows have 12 fields and about
-//! 330 bytes of JSON, in pages of 1,000; a client takes them as fast as they come and counts them. Over stdin each answer
-//! is a process of its own, started with the state of the one before.
+//! `cargo bench --bench fronts [-- ROWS] [grpc|stdin]`: 1,000,000 rows and both by default. Rows have 12 fields and
+//! about 330 bytes of JSON, in pages of 1,000; a client reads them as fast as they arrive and counts them. Over stdin
+//! each response is a process of its own, started with the state of the one before.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unused)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unused)]
+#![allow(clippy::disallowed_methods, reason = "a measurement takes real time")]
 
-#[path = "../../tests/it/fronts/grpc.rs"]
+#[path = "../../tests/it/entry_points/grpc.rs"]
 mod grpc;
-#[path = "../../tests/it/fronts/proto.rs"]
+#[path = "../../tests/it/entry_points/proto.rs"]
 mod proto;
 
 use std::fmt::Write as _;
@@ -27,7 +28,7 @@ use serde_json::{Value, json};
 use proto::{field, map};
 
 const PAGE: u64 = 1_000;
-/// What is read of an answer before the memory of whoever writes it is looked at: less than it writes.
+/// Bytes of a response that are read before the memory of its process is measured: fewer than it writes.
 const FIRST_BYTES: usize = 1_024;
 
 const DEFINITION: &str = r#"
@@ -166,7 +167,7 @@ fn varint(bytes: &[u8]) -> (usize, &[u8]) {
     (value, &bytes[last + 1..])
 }
 
-/// Answer after answer, each a process of its own.
+/// One process per response.
 fn by_stdin(folder: &Path, api: SocketAddr) -> (u64, u64) {
     let (mut state, mut count, mut peak) = (json!({}), 0, 0);
     loop {
@@ -179,8 +180,8 @@ fn by_stdin(folder: &Path, api: SocketAddr) -> (u64, u64) {
         let mut answer = vec![0; FIRST_BYTES];
         let first = stdout.read(&mut answer).unwrap();
         answer.truncate(first);
-        // It stands in the middle of writing an answer that the pipe does not hold, with all of it in memory. One that the
-        // pipe holds is no peak.
+        // It is blocked while writing a response that does not fit into the pipe, with all of it in memory. One that fits
+        // shows no peak.
         peak = peak.max(peak_mib(&child).unwrap_or(0));
         stdout.read_to_end(&mut answer).unwrap();
         assert!(child.wait().unwrap().success());

@@ -1,10 +1,10 @@
-//! The floor for PostgreSQL: binary COPY by the client library's own writer into a temporary table and one merge of many
-//! rows, over rows that are already decoded. Nothing is checked, counted or remembered beside them.
+//! The floor for PostgreSQL: binary COPY by the client library's own writer into a temporary table and one merge of
+//! many rows, over rows that are already decoded, without any check, count or state.
 
 use std::time::{Duration, Instant};
 
-use data_sources_monitor::domain::cell::{Cell, ColumnType};
-use data_sources_monitor::domain::op::{Rows, TableShape};
+use data_sources_monitor::testing::domain::syncing::cell::{Cell, ColumnType};
+use data_sources_monitor::testing::domain::syncing::op::{Rows, TableShape};
 use tokio_postgres::Client;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};

@@ -1,5 +1,5 @@
-//! The rows that the benches of destinations write: People.ai activities of 25 fields and about 750 bytes, with a random
-//! text key, made from a fixed seed; and what a run of them is told.
+//! The rows of the destination benches: People.ai activities of 25 fields and about 750 bytes, with a random text
+//! key, made from a fixed seed; and the outcome of a run of them.
 
 pub(crate) mod activity;
 
@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use data_sources_monitor::connectors::decode::{
-    Arrays, Coerce, ColumnRule, KeyColumn, Layout, Nested, RowReader,
+use data_sources_monitor::testing::destinations::{Destination, Ending, RunOutcome, RunStart};
+use data_sources_monitor::testing::domain::syncing::definition::connector::{
+    Arrays, ColumnKind, ColumnRule, Key, Nested,
 };
-use data_sources_monitor::destinations::{Destination, Ending, RunOutcome, RunStart};
-use data_sources_monitor::domain::op::{Checkpoint, End, Op, Write};
+use data_sources_monitor::testing::domain::syncing::op::{Checkpoint, End, Op, Write};
+use data_sources_monitor::testing::source::decode::{Layout, RowReader};
 use jiff::Timestamp;
 
 /// Rows of a page.
@@ -39,7 +40,7 @@ pub(crate) fn checkpoint(page: u64) -> Op {
 
 pub(crate) fn reader() -> RowReader {
     let time = |name: &str| {
-        (name.to_owned(), ColumnRule::Rule { name: None, kind: Some(Coerce::EpochMs), from: None })
+        (name.to_owned(), ColumnRule::Keep { name: None, kind: Some(ColumnKind::EpochMillis), from: None })
     };
     let times = ["activity_timestamp", "created_at", "ingested_at", "modified_at"];
     let layout = Layout {
@@ -47,7 +48,7 @@ pub(crate) fn reader() -> RowReader {
         records: vec!["data".into(), ".".into()],
         null_is_empty: None,
         total: None,
-        key: vec![KeyColumn::plain("uid")],
+        key: vec![Key::plain("uid")],
         write: Write::Upsert,
         nested: Nested::Flatten,
         arrays: Arrays::Json,
@@ -76,7 +77,7 @@ pub(crate) async fn feed(destination: &dyn Destination, rows: u64, decoded: u64)
         for op in ops.drain(..) {
             destination.write(op).await.unwrap();
         }
-        // An answer comes when everything before it is done: nothing is written while pages are made.
+        // The response comes when everything before it is done: nothing is written while pages are made.
         destination.runs(0).await.unwrap();
         seconds += begun.elapsed().as_secs_f64();
     }

@@ -1,8 +1,7 @@
-//! What several commands put together the same way: settings, clients, the tenant, the runtime.
+//! Builds what several commands need: HTTP clients, the database, the async runtime.
 
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -10,49 +9,42 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CommandError;
-use super::preflight::names_and_folders;
 use crate::database::Database;
 use crate::definitions::monitor;
-use crate::domain::monitor::Monitor;
-use crate::http::{ClientOptions, Network, PageClient, Redirects};
-use crate::publish::{DryRun, Qlik, QlikCredentials, Target};
-use crate::secrets::Redactor;
-use crate::settings::{Credentials, ProcessVars, Settings, Tenant, Vars};
+use crate::domain::monitoring::monitor::Monitor;
+use crate::http::{ClientOptions, Network, PageClient};
+use crate::settings::{Settings, Vars};
+use crate::web::brand::Brand;
 
-/// Context of an error of registering a signal handler.
 pub(super) const NO_SIGNALS: &str = "cannot listen to signals";
 
-/// Where `.env` is looked for.
-pub(super) const ENV_FILE: &str = ".env";
+/// Reads the variables again. A connector that is added by a reload may need variables that were set after the start.
+pub(super) type ReadVars = Arc<dyn Fn() -> Result<Box<dyn Vars>, CommandError> + Send + Sync>;
 
-/// Two workers are plenty for a program that waits; fewer threads are less memory.
+/// The program mostly waits for the network, so two worker threads suffice. Fewer threads use less memory.
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let entered = runtime.enter();
-    // Without a handler a file size limit (RLIMIT_FSIZE) kills the process; with one it is an error of that write. The
-    // handler outlives what is dropped here.
+    // Without a handler, exceeding a file size limit (RLIMIT_FSIZE) kills the process; with one, the write fails. The
+    // handler stays installed after the drop.
     drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context(NO_SIGNALS)?);
     drop(entered);
     Ok(runtime)
 }
 
-/// Runs what handles signals by itself, or ends in a moment.
-pub(super) fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+/// Runs a future that handles signals itself or completes quickly.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     let runtime = runtime()?;
     let done = runtime.block_on(work);
-    // What still waits for the network is not waited for.
+    // Does not wait for tasks that still wait for the network.
     runtime.shutdown_background();
     Ok(done)
 }
 
-pub(super) fn process_vars() -> ProcessVars {
-    ProcessVars::load(Path::new(ENV_FILE))
-}
-
-/// Runs what SIGTERM and SIGINT end at once, also as the first process of a container: the kernel delivers to that one
-/// only signals that it handles.
-pub(super) fn block_on_until_signal<T>(
+/// Runs a future that SIGTERM and SIGINT stop immediately. As process 1 of a container the program needs handlers for that:
+/// the kernel delivers to process 1 only signals that it handles.
+pub(crate) fn block_on_until_signal<T>(
     work: impl Future<Output = Result<T, CommandError>>,
 ) -> Result<T, CommandError> {
     block_on(async {
@@ -69,21 +61,9 @@ pub(super) fn block_on_until_signal<T>(
     })?
 }
 
-pub(super) fn vars() -> Result<ProcessVars, CommandError> {
-    let vars = process_vars();
-    if vars.problems().is_empty() { Ok(vars) } else { Err(CommandError::configuration(vars.problems())) }
-}
-
-pub(super) fn settings() -> Result<Settings, CommandError> {
-    let vars = process_vars();
-    let (settings, problems) = Settings::read(&vars);
-    let mut mistakes: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    mistakes.extend(names_and_folders(&settings, &vars));
-    if mistakes.is_empty() { Ok(settings) } else { Err(CommandError::Configuration(mistakes)) }
-}
-
 pub(super) fn monitors(settings: &Settings) -> Result<Vec<Monitor>, CommandError> {
-    let loaded = monitor::load(&settings.monitors_dir).map_err(CommandError::configuration)?;
+    let loaded = monitor::load(&settings.monitors_dir, &settings.engines_dir);
+    let loaded = loaded.map_err(CommandError::configuration)?;
     Ok(loaded.0)
 }
 
@@ -91,12 +71,23 @@ pub(super) fn network(settings: &Settings) -> Network {
     Network { extra_ca: settings.extra_ca.clone(), proxies: settings.proxies.clone() }
 }
 
-/// The way out through proxies, in words; `None` without any.
+/// Describes the configured proxies, if there are any.
 pub(super) fn proxies_in_use(settings: &Settings) -> Option<String> {
     (!settings.proxies.is_empty()).then(|| settings.proxies.to_string())
 }
 
-/// PostgreSQL, where `DATABASE_URL` names it. Nobody is connected to yet.
+/// Title and logo of the dashboard.
+pub(super) fn brand(settings: &Settings) -> Result<Brand, CommandError> {
+    let wrong = |why: String| CommandError::configuration([format!("DASHBOARD_LOGO_FILE: {why}")]);
+    let Some(path) = &settings.web.logo else {
+        return Brand::new(settings.web.title.clone(), None).map_err(wrong);
+    };
+    let file = path.display();
+    let body = std::fs::read(path).map_err(|e| wrong(format!("cannot read {file}: {e}")))?;
+    Brand::new(settings.web.title.clone(), Some(body)).map_err(|why| wrong(format!("{file} {why}")))
+}
+
+/// The PostgreSQL database of `DATABASE_URL`, if it is set. Does not connect.
 pub(super) fn database(settings: &Settings) -> Result<Option<Database>, CommandError> {
     let Some(address) = &settings.database else { return Ok(None) };
     Database::new(&address.url, address.password.as_ref(), settings.extra_ca.as_deref())
@@ -104,51 +95,21 @@ pub(super) fn database(settings: &Settings) -> Result<Option<Database>, CommandE
         .map_err(|e| CommandError::configuration([e]))
 }
 
-/// Who we are among the daemons of a database, in words for people; another for each start.
+/// Name of this process among the daemons of a database. It differs at each start.
 pub(super) fn holder() -> String {
     // uname(2): a sandbox may hide the same in /proc.
     let system = rustix::system::uname();
     let host = system.nodename().to_string_lossy();
     let host = if host.is_empty() { "unknown host" } else { &*host };
-    // Process ids come back, and are the same in every container.
+    // Process ids are reused, and are the same in every container.
+    #[expect(clippy::disallowed_methods, reason = "must differ from every other process")]
     let unique = RandomState::new().build_hasher().finish();
     format!("{host} process {} ({unique:016x})", std::process::id())
 }
 
-/// For pages: no connection is kept between two polls, since a dead one would look like an outage.
+/// Client for status pages. It keeps no idle connections, because a dead one would look like an outage.
 pub(super) fn page_client(settings: &Settings) -> Result<PageClient, CommandError> {
     let network = network(settings);
-    let options = ClientOptions { network, redirects: Redirects::Refuse, keep_alive: false };
+    let options = ClientOptions { network, keep_alive: false };
     PageClient::new(&options).map_err(|e| CommandError::configuration([e]))
-}
-
-/// The tenant, or what stands for it in preview.
-pub(super) fn target(settings: &Settings) -> Result<Arc<dyn Target>, CommandError> {
-    redacted_target(settings, &Redactor::default())
-}
-
-/// The same; `redactor` learns its credentials and tokens.
-pub(super) fn redacted_target(
-    settings: &Settings,
-    redactor: &Redactor,
-) -> Result<Arc<dyn Target>, CommandError> {
-    match &settings.tenant {
-        None => Ok(Arc::new(DryRun::default())),
-        Some(tenant) => {
-            let qlik = qlik(settings, tenant)?;
-            redactor.include("tenant", qlik.redactor());
-            Ok(Arc::new(qlik))
-        }
-    }
-}
-
-fn qlik(settings: &Settings, tenant: &Tenant) -> Result<Qlik, CommandError> {
-    let credentials = match tenant.credentials.clone() {
-        Credentials::ApiKey(key) => QlikCredentials::ApiKey(key),
-        Credentials::OAuth { id, secret } => QlikCredentials::OAuth { client_id: id, client_secret: secret },
-    };
-    let network = network(settings);
-    let options = ClientOptions { network, redirects: Redirects::Refuse, keep_alive: true };
-    let client = options.build().map_err(|e| CommandError::configuration([e]))?;
-    Ok(Qlik::new(client, tenant.url.clone(), credentials))
 }

@@ -1,28 +1,28 @@
-//! Whether `DATA_DIR` can be used by whoever runs a command.
+//! Checks whether the current user can use `DATA_DIR`.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::CommandError;
+use crate::commands::CommandError;
 use crate::settings::Settings;
 use crate::store::Store;
 
-/// User ids that systemd gives to services with `DynamicUser=`.
+/// User ids that systemd assigns to services with `DynamicUser=`.
 const DYNAMIC_USERS: std::ops::RangeInclusive<u32> = 61_184..=65_519;
 
-/// Why the daemon could not keep its state, if so. On a server the folder is not used.
-pub(super) fn problem(settings: &Settings) -> Option<String> {
+/// Returns why the daemon cannot save its state in `DATA_DIR`, if so. With `DATABASE_URL` the folder is not used.
+pub(crate) fn problem(settings: &Settings) -> Option<String> {
     if settings.database.is_some() {
         return None;
     }
     Store::check(&settings.data_dir).err().map(|e| e.to_string())
 }
 
-/// Refuses root where another user owns the folder: files that root creates there could not be written by the service.
+/// Fails for root if another user owns the folder: the service could not write the files that root creates there.
 ///
 /// # Errors
-/// With the command to use instead.
-pub(super) fn refuse_root_of_another(settings: &Settings, command: &str) -> Result<(), CommandError> {
+/// The error names the command to use instead.
+pub(crate) fn refuse_root_of_another(settings: &Settings, command: &str) -> Result<(), CommandError> {
     if settings.database.is_some() || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
@@ -30,7 +30,7 @@ pub(super) fn refuse_root_of_another(settings: &Settings, command: &str) -> Resu
         Ok(about) if about.uid() != 0 => {
             let instead = instead(&settings.data_dir, about.uid(), about.gid(), command);
             Err(anyhow::anyhow!(
-                "DATA_DIR {} belongs to user {}, who could not write the files that root creates there. Run this as that \
+                "DATA_DIR {} belongs to user {}, who cannot write files that root creates there. Run the command as that \
                  user:\n  {instead}",
                 settings.data_dir.display(),
                 about.uid(),
@@ -41,7 +41,7 @@ pub(super) fn refuse_root_of_another(settings: &Settings, command: &str) -> Resu
     }
 }
 
-/// The same command as the owner of the folder.
+/// Returns the command line that runs `command` as the owner of the folder.
 fn instead(folder: &Path, user: u32, group: u32, command: &str) -> String {
     if !DYNAMIC_USERS.contains(&user) {
         return format!("setpriv --reuid={user} --regid={group} --clear-groups {command}");
@@ -59,7 +59,7 @@ fn instead(folder: &Path, user: u32, group: u32, command: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A service with a user of its own is entered by systemd, whose private folder nobody else can reach.
+    /// Only systemd can enter the private folder of a service with a dynamic user.
     #[test]
     fn the_command_fits_the_owner() {
         let folder = Path::new("/var/lib/data-sources-monitor");

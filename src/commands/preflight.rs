@@ -1,46 +1,59 @@
-//! Everything that the daemon would refuse or ignore, found before it starts: what `validate` prints and what `run`
-//! refuses are the same, in the same words. No request is sent.
+//! Checks the whole configuration before the daemon starts. `validate` and `run` report the same errors, in the same words.
+//! No request is sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use secrecy::ExposeSecret;
 use serde::Serialize;
 
-use super::{CommandError, compose, connectors, data_dir};
+use super::tenants::ConfiguredTenant;
+use super::{CommandError, compose, tenants};
+use crate::commands::channels;
+use crate::commands::connectors;
+use crate::commands::data_dir;
 use crate::definitions::connector;
-use crate::definitions::monitor::{self, Origin};
-use crate::domain::config::{BASE_URL, EVERY, TOKEN_URL, variable};
-use crate::domain::monitor::{Monitor, Source};
+use crate::definitions::monitor::{self, DefinitionOrigin};
+use crate::domain::monitoring::audience::Selector;
+use crate::domain::monitoring::monitor::{Monitor, MonitorSource};
+use crate::domain::syncing::definition::config::{COMMON, EXPORT, NO_EXPORT, variable};
+use crate::domain::syncing::definition::connector::Definition;
+use crate::domain::urls::is_loopback;
 use crate::log_file;
-use crate::settings::{Settings, Vars, unknown_names};
+use crate::secrets::SHORT;
+use crate::settings::{
+    Credentials, Problem, PublicAccess, Settings, Vars, credential_names, lookup, unknown_names,
+};
 use crate::telemetry;
 
-/// What was found.
 pub(super) struct Preflight {
-    /// The settings; only to be used without mistakes.
+    /// Valid only if the report has no errors.
     pub(super) settings: Settings,
     pub(super) report: Report,
 }
 
-/// What there is to tell, for people and programs.
+/// Result of the check. Its JSON form is the output of `validate --json`.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
     pub(super) mistakes: Vec<String>,
     pub(super) warnings: Vec<String>,
-    /// `None`: preview.
+    /// The address of the only tenant; `None` in preview.
     pub(super) tenant: Option<String>,
-    /// `None`: there is none.
+    /// Name and address of each tenant; empty in preview.
+    pub(super) tenants: BTreeMap<String, String>,
     pub(super) proxies: Option<String>,
-    /// Where the monitors come from.
+    /// Its address and who may see it.
+    pub(super) dashboard: String,
     pub(super) monitors_from: String,
     pub(super) monitors: Vec<String>,
-    /// Where the tables are.
+    /// Enabled channels.
+    pub(super) channels: Vec<String>,
+    /// Location of the tables.
     pub(super) tables: String,
     pub(super) connectors_on: Vec<String>,
     pub(super) connectors_off: Vec<String>,
 }
 
-/// Checks everything.
 pub(super) fn preflight(vars: &dyn Vars) -> Preflight {
     let (settings, problems) = Settings::read(vars);
     let mut report = Report::default();
@@ -50,26 +63,47 @@ pub(super) fn preflight(vars: &dyn Vars) -> Preflight {
     report.log(&settings);
     report.mistakes.extend(data_dir::problem(&settings));
     report.network(&settings);
-    let monitors = report.monitors(&settings.monitors_dir);
+    let monitors = report.monitors(&settings.monitors_dir, &settings.engines_dir);
+    report.channels(&settings, vars, &monitors);
     report.connectors(&settings, vars, &monitors);
-    let mut told = BTreeSet::new();
-    report.mistakes.retain(|mistake| told.insert(mistake.clone()));
+    report.tenants(&settings, vars, &monitors);
+    let mut reported = BTreeSet::new();
+    report.mistakes.retain(|error| reported.insert(error.clone()));
     Preflight { settings, report }
 }
 
-/// What is set and means nothing: names that are not known, folders that are not there.
+/// Returns settings without effect: unknown names and missing folders.
 pub(super) fn names_and_folders(settings: &Settings, vars: &dyn Vars) -> Vec<String> {
-    // Definitions that cannot be read are told by whoever needs them; until then nobody knows all names.
+    // Errors in definitions are reported elsewhere. Without the definitions the names of their variables are not known.
     let definitions = connector::load(&settings.connectors_dir);
-    let known = definitions.ok().map(|definitions| {
-        let keys = |definition: &crate::domain::connector::Definition| {
-            let keys = definition.config.keys().map(String::as_str).chain([BASE_URL, TOKEN_URL, EVERY]);
+    let idle = exports_without_effect(settings, vars, definitions.as_deref().unwrap_or_default());
+    let known = definitions.ok().zip(tenants::variable_names(settings)).map(|(definitions, tenants)| {
+        let keys = |definition: &Definition| {
+            let keys = definition.config.keys().map(String::as_str).chain(COMMON);
             keys.map(|key| variable(&definition.name, key)).collect::<Vec<_>>()
         };
-        definitions.iter().flat_map(keys).collect()
+        definitions.iter().flat_map(keys).chain(tenants).collect::<BTreeSet<_>>()
+    });
+    let known = known.and_then(|mut known| {
+        let channels = channels::definitions(settings).ok()?;
+        known.extend(channels.iter().flat_map(channels::variables));
+        Some(known)
     });
     let problems = settings.missing_folders(vars).into_iter().chain(unknown_names(vars, known.as_ref()));
-    problems.map(|problem| problem.to_string()).collect()
+    problems.chain(idle).map(|problem| problem.to_string()).collect()
+}
+
+/// Settings of exports that have no effect because there is no folder for them.
+fn exports_without_effect(settings: &Settings, vars: &dyn Vars, definitions: &[Definition]) -> Vec<Problem> {
+    if settings.export.dir.is_some() {
+        return Vec::new();
+    }
+    let formats = definitions.iter().map(|definition| variable(&definition.name, EXPORT));
+    let names = ["EXPORT_PARTIAL", "EXPORT_DELETED"].into_iter().map(str::to_owned).chain(formats);
+    let is_set = |name: &String| matches!(lookup(vars, name), Ok(Some(text)) if text.trim() != NO_EXPORT);
+    let problem =
+        |name: String| Problem::new(name, "has no effect without EXPORT_DIR, the folder for exported files");
+    names.filter(is_set).map(problem).collect()
 }
 
 impl Report {
@@ -82,8 +116,9 @@ impl Report {
     }
 
     fn network(&mut self, settings: &Settings) {
-        self.tenant = settings.tenant.as_ref().map(|tenant| tenant.url.to_string());
         self.proxies = compose::proxies_in_use(settings);
+        self.dashboard = dashboard(settings);
+        self.mistakes.extend(compose::brand(settings).err().map(|e| e.to_string()));
         self.mistakes.extend(compose::page_client(settings).err().map(|e| e.to_string()));
         match compose::database(settings) {
             Ok(Some(database)) => self.tables = format!("PostgreSQL at {}", database.name()),
@@ -92,11 +127,11 @@ impl Report {
         }
     }
 
-    fn monitors(&mut self, folder: &Path) -> Vec<Monitor> {
-        match monitor::load(folder) {
+    fn monitors(&mut self, folder: &Path, engines: &Path) -> Vec<Monitor> {
+        match monitor::load(folder, engines) {
             Ok((monitors, origin)) => {
-                let built_in = origin != Origin::Folder;
-                if origin == Origin::EmptyFolder {
+                let built_in = origin != DefinitionOrigin::Folder;
+                if origin == DefinitionOrigin::EmptyFolder {
                     self.warnings.push(monitor::empty(folder));
                 }
                 self.monitors_from = if built_in { "built in".into() } else { folder.display().to_string() };
@@ -107,6 +142,32 @@ impl Report {
                 self.mistakes.extend(found.iter().map(ToString::to_string));
                 Vec::new()
             }
+        }
+    }
+
+    fn tenants(&mut self, settings: &Settings, vars: &dyn Vars, monitors: &[Monitor]) {
+        match tenants::configured(settings, vars) {
+            Ok(tenants) => {
+                self.warnings.extend(tenants.iter().filter_map(short_secret));
+                self.warnings.extend(shared_keys(&tenants));
+                self.warnings.extend(selections(&tenants, monitors));
+                self.tenants =
+                    tenants.iter().map(|t| (t.rules.name.clone(), t.rules.url.to_string())).collect();
+                self.tenant = settings.tenant.as_ref().map(|tenant| tenant.url.to_string());
+            }
+            Err(errors) => self.mistakes.extend(errors),
+        }
+    }
+
+    fn channels(&mut self, settings: &Settings, vars: &dyn Vars, monitors: &[Monitor]) {
+        match channels::configured(settings, vars) {
+            Ok(found) => self.channels = found.into_iter().map(|channel| channel.name).collect(),
+            Err(error) => self.mistakes.extend(error.into_lines()),
+        }
+        // Without monitors, an error in their definitions is reported instead.
+        if !monitors.is_empty() {
+            let found = channels::definitions(settings).unwrap_or_default();
+            self.warnings.extend(channels::unmatched(&found, monitors));
         }
     }
 
@@ -123,26 +184,86 @@ impl Report {
             Err(error) => self.mistakes.push(error.to_string()),
         }
         for monitor in monitors {
-            self.mistakes.extend(unwatchable(monitor, &self.connectors_on, &self.connectors_off));
-            let Source::Sync(rule) = &monitor.source else { continue };
+            self.mistakes.extend(undefined_connector(monitor, &self.connectors_on, &self.connectors_off));
+            let MonitorSource::Sync(rule) = &monitor.source else { continue };
             if self.connectors_off.contains(&rule.connector) {
                 let (name, connector) = (&monitor.name, &rule.connector);
                 self.warnings.push(format!(
-                    "monitor {name}: its connector {connector} is off, so nothing is known of its data"
+                    "monitor {name}: connector {connector} is off, so the state of its data is unknown"
                 ));
             }
         }
     }
 }
 
-/// What is wrong with watching the data of a connector: a mistyped name would stay unknown forever.
-fn unwatchable(monitor: &Monitor, on: &[String], off: &[String]) -> Option<String> {
-    let Source::Sync(rule) = &monitor.source else { return None };
+fn dashboard(settings: &Settings) -> String {
+    let Some(address) = settings.listen else { return "off".to_owned() };
+    let web = &settings.web;
+    let who = match web.token {
+        Some(_) => "protected by WEB_TOKEN",
+        None if web.open == PublicAccess::Everything => "open to everyone who can reach it (WEB_OPEN=true)",
+        None if address.ip().is_loopback() => "open on this machine",
+        None => "closed: set WEB_TOKEN, or WEB_OPEN=true to open it to everyone",
+    };
+    format!("http://{address}, {who}")
+}
+
+/// Reports a secret that is too short to be redacted, unless the tenant is a stand-in on this machine.
+fn short_secret(tenant: &ConfiguredTenant) -> Option<String> {
+    let [key_name, _, secret_name] = credential_names(&tenant.prefix);
+    let (name, secret) = match &tenant.credentials {
+        Credentials::ApiKey(key) => (key_name, key),
+        Credentials::OAuth { secret, .. } => (secret_name, secret),
+    };
+    let is_short = secret.expose_secret().chars().count() < SHORT && !is_loopback(&tenant.rules.url);
+    is_short.then(|| format!("{name} has fewer than {SHORT} characters: too short to be redacted from logs"))
+}
+
+/// Reports API keys that serve several tenants: a key is valid for one tenant only.
+fn shared_keys(tenants: &[ConfiguredTenant]) -> Vec<String> {
+    let mut by_key: BTreeMap<&str, Vec<&ConfiguredTenant>> = BTreeMap::new();
+    for tenant in tenants {
+        if let Credentials::ApiKey(key) = &tenant.credentials {
+            by_key.entry(key.expose_secret()).or_default().push(tenant);
+        }
+    }
+    let shared = by_key.into_values().filter(|tenants| tenants.len() > 1);
+    let warning = |tenants: Vec<&ConfiguredTenant>| {
+        let names: Vec<&str> = tenants.iter().map(|tenant| tenant.rules.name.as_str()).collect();
+        format!("tenants {} have the same API key, which is valid for one tenant only", names.join(", "))
+    };
+    shared.map(warning).collect()
+}
+
+/// Reports selectors without a monitor, and monitors without a tenant.
+fn selections(tenants: &[ConfiguredTenant], monitors: &[Monitor]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for tenant in tenants {
+        let (name, audience) = (&tenant.rules.name, &tenant.rules.audience);
+        let unused = |selector: &&Selector| !monitors.iter().any(|m| selector.selects(&m.name, &m.tags));
+        for selector in audience.monitors.iter().chain(&audience.ignore).filter(unused) {
+            warnings.push(format!("tenant {name}: `{}` matches no monitor", selector.text()));
+        }
+        if !monitors.is_empty() && !monitors.iter().any(|m| audience.selects(&m.name, &m.tags)) {
+            warnings.push(format!("tenant {name}: no monitor is selected, so it never has a banner"));
+        }
+    }
+    let seen = |m: &&Monitor| !tenants.iter().any(|t| t.rules.audience.selects(&m.name, &m.tags));
+    let unseen: Vec<&str> = monitors.iter().filter(seen).map(|m| m.name.as_str()).collect();
+    if !tenants.is_empty() && !unseen.is_empty() {
+        warnings.push(format!("no tenant shows these monitors: {}", unseen.join(", ")));
+    }
+    warnings
+}
+
+/// Reports a monitor of an undefined connector. It would stay unknown forever.
+fn undefined_connector(monitor: &Monitor, on: &[String], off: &[String]) -> Option<String> {
+    let MonitorSource::Sync(rule) = &monitor.source else { return None };
     let mut all: Vec<&str> = on.iter().chain(off).map(String::as_str).collect();
     if all.contains(&rule.connector.as_str()) {
         return None;
     }
     all.sort_unstable();
     let (name, connector) = (&monitor.name, &rule.connector);
-    Some(format!("monitor {name}: there is no connector {connector:?}; there are {}", all.join(", ")))
+    Some(format!("monitor {name}: unknown connector {connector:?}; known connectors: {}", all.join(", ")))
 }

@@ -1,4 +1,4 @@
-//! `DATABASE_URL` taken apart: what the library understands, what only we do, and the name shown to people.
+//! Parses `DATABASE_URL`: the options of the library, our own options, and the name for messages.
 
 use std::error::Error as _;
 
@@ -9,21 +9,19 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use super::DatabaseError;
 use super::hosts::port;
 
-/// How the server introduces its clients' sessions to its administrator.
+/// The application name that administrators see in the server's list of sessions.
 const APPLICATION: &str = "data-sources-monitor";
 
-/// What is said about a server: nothing of it is secret.
+/// The address of a server, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     /// `host:port/database`.
     pub name: String,
-    /// Who signs in.
     pub user: String,
-    /// Which database.
     pub database: String,
-    /// Whether TLS is used, if the server has it.
+    /// Whether TLS is requested.
     pub encrypted: bool,
-    /// Whether nothing of a session outlives a transaction.
+    /// Whether a pooler in transaction mode is configured, so that no session state outlives a transaction.
     pub pooled: bool,
 }
 
@@ -37,34 +35,34 @@ pub(super) fn read(
         return Err(wrong("must begin with postgres:// (postgres://user@host:5432/database)"));
     }
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
-    // The library takes what follows the first as the host, and hosts are shown.
+    // The library takes everything after the first @ as the host, and messages contain the host.
     if base.matches('@').count() > 1 || query.contains('@') {
         return Err(wrong(
-            "holds an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD",
+            "contains an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD",
         ));
     }
-    let (mut kept, mut pooled) = (Vec::new(), false);
+    let (mut options, mut pooled) = (Vec::new(), false);
     for option in query.split('&').filter(|option| !option.is_empty()) {
         match option {
             "pooler=transaction" => pooled = true,
             "pooler=session" | "pooler=none" => {}
-            // We always verify, so the stricter words mean what `require` does here.
-            "sslmode=verify-ca" | "sslmode=verify-full" => kept.push("sslmode=require"),
+            // Certificates are always verified, so that these modes are equal to `require`.
+            "sslmode=verify-ca" | "sslmode=verify-full" => options.push("sslmode=require"),
             option if option.starts_with("pooler=") => {
                 return Err(wrong("pooler must be transaction, session or none"));
             }
             option if option.starts_with("sslrootcert=") => {
                 return Err(wrong("sslrootcert is not known: name the file in EXTRA_CA_FILE"));
             }
-            option => kept.push(option),
+            option => options.push(option),
         }
     }
-    let cleaned = format!("{base}?{}", kept.join("&"));
-    // What the library says of it names options and never their values.
+    let cleaned = format!("{base}?{}", options.join("&"));
+    // The library's message contains the names of options, never their values.
     let mut config: Config = cleaned.parse().map_err(|e: tokio_postgres::Error| {
         let cause = e.source().map(ToString::to_string).unwrap_or_default();
         let hint = "a password with special characters belongs in DATABASE_PASSWORD";
-        wrong(&format!("cannot be understood: {cause} ({hint})"))
+        wrong(&format!("cannot be parsed: {cause} ({hint})"))
     })?;
     let Some(user) = config.get_user().filter(|user| !user.is_empty()).map(str::to_owned) else {
         return Err(wrong("names no user (postgres://user@host:5432/database)"));
@@ -86,7 +84,7 @@ pub(super) fn read(
     if config.get_application_name().is_none() {
         config.application_name(APPLICATION);
     }
-    // Of several servers only the primary is of use, whichever that is at the moment.
+    // Of several servers, connect to the current primary.
     let several = config.get_hosts().len().max(config.get_hostaddrs().len()) > 1;
     if several && config.get_target_session_attrs() == TargetSessionAttrs::Any {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
@@ -118,7 +116,7 @@ fn hosts(config: &Config) -> String {
 mod tests {
     use super::*;
 
-    fn tell(url: &str, password: Option<&str>) -> String {
+    fn describe(url: &str, password: Option<&str>) -> String {
         let password = password.map(SecretString::from);
         match read(&url.into(), password.as_ref()) {
             Ok((a, config)) => format!(
@@ -133,9 +131,9 @@ mod tests {
         }
     }
 
-    /// Addresses as people write them, right and wrong; what is shown never holds the password.
+    /// No message contains the password.
     #[test]
-    fn addresses_are_read() {
+    fn addresses_are_parsed_or_refused() {
         let table: String = [
             ("postgres://dsm:pa55@db.example.com/acme", None),
             ("postgresql://dsm@db.example.com:6432/acme?sslmode=disable&pooler=transaction", Some("pa55")),
@@ -159,7 +157,7 @@ mod tests {
             ("postgres://db.example.com/acme?user=dsm&password=x@pa55", None),
             ("postgres://dsm:x%40pa55@db.example.com/acme", None),
         ]
-        .map(|(url, password)| tell(url, password) + "\n")
+        .map(|(url, password)| describe(url, password) + "\n")
         .concat();
         assert!(!table.contains("pa55"), "{table}");
         insta::assert_snapshot!(table, @"
@@ -172,17 +170,17 @@ mod tests {
         DATABASE_URL holds a password, and DATABASE_PASSWORD is set too: keep one of the two
         DATABASE_URL must begin with postgres:// (postgres://user@host:5432/database)
         DATABASE_URL must begin with postgres:// (postgres://user@host:5432/database)
-        DATABASE_URL cannot be understood: invalid value for option `sslmode` (a password with special characters belongs in DATABASE_PASSWORD)
+        DATABASE_URL cannot be parsed: invalid value for option `sslmode` (a password with special characters belongs in DATABASE_PASSWORD)
         DATABASE_URL pooler must be transaction, session or none
         DATABASE_URL sslrootcert is not known: name the file in EXTRA_CA_FILE
-        DATABASE_URL cannot be understood: unknown option `color` (a password with special characters belongs in DATABASE_PASSWORD)
-        DATABASE_URL cannot be understood: invalid value for option `port` (a password with special characters belongs in DATABASE_PASSWORD)
+        DATABASE_URL cannot be parsed: unknown option `color` (a password with special characters belongs in DATABASE_PASSWORD)
+        DATABASE_URL cannot be parsed: invalid value for option `port` (a password with special characters belongs in DATABASE_PASSWORD)
         DATABASE_URL names no user (postgres://user@host:5432/database)
         DATABASE_URL names no host (postgres://user@host:5432/database)
-        DATABASE_URL holds an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD
-        DATABASE_URL holds an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD
-        DATABASE_URL holds an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD
-        DATABASE_URL holds an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD
+        DATABASE_URL contains an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD
+        DATABASE_URL contains an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD
+        DATABASE_URL contains an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD
+        DATABASE_URL contains an @ that belongs to a name or password: write %40, or use DATABASE_PASSWORD
         db.example.com:5432/acme as dsm, encrypted, password
         ");
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with PostgreSQL, as a message for the operator. It never holds a password.
+//! Errors of PostgreSQL, as messages for the operator. They never contain a password.
 
 use std::error::Error as _;
 use std::fmt::Display;
@@ -6,9 +6,10 @@ use std::fmt::Display;
 use tokio_postgres::error::DbError;
 
 use super::Address;
+use crate::domain::network;
 use crate::resolver::LookupError;
 
-/// Why the database did not do what it should. Clonable, because one failure answers every later call.
+/// A failed operation. Clonable, because one failure is returned by every later call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct DatabaseError {
@@ -16,19 +17,19 @@ pub struct DatabaseError {
     message: String,
 }
 
-/// What callers treat differently.
+/// The cases that callers distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseErrorKind {
-    /// A new connection may succeed a little later: a restart, a network outage, no connection left.
+    /// A new connection may succeed soon: a restart, a network outage, no free connection.
     Unavailable,
-    /// Only another configuration can help. All else may be over by itself: also a role or database may be missing
-    /// because the server is being set up.
+    /// The configuration must change. All other errors may be temporary: even a missing role or database, while the
+    /// server is being set up.
     Configuration,
     /// A replica, or a server set to read-only.
     ReadOnly,
-    /// A deadlock or serialization failure: the same transaction may succeed when it is repeated.
+    /// A deadlock or serialization failure: a retry of the transaction may succeed.
     Conflict,
-    /// Somebody holds a lock, or a statement took too long.
+    /// Another session holds a lock, or a statement took too long.
     Timeout,
     Other,
 }
@@ -61,12 +62,12 @@ impl DatabaseError {
         Self::new(DatabaseErrorKind::Other, message)
     }
 
-    /// `DATABASE_URL` cannot be used. The URL is not shown, since it may hold a password.
+    /// `DATABASE_URL` cannot be used. The message does not contain the URL, since it may contain a password.
     pub(super) fn url(reason: &str) -> Self {
         Self::new(DatabaseErrorKind::Configuration, format!("DATABASE_URL {reason}"))
     }
 
-    /// Certificate authorities cannot be read.
+    /// The certificate authorities cannot be read.
     pub(super) fn trust(place: impl Display, reason: impl Display) -> Self {
         Self::new(DatabaseErrorKind::Configuration, format!("{place}: {reason}"))
     }
@@ -85,7 +86,6 @@ impl DatabaseError {
         Self::new(DatabaseErrorKind::ReadOnly, message)
     }
 
-    /// The connection ended.
     pub(crate) fn lost(place: &str, reason: impl Display) -> Self {
         let message = format!(
             "lost the connection to PostgreSQL at {place}: {reason}; the next run resumes from the last checkpoint"
@@ -119,14 +119,14 @@ pub(super) fn unresolved(address: &Address, error: &LookupError) -> DatabaseErro
 }
 
 pub(super) fn judge(address: &Address, doing: &str, error: &tokio_postgres::Error) -> DatabaseError {
-    if let Some(said) = error.as_db_error() {
-        return by_code(address, doing, said);
+    if let Some(db_error) = error.as_db_error() {
+        return by_code(address, doing, db_error);
     }
     let place = address.name.as_str();
     let cause = error.source().map(ToString::to_string);
-    let words = error.to_string();
-    if words.contains("TLS") {
-        return DatabaseError::tls(place, cause.unwrap_or(words));
+    let text = error.to_string();
+    if text.contains("TLS") {
+        return DatabaseError::tls(place, cause.unwrap_or(text));
     }
     let io = error.source().and_then(|e| e.downcast_ref::<std::io::Error>());
     if let Some(io) = io
@@ -138,31 +138,31 @@ pub(super) fn judge(address: &Address, doing: &str, error: &tokio_postgres::Erro
         return DatabaseError::lost(place, "the server closed it");
     }
     let passwordless = cause.as_deref() == Some("password missing");
-    if passwordless || words.contains("authentication") {
-        let reason = if passwordless { NO_PASSWORD.into() } else { cause.unwrap_or(words) };
+    if passwordless || text.contains("authentication") {
+        let reason = if passwordless { NO_PASSWORD.into() } else { cause.unwrap_or(text) };
         return DatabaseError::rejected(address, reason);
     }
     if let Some(io) = io {
-        let reason = io.to_string();
-        return if words.contains("connecting") {
+        let reason = network::reason(io.kind()).map_or_else(|| io.to_string(), str::to_owned);
+        return if text.contains("connecting") {
             DatabaseError::unreachable(place, &reason)
         } else {
             DatabaseError::lost(place, reason)
         };
     }
-    let reason = cause.map_or(words.clone(), |cause| format!("{words}: {cause}"));
+    let reason = cause.map_or(text.clone(), |cause| format!("{text}: {cause}"));
     DatabaseError::failed(place, doing, reason)
 }
 
 const NO_PASSWORD: &str = "a password is required: set DATABASE_PASSWORD";
 
-fn by_code(address: &Address, doing: &str, said: &DbError) -> DatabaseError {
+fn by_code(address: &Address, doing: &str, db_error: &DbError) -> DatabaseError {
     let place = address.name.as_str();
-    let code = said.code();
-    let mut reason = said.message().to_owned();
-    // Details about rejected data hold values, and those do not belong into logs.
+    let code = db_error.code();
+    let mut reason = db_error.message().to_owned();
+    // Details about rejected data contain values, which must not be logged.
     let of_data = ["22", "23"].iter().any(|class| code.code().starts_with(class));
-    for more in [said.detail().filter(|_| !of_data), said.hint()].into_iter().flatten() {
+    for more in [db_error.detail().filter(|_| !of_data), db_error.hint()].into_iter().flatten() {
         reason = format!("{reason}; {}", more.trim_end_matches('.'));
     }
     let reason = reason.replace(['\r', '\n'], " ");
@@ -193,11 +193,11 @@ fn by_code(address: &Address, doing: &str, said: &DbError) -> DatabaseError {
             DatabaseError { kind: DatabaseErrorKind::Conflict, ..DatabaseError::failed(place, doing, reason) }
         }
         "55P03" | "57014" => DatabaseError::timeout(place, doing, reason),
-        // A server that starts or stops, and one that was told to end this session.
+        // A server that starts or stops, or that an administrator made end this session.
         "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => DatabaseError::lost(place, reason),
         class if class.starts_with("08") => DatabaseError::lost(place, reason),
         _ => {
-            let relation = match (said.schema(), said.table()) {
+            let relation = match (db_error.schema(), db_error.table()) {
                 (Some(schema), Some(table)) => format!(" ({schema}.{table})"),
                 _ => String::new(),
             };

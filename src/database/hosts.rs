@@ -1,4 +1,4 @@
-//! The addresses of the servers that `DATABASE_URL` names. The library would look them up by the C library.
+//! Resolves the hosts of `DATABASE_URL`. The PostgreSQL library would use the resolver of the C library.
 
 use std::net::IpAddr;
 
@@ -7,8 +7,8 @@ use tokio_postgres::config::Host;
 
 use crate::resolver::{LookupError, Resolver};
 
-/// The same configuration with one host and port for each address, so that nothing is left to look up. A host without
-/// an address is left out, as long as there is another.
+/// The same configuration with one host and port for each address. A host without an address is omitted, unless it is
+/// the only one.
 pub(super) async fn resolve(config: &Config, resolver: &Resolver) -> Result<Config, LookupError> {
     let named: Vec<&String> = config.get_hosts().iter().filter_map(tcp).collect();
     if named.is_empty() || !config.get_hostaddrs().is_empty() {
@@ -27,14 +27,14 @@ pub(super) async fn resolve(config: &Config, resolver: &Resolver) -> Result<Conf
     }
 }
 
-/// The port of the host at this place: each its own, or one for all.
+/// The port of the host at an index: hosts have one port each, or share one.
 pub(super) fn port(config: &Config, i: usize) -> u16 {
     let ports = config.get_ports();
     ports.get(i).or_else(|| ports.first()).copied().unwrap_or(5432)
 }
 
 fn add(config: &mut Config, host: &str, ip: IpAddr, port: u16) {
-    // The name stays: the certificate is checked against it.
+    // The name is kept: the certificate is verified against it.
     config.host(host).hostaddr(ip).port(port);
 }
 
@@ -45,7 +45,7 @@ fn tcp(host: &Host) -> Option<&String> {
     }
 }
 
-/// Everything else of it: the library can add hosts, and not replace them.
+/// A copy without hosts: the library can add hosts, but not replace them.
 fn without_hosts(from: &Config) -> Config {
     let mut to = Config::new();
     if let Some(user) = from.get_user() {
@@ -89,9 +89,8 @@ fn without_hosts(from: &Config) -> Config {
 mod tests {
     use super::*;
 
-    /// Every host gets its address beside its name, a socket is left alone, and nothing else changes.
     #[tokio::test]
-    async fn hosts_get_their_addresses() {
+    async fn hosts_get_their_addresses_and_nothing_else_changes() {
         let resolver = Resolver::default();
         let url = "postgres://dsm:x@127.0.0.2:6432,[::1]:7432/acme?sslmode=require&application_name=a&options=-cx%3D1\
                    &connect_timeout=3&keepalives_idle=7&target_session_attrs=read-write&load_balance_hosts=random\
@@ -109,9 +108,8 @@ mod tests {
         }
     }
 
-    /// A server that has no address is no reason not to try the others.
     #[tokio::test]
-    async fn a_host_without_an_address_is_left_out() {
+    async fn a_host_without_an_address_is_omitted() {
         let resolver = Resolver::default();
         let config: Config = "postgres://dsm@no..name,127.0.0.1:6432/acme".parse().unwrap();
         let resolved = resolve(&config, &resolver).await;

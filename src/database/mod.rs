@@ -1,8 +1,7 @@
-//! PostgreSQL, reached: the address, TLS, a connection that notices a dead server, and errors in words for people.
+//! Connections to PostgreSQL: the address, TLS, detection of dead servers, and error messages.
 //!
-//! Whose tables they are and what is written is for others: `destinations::postgres`, and the daemon's own memory.
-//! There is no pool, since each user needs one connection that is its own. This module drives its connections: the one
-//! task it spawns for each ends with the connection. Start at [`Database`].
+//! Tables and statements belong to `destinations::postgres` and `store`. There is no pool, since each user needs one
+//! connection of its own. This module spawns one task for each connection, which ends with it. Start at [`Database`].
 
 mod address;
 mod error;
@@ -24,25 +23,25 @@ use crate::resolver::Resolver;
 
 pub use address::Address;
 pub use error::{DatabaseError, DatabaseErrorKind};
-pub use silence::{AtLength, LONG, Patience};
+pub use silence::{IdleTimeout, LONG, LongWork};
 
-/// A server that accepts and then says nothing is given up after this, sign-in included.
+/// Limit for connecting, authentication included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Unanswered bytes, and silence, end a connection after about this: a server that is gone without a word is noticed.
+/// A connection to a server that does not acknowledge data or probes is closed after about this time.
 const DEAD_AFTER: Duration = Duration::from_secs(30);
 
-/// Silence before the first probe.
+/// Idle time before the first keepalive probe.
 const PROBE_AFTER: Duration = Duration::from_secs(20);
 
-/// How often it is asked again before it counts as dead.
+/// Unanswered keepalive probes after which the server counts as dead.
 const PROBES: u32 = 3;
 
-/// What each transaction or session begins with limits a statement to five minutes: the server's own words come first.
+/// Longer than `statement_timeout` below, so that the server's own error arrives first.
 const SILENCE: Duration = Duration::from_secs(6 * 60);
 
-/// Waits between attempts of [`Database::connect_patiently`]: a server that restarts is back within that.
-const PATIENCE: [Duration; 5] = [
+/// Waits between the attempts of [`Database::connect_patiently`]: long enough for a restart of the server.
+const CONNECT_BACKOFF: [Duration; 5] = [
     Duration::from_millis(200),
     Duration::from_millis(400),
     Duration::from_millis(800),
@@ -50,8 +49,9 @@ const PATIENCE: [Duration; 5] = [
     Duration::from_millis(3000),
 ];
 
-/// What each transaction or session begins with. A statement of ours takes seconds; a lock that somebody holds for
-/// longer is named; a holder that froze inside a transaction is not waited for longer than its lease. Text of numbers and times must not depend on the server's settings.
+/// Settings of each transaction or session. Our statements take seconds. A lock that another session holds for longer
+/// is an error. A daemon that freezes inside a transaction does not block others for longer than its lease. The text of
+/// numbers and times must not depend on the server's settings.
 const SETTINGS: [(&str, &str); 6] = [
     ("statement_timeout", "5min"),
     ("lock_timeout", "30s"),
@@ -63,16 +63,16 @@ const SETTINGS: [(&str, &str); 6] = [
 
 /// The address of PostgreSQL and our credentials. Cheap to clone; opens no connection by itself.
 #[derive(Clone)]
-pub struct Database(Arc<Inner>);
+pub struct Database(Arc<DatabaseState>);
 
 #[derive(Clone)]
-struct Inner {
+struct DatabaseState {
     address: Address,
     config: Config,
     resolver: Resolver,
     tls: Option<MakeRustlsConnect>,
     silence: Duration,
-    /// Shared by all that were made from one.
+    /// Shared with the databases of [`Database::with_silence`].
     pooled: Arc<AtomicBool>,
 }
 
@@ -83,7 +83,7 @@ impl std::fmt::Debug for Database {
 }
 
 impl PartialEq for Database {
-    /// The same server, database and user, signed in to in the same way.
+    /// The same server, database, user and authentication.
     fn eq(&self, other: &Self) -> bool {
         self.0.config == other.0.config && self.0.address == other.0.address
     }
@@ -95,7 +95,7 @@ impl Database {
     /// Reads `DATABASE_URL`. `password` is used where the URL has none; `extra_ca` is trusted beside the system's roots.
     ///
     /// # Errors
-    /// When the URL, the file of authorities or the system's certificate store cannot be used.
+    /// When the URL, the file of certificate authorities or the system's certificate store cannot be used.
     pub fn new(
         url: &SecretString,
         password: Option<&SecretString>,
@@ -110,44 +110,45 @@ impl Database {
         let tls = if address.encrypted { Some(tls::connector(extra_ca)?) } else { None };
         let pooled = Arc::new(AtomicBool::new(address.pooled));
         let resolver = Resolver::default();
-        Ok(Database(Arc::new(Inner { address, config, resolver, tls, silence: SILENCE, pooled })))
+        Ok(Database(Arc::new(DatabaseState { address, config, resolver, tls, silence: SILENCE, pooled })))
     }
 
-    /// The same, whose connections end when nothing has moved on them for so long, instead of six minutes.
+    /// The same database, whose connections are closed after this idle time instead of six minutes.
     #[must_use]
     pub fn with_silence(&self, silence: Duration) -> Database {
-        Database(Arc::new(Inner { silence, ..(*self.0).clone() }))
+        Database(Arc::new(DatabaseState { silence, ..(*self.0).clone() }))
     }
 
-    /// The server and the database for people: `db.example.com:5432/acme`, without user or password.
+    /// The server and the database for messages: `db.example.com:5432/acme`, without user or password.
     pub fn name(&self) -> &str {
         &self.0.address.name
     }
 
-    /// The password it signs in with, wherever that was given: what the log must leave out.
+    /// The password from any source, to redact it in logs.
     pub fn password(&self) -> Option<SecretString> {
         let password = self.0.config.get_password()?;
         Some(String::from_utf8_lossy(password).into_owned().into())
     }
 
-    /// Whether nothing of a session outlives a transaction: `pooler=transaction` stands in the URL, or it was noticed.
+    /// Whether a pooler in transaction mode was configured (`pooler=transaction`) or detected, so that no session state
+    /// outlives a transaction.
     pub fn is_pooled(&self) -> bool {
         self.0.pooled.load(Ordering::Relaxed)
     }
 
-    /// Remembers that two transactions of one connection were served by two sessions.
+    /// Records that two transactions of one connection ran in different sessions.
     pub fn notice_pooler(&self) {
         self.0.pooled.store(true, Ordering::Relaxed);
     }
 
-    /// Connects, and makes sure that the server takes writes.
+    /// Connects, and checks that the server accepts writes.
     ///
     /// # Errors
-    /// Why not, and what to do about it.
+    /// When the server cannot be reached, rejects the credentials, or is read-only.
     pub async fn connect(&self) -> Result<Connected, DatabaseError> {
         let config = &self.0.config;
         let lost = Arc::new(OnceLock::new());
-        let patience = Patience::new(self.0.silence);
+        let idle_timeout = IdleTimeout::new(self.0.silence);
         let limit = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
         let work = async {
             let unknown = |e| error::unresolved(&self.0.address, &e);
@@ -156,12 +157,12 @@ impl Database {
             match self.0.tls.clone() {
                 Some(tls) => {
                     let (client, connection) = config.connect(tls).await.map_err(refused)?;
-                    drive(connection, self.clone(), patience.clone(), Arc::clone(&lost));
+                    drive(connection, self.clone(), idle_timeout.clone(), Arc::clone(&lost));
                     Ok(client)
                 }
                 None => {
                     let (client, connection) = config.connect(NoTls).await.map_err(refused)?;
-                    drive(connection, self.clone(), patience.clone(), Arc::clone(&lost));
+                    drive(connection, self.clone(), idle_timeout.clone(), Arc::clone(&lost));
                     Ok(client)
                 }
             }
@@ -173,18 +174,17 @@ impl Database {
                 return Err(DatabaseError::unreachable(self.name(), &reason));
             }
         };
-        let connected = Connected { client, database: self.clone(), patience, lost };
-        connected.settle().await?;
+        let connected = Connected { client, database: self.clone(), idle_timeout, lost };
+        connected.prepare().await?;
         Ok(connected)
     }
 
-    /// Connects as [`connect`](Self::connect) does; a server that restarts or has no room for a moment is asked again
-    /// for about six seconds.
+    /// As [`connect`](Self::connect), but retries for about six seconds if the server restarts or has no free connection.
     ///
     /// # Errors
-    /// The last refusal.
+    /// The error of the last attempt.
     pub async fn connect_patiently(&self) -> Result<Connected, DatabaseError> {
-        for wait in PATIENCE {
+        for wait in CONNECT_BACKOFF {
             match self.connect().await {
                 Err(error) if error.is_transient() => tokio::time::sleep(wait).await,
                 done => return done,
@@ -193,28 +193,28 @@ impl Database {
         self.connect().await
     }
 
-    /// Turns an error of the library into ours, saying what was being done.
+    /// Converts an error of the library; `doing` describes the operation.
     pub fn judge(&self, doing: &str, error: &tokio_postgres::Error) -> DatabaseError {
         error::judge(&self.0.address, doing, error)
     }
 }
 
-/// Drives a connection until it ends, and keeps the reason: statements only learn that it is closed.
+/// Drives a connection until it ends, and stores the reason: statements only report that it is closed.
 fn drive<S, T>(
     connection: tokio_postgres::Connection<S, T>,
     database: Database,
-    patience: Patience,
+    idle_timeout: IdleTimeout,
     lost: Arc<OnceLock<DatabaseError>>,
 ) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     tokio::spawn(async move {
-        let why = match silence::until_silent(connection, patience).await {
+        let why = match silence::until_idle(connection, idle_timeout).await {
             Some(Ok(())) => return,
             Some(Err(error)) => database.judge("waiting", &error),
             None => {
-                let reason = format!("nothing came for {} s", database.0.silence.as_secs());
+                let reason = format!("no data for {} s", database.0.silence.as_secs());
                 DatabaseError::lost(database.name(), reason)
             }
         };
@@ -222,33 +222,32 @@ fn drive<S, T>(
     });
 }
 
-/// A connection. It ends when this is dropped.
+/// A connection. Dropping it closes it.
 pub struct Connected {
-    /// The connection itself. With a pooler use only statements without a name (`query_typed`, `execute_typed`).
+    /// With a pooler, use only unnamed statements (`query_typed`, `execute_typed`).
     pub client: Client,
     database: Database,
-    patience: Patience,
+    idle_timeout: IdleTimeout,
     lost: Arc<OnceLock<DatabaseError>>,
 }
 
 impl Connected {
-    /// Whom it is connected to.
     pub fn database(&self) -> &Database {
         &self.database
     }
 
-    /// Its idle limit, which long statements lift.
-    pub fn patience(&self) -> &Patience {
-        &self.patience
+    /// The idle limit, which long statements lift.
+    pub fn idle_timeout(&self) -> &IdleTimeout {
+        &self.idle_timeout
     }
 
-    /// Begins a transaction, with limits for statements and locks in force.
+    /// Starts a transaction with timeouts for statements and locks.
     ///
     /// # Errors
     /// When the connection is lost.
     pub async fn transaction(&mut self) -> Result<Transaction<'_>, DatabaseError> {
         let (pooled, database, lost) = (self.database.is_pooled(), &self.database, &self.lost);
-        let judge = |e: tokio_postgres::Error| judge_lost(database, lost, "beginning a transaction", &e);
+        let judge = |e: tokio_postgres::Error| judge_lost(database, lost, "starting a transaction", &e);
         let transaction = self.client.transaction().await.map_err(judge)?;
         if pooled {
             transaction.batch_execute(&settings("SET LOCAL")).await.map_err(judge)?;
@@ -256,19 +255,19 @@ impl Connected {
         Ok(transaction)
     }
 
-    /// As [`Database::judge`], and says why the connection ended where that is known.
+    /// As [`Database::judge`], with the reason why the connection ended if it is known.
     pub fn judge(&self, doing: &str, error: &tokio_postgres::Error) -> DatabaseError {
         judge_lost(&self.database, &self.lost, doing, error)
     }
 
-    /// Puts the session in order and refuses a server that takes no writes.
-    async fn settle(&self) -> Result<(), DatabaseError> {
-        let judge = |e: tokio_postgres::Error| self.judge("signing in", &e);
+    /// Configures the session, and refuses a read-only server.
+    async fn prepare(&self) -> Result<(), DatabaseError> {
+        let judge = |e: tokio_postgres::Error| self.judge("preparing the session", &e);
         if !self.database.is_pooled() {
             self.client.batch_execute(&settings("SET")).await.map_err(judge)?;
         }
-        let question = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
-        let rows = self.client.query_typed(question, &[]).await.map_err(judge)?;
+        let read_only = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
+        let rows = self.client.query_typed(read_only, &[]).await.map_err(judge)?;
         if rows.first().is_some_and(|row| row.get(0)) {
             return Err(DatabaseError::read_only(self.database.name()));
         }

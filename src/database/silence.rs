@@ -1,9 +1,9 @@
-//! Ends a connection on which nothing moves any more.
+//! Closes a connection without traffic.
 //!
-//! The server limits its own work, and TCP notices a machine that is gone. Neither sees a pooler or proxy in between that
-//! keeps the connection and forwards nothing. It does not know whether an answer is awaited: an idle connection is ended too
-//! and must be made again, and a statement that may take longer is announced first ([`Patience::at_length`]).
-//! Start at [`until_silent`].
+//! The server limits its statements, and TCP detects a dead machine. Neither detects a pooler or proxy that keeps the
+//! connection open and forwards nothing. This module does not know whether a reply is pending: an idle connection is
+//! closed too and must be reopened, and a long statement must be announced first ([`IdleTimeout::start_long_work`]). Start at
+//! [`until_idle`].
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -14,33 +14,33 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// What the server may take for something that was announced as long, in its own words.
+/// The server's `statement_timeout` for statements that were announced as long.
 pub const LONG: &str = "4h";
 
-/// The same, and a little more, so that the server's own words come first.
+/// A little longer than [`LONG`], so that the server's own error arrives first.
 const LONG_SILENCE: Duration = Duration::from_secs((4 * 60 + 10) * 60);
 
-/// How long nothing may move on a connection. Clones are of the same connection.
+/// How long a connection may be without traffic. Clones belong to the same connection.
 #[derive(Debug, Clone)]
-pub struct Patience {
+pub struct IdleTimeout {
     usual: Duration,
     long: Arc<AtomicBool>,
 }
 
-/// While this is kept, long silence is expected.
+/// A guard: while it lives, the limit for long statements applies.
 #[must_use]
 #[derive(Debug)]
-pub struct AtLength(Arc<AtomicBool>);
+pub struct LongWork(Arc<AtomicBool>);
 
-impl Patience {
-    pub(super) fn new(usual: Duration) -> Patience {
-        Patience { usual, long: Arc::default() }
+impl IdleTimeout {
+    pub(super) fn new(usual: Duration) -> IdleTimeout {
+        IdleTimeout { usual, long: Arc::default() }
     }
 
-    /// What is asked for next may take hours ([`LONG`]). To be kept until its answer is there.
-    pub fn at_length(&self) -> AtLength {
+    /// Announces that the next statement may take hours ([`LONG`]). Keep the guard until the statement ends.
+    pub fn start_long_work(&self) -> LongWork {
         self.long.store(true, Ordering::Relaxed);
-        AtLength(Arc::clone(&self.long))
+        LongWork(Arc::clone(&self.long))
     }
 
     fn limit(&self) -> Duration {
@@ -48,17 +48,17 @@ impl Patience {
     }
 }
 
-impl Drop for AtLength {
+impl Drop for LongWork {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
     }
 }
 
-/// Drives a connection to its end; `None` when it had nothing to do for as long as `patience` lasts. Whatever wakes it,
-/// bytes that can be read or written or a request of ours, is a sign of life.
-pub(super) async fn until_silent<C: Future>(connection: C, patience: Patience) -> Option<C::Output> {
+/// Drives a connection to its end. Returns `None` if it was idle for as long as `idle_timeout` allows; each wake-up (readable
+/// or writable bytes, or a request of ours) restarts the time.
+pub(super) async fn until_idle<C: Future>(connection: C, idle_timeout: IdleTimeout) -> Option<C::Output> {
     let mut connection = pin!(connection);
-    let mut silence = pin!(sleep(patience.limit()));
+    let mut silence = pin!(sleep(idle_timeout.limit()));
     poll_fn(|cx| {
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
             return Poll::Ready(Some(ended));
@@ -66,9 +66,9 @@ pub(super) async fn until_silent<C: Future>(connection: C, patience: Patience) -
         if silence.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
         }
-        // A request wakes us after its patience was asked for, so the limit is that of what is awaited now.
-        silence.as_mut().reset(Instant::now() + patience.limit());
-        // A timer that was reset wakes the task only after it was polled.
+        // A request wakes this task after its guard was taken, so the limit is that of the current request.
+        silence.as_mut().reset(Instant::now() + idle_timeout.limit());
+        // A timer that was reset wakes the task only after a poll.
         silence.as_mut().poll(cx).map(|()| None)
     })
     .await
@@ -83,11 +83,10 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(60);
 
-    /// A connection lives as long as something comes within each limit, and ends one limit after the last byte.
     #[tokio::test(start_paused = true)]
-    async fn silence_counts_from_the_last_byte() {
+    async fn the_idle_time_counts_from_the_last_byte() {
         let (mut near, mut far) = duplex(64);
-        let begun = Instant::now();
+        let started = Instant::now();
         let talk = async {
             for _ in 0..5 {
                 sleep(LIMIT - Duration::from_secs(1)).await;
@@ -100,26 +99,25 @@ mod tests {
             while near.read(&mut bytes).await.unwrap() > 0 {}
         };
         let ended = tokio::select! {
-            ended = until_silent(listen, Patience::new(LIMIT)) => ended,
+            ended = until_idle(listen, IdleTimeout::new(LIMIT)) => ended,
             () = talk => unreachable!(),
         };
-        assert_eq!((ended, begun.elapsed()), (None, (LIMIT - Duration::from_secs(1)) * 5 + LIMIT));
+        assert_eq!((ended, started.elapsed()), (None, (LIMIT - Duration::from_secs(1)) * 5 + LIMIT));
     }
 
-    /// A connection that ends says how.
     #[tokio::test(start_paused = true)]
-    async fn an_end_is_no_silence() {
-        let ends = timeout(LIMIT / 2, until_silent(async { "closed" }, Patience::new(LIMIT))).await;
+    async fn a_connection_that_ends_returns_its_result() {
+        let ends = timeout(LIMIT / 2, until_idle(async { "closed" }, IdleTimeout::new(LIMIT))).await;
         assert_eq!(ends, Ok(Some("closed")));
     }
 
-    /// What was announced as long may take it; afterwards silence ends the connection as soon as before.
+    /// Afterwards the usual limit applies again.
     #[tokio::test(start_paused = true)]
-    async fn what_takes_long_is_waited_for() {
+    async fn an_announced_long_statement_may_exceed_the_idle_limit() {
         let (mut near, mut far) = duplex(64);
-        let begun = Instant::now();
-        let patience = Patience::new(LIMIT);
-        let long = patience.at_length();
+        let started = Instant::now();
+        let idle_timeout = IdleTimeout::new(LIMIT);
+        let long = idle_timeout.start_long_work();
         let talk = async {
             sleep(LIMIT * 60).await;
             drop(long);
@@ -131,9 +129,9 @@ mod tests {
             while near.read(&mut bytes).await.unwrap() > 0 {}
         };
         let ended = tokio::select! {
-            ended = until_silent(listen, patience) => ended,
+            ended = until_idle(listen, idle_timeout) => ended,
             () = talk => unreachable!(),
         };
-        assert_eq!((ended, begun.elapsed()), (None, LIMIT * 61));
+        assert_eq!((ended, started.elapsed()), (None, LIMIT * 61));
     }
 }

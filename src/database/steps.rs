@@ -1,14 +1,14 @@
-//! Numbered steps that create our own tables and bring them up to date: one runner for SQLite, one for PostgreSQL.
+//! Numbered migration steps for our own tables: one runner for SQLite, one for PostgreSQL.
 //!
-//! A step that was released is never changed. Any number of programs, of any version, may run the steps at the same
-//! time: a lock lets one of them work, and an older program refuses what a newer one has made.
+//! A released step never changes. Several programs of any version may run the steps at the same time: a lock admits one
+//! of them, and an older program refuses tables of a newer one.
 
 use rusqlite::{Connection as SqliteConnection, Transaction as SqliteTransaction, TransactionBehavior};
 use tokio_postgres::types::Type;
 
 use super::{Connected, Database, DatabaseError};
 
-/// How often steps are tried that collide with somebody else's change of the catalog.
+/// For steps that collide with another session's change of the catalog.
 const ATTEMPTS: u32 = 5;
 
 /// Why our tables cannot be used.
@@ -28,7 +28,7 @@ impl<E> From<E> for StepsError<E> {
     }
 }
 
-/// Runs the steps that a file lacks; `PRAGMA user_version` is the number of the last one.
+/// Runs the missing steps; `PRAGMA user_version` is the number of the last one.
 ///
 /// # Errors
 /// When a newer program has run more of them, or SQLite refuses.
@@ -47,32 +47,32 @@ pub fn migrate_sqlite(db: &SqliteConnection, steps: &[&str]) -> Result<(), Steps
     Ok(transaction.commit()?)
 }
 
-/// The steps that were not run yet.
+/// The steps after number `found`.
 fn missing<S, E>(found: i64, steps: &[S]) -> Result<&[S], StepsError<E>> {
     let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
     let done = usize::try_from(found).unwrap_or(0);
     steps.get(done..).ok_or(StepsError::Newer { found, known })
 }
 
-/// Our tables in a schema of PostgreSQL. Statements run with the schema as their search path.
+/// Migration steps for a schema of PostgreSQL. They run with the schema as the search path.
 pub struct SchemaSteps {
-    /// The name, quoted for SQL if need be.
+    /// The name, quoted for SQL if necessary.
     pub schema: String,
     /// The text that names the advisory lock.
     pub lock: String,
     /// The table that holds the number of the last step.
     pub version_table: &'static str,
-    /// The expression over that table which gives the number.
+    /// The SQL expression over that table for the number.
     pub version: &'static str,
-    /// Creates `version_table` where no step does.
+    /// SQL that creates `version_table` if no step does.
     pub prelude: &'static str,
-    /// Stores the number `$1` (a bigint).
+    /// SQL that stores the number `$1` (a bigint).
     pub record: &'static str,
     pub steps: Vec<String>,
 }
 
 impl SchemaSteps {
-    /// Creates the schema and runs the steps that it lacks.
+    /// Creates the schema and runs the missing steps.
     ///
     /// # Errors
     /// When a newer program has run more of them, or the database refuses.
@@ -89,7 +89,7 @@ impl SchemaSteps {
         }
     }
 
-    /// The number of the last step; 0 if none was run.
+    /// The number of the last step; 0 before the first.
     ///
     /// # Errors
     /// When the database refuses.
@@ -122,7 +122,7 @@ impl SchemaSteps {
         transaction.execute_typed(lock, &[(&self.lock, Type::TEXT)]).await?;
         let exists = "SELECT to_regnamespace($1) IS NOT NULL";
         let exists = transaction.query_typed(exists, &[(&self.schema, Type::TEXT)]).await?;
-        // IF NOT EXISTS would need the right to create schemas from a user who was given one ready-made.
+        // IF NOT EXISTS requires the right to create schemas, even if the schema already exists.
         if !exists.first().is_some_and(|row| row.get(0)) {
             transaction.batch_execute(&format!("CREATE SCHEMA {}", self.schema)).await?;
         }
@@ -136,9 +136,9 @@ impl SchemaSteps {
         client: &impl tokio_postgres::GenericClient,
     ) -> Result<i64, tokio_postgres::Error> {
         let table = format!("{}.{}", self.schema, self.version_table);
-        let there = "SELECT to_regclass($1) IS NOT NULL";
-        let there = client.query_typed(there, &[(&table, Type::TEXT)]).await?;
-        if !there.first().is_some_and(|row| row.get(0)) {
+        let exists = "SELECT to_regclass($1) IS NOT NULL";
+        let exists = client.query_typed(exists, &[(&table, Type::TEXT)]).await?;
+        if !exists.first().is_some_and(|row| row.get(0)) {
             return Ok(0);
         }
         let rows =

@@ -1,4 +1,4 @@
-//! TLS to the server: the system's roots, and those of `EXTRA_CA_FILE`. Certificates are always verified.
+//! TLS for PostgreSQL: trusts the system's roots and those of `EXTRA_CA_FILE`. Certificates are always verified.
 
 use std::path::Path;
 use std::sync::Arc;

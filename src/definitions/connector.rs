@@ -1,11 +1,12 @@
 //! `connectors/*.toml` → connector definitions.
 //!
-//! Start at [`load`]. The built-in connectors are compiled in; a file of the same name replaces one. What can be
-//! judged without the configuration is judged here: unknown keys, texts that are no durations, tables that name
-//! what does not exist.
+//! Start at [`load`]. The built-in connectors are compiled in; a file of the same name replaces one.
+//! Everything that does not depend on the configuration is checked here: unknown keys, invalid durations,
+//! references to tables that do not exist.
 
 mod http;
 mod json;
+mod page;
 mod rules;
 mod semantics;
 mod table;
@@ -17,21 +18,20 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{File, Keys};
-use super::{Mistake, misnamed, toml_files};
-use crate::domain::config::{ConfigKey, ConfigKind};
-use crate::domain::connector::{Arrays, Auth, Definition};
-use crate::domain::template::Template;
+use super::{DefinitionError, misnamed, toml_files};
+use crate::domain::syncing::definition::connector::{Arrays, Auth, Definition};
+use crate::domain::syncing::definition::connector::{ConfigKey, ConfigKind};
+use crate::domain::syncing::definition::template::Template;
 
-/// The version of the language that is read.
+/// The supported version of the format.
 const FORMAT: u32 = 1;
-/// Nobody's data changes faster, and other people's servers are not ours.
+/// No source changes faster, and third-party servers must not be overloaded.
 const MIN_EVERY: Duration = Duration::from_secs(1);
-/// What a definition that says nothing is run by.
+/// The default interval between two runs.
 const DEFAULT_EVERY: Duration = Duration::from_secs(15 * 60);
-/// Names that mean something else already: our own database is `monitor.db`, and our own schema, where it is PostgreSQL.
+/// Names in use by the program: the state database is `monitor.db`, or this schema in PostgreSQL.
 const RESERVED: [&str; 2] = ["monitor", "data_sources_monitor"];
 
-/// The connectors that ship.
 pub const BUILT_IN: [(&str, &str); 3] = [
     ("people_ai.toml", include_str!("../../connectors/people_ai.toml")),
     ("sensource.toml", include_str!("../../connectors/sensource.toml")),
@@ -41,64 +41,69 @@ pub const BUILT_IN: [(&str, &str); 3] = [
 /// Reads the built-in connectors and the folder, which need not exist. Sorted by name.
 ///
 /// # Errors
-/// Every mistake of every file, and two files of one name.
-pub fn load(folder: &Path) -> Result<Vec<Definition>, Vec<Mistake>> {
+/// Every configuration error of every file, and duplicate names.
+pub fn load(folder: &Path) -> Result<Vec<Definition>, Vec<DefinitionError>> {
     let unreadable = |file: &Path, e: &std::io::Error| {
-        vec![Mistake { file: file.display().to_string(), at: None, message: format!("cannot be read: {e}") }]
+        vec![DefinitionError {
+            file: file.display().to_string(),
+            at: None,
+            message: format!("cannot be read: {e}"),
+        }]
     };
     let files = match toml_files(folder) {
         Ok(files) => files,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(e) => return Err(unreadable(folder, &e)),
     };
-    let mut mistakes = misnamed(folder);
+    let mut errors = misnamed(folder);
     let mut texts = Vec::new();
     for path in files {
         match std::fs::read_to_string(&path) {
             Ok(text) => texts.push((path.display().to_string(), text)),
-            Err(e) => mistakes.extend(unreadable(&path, &e)),
+            Err(e) => errors.extend(unreadable(&path, &e)),
         }
     }
     match read_all(&texts) {
-        Ok(definitions) if mistakes.is_empty() => Ok(definitions),
-        Ok(_) => Err(mistakes),
+        Ok(definitions) if errors.is_empty() => Ok(definitions),
+        Ok(_) => Err(errors),
         Err(more) => {
-            mistakes.extend(more);
-            Err(mistakes)
+            errors.extend(more);
+            Err(errors)
         }
     }
 }
 
-/// Reads definitions given as (file, text), beside the built-in ones, which those of the same name replace.
+/// Reads definitions given as (file, text). They replace built-in ones of the same name.
 ///
 /// # Errors
 /// As [`load`].
-pub fn read_all(files: &[(String, String)]) -> Result<Vec<Definition>, Vec<Mistake>> {
-    let mut mistakes = Vec::new();
+pub fn read_all(files: &[(String, String)]) -> Result<Vec<Definition>, Vec<DefinitionError>> {
+    let mut errors = Vec::new();
     let mut found: BTreeMap<String, Definition> = BTreeMap::new();
     for (file, text) in BUILT_IN {
         match read_one(file, text, &BTreeMap::new()) {
             Ok(definition) => drop(found.insert(definition.name.clone(), definition)),
-            Err(more) => mistakes.extend(more),
+            Err(more) => errors.extend(more),
         }
     }
     let mut owners: BTreeMap<String, &str> = BTreeMap::new();
-    // A definition may extend another, so those that stand alone are read first.
+    // A definition may extend another, so definitions without `extends` are read first.
     let (extending, alone): (Vec<_>, Vec<_>) = files.iter().partition(|(_, text)| extends(text));
     for (file, text) in alone.into_iter().chain(extending) {
         match read_one(file, text, &found) {
-            Err(more) => mistakes.extend(more),
+            Err(more) => errors.extend(more),
             Ok(definition) => {
                 let name = definition.name.clone();
                 if let Some(other) = owners.insert(name.clone(), file) {
-                    let message = format!("the name `{name}` is taken by {other}; names must be unique");
-                    mistakes.push(Mistake { file: file.clone(), at: None, message });
+                    let message =
+                        format!("the name `{name}` is already used by {other}; names must be unique");
+                    errors.push(DefinitionError { file: file.clone(), at: None, message });
                 }
                 found.insert(name, definition);
             }
         }
     }
-    if mistakes.is_empty() { Ok(found.into_values().collect()) } else { Err(mistakes) }
+    if errors.is_empty() { Ok(found.into_values().collect()) } else { Err(errors) }
 }
 
 fn extends(text: &str) -> bool {
@@ -110,30 +115,30 @@ fn extends(text: &str) -> bool {
 /// Reads one definition; `others` are those it may extend.
 ///
 /// # Errors
-/// Every mistake in it.
+/// Every configuration error in it.
 pub fn read_one(
     file: &str,
     text: &str,
     others: &BTreeMap<String, Definition>,
-) -> Result<Definition, Vec<Mistake>> {
+) -> Result<Definition, Vec<DefinitionError>> {
     let text = text.trim_start_matches('\u{feff}');
     let mut file = File::new(file, text);
     let read = file.parse().and_then(|table| read_file(&mut file, table, text, others));
     match read {
-        Some(definition) if file.mistakes.is_empty() => Ok(definition),
+        Some(definition) if file.errors.is_empty() => Ok(definition),
         _ => {
-            file.mistakes.sort_by_key(|mistake| mistake.at);
-            Err(file.mistakes)
+            file.errors.sort_by_key(|error| error.at);
+            Err(file.errors)
         }
     }
 }
 
-/// What `[connector]` says.
+/// The content of `[connector]`.
 struct Head {
     name: String,
     extends: Option<(String, usize)>,
     base_url: Option<Template>,
-    /// Where the base URL stands.
+    /// Position of the base URL in the file.
     base_at: Option<usize>,
     check: Option<Template>,
     every: Option<Duration>,
@@ -176,7 +181,7 @@ fn read_file<'a>(
     }
     let tables = tables.unwrap_or_default();
     if tables.is_empty() {
-        keys.missing("there is no [[table]]");
+        keys.missing("no [[table]] is defined");
     }
     if head.base_url.is_none() {
         keys.missing("`base_url` is missing in [connector]");
@@ -225,7 +230,7 @@ fn head(mut keys: Keys<'_, '_>) -> Option<Head> {
     Some(head)
 }
 
-/// A second account of a source: everything of the other definition but what stands here.
+/// A second account of a source: the other definition with the keys set here replaced.
 fn extended(
     keys: &mut Keys<'_, '_>,
     head: Head,
@@ -235,13 +240,13 @@ fn extended(
     text: &str,
 ) -> Option<Definition> {
     let Some(base) = base.filter(|base| base.name != head.name) else {
-        keys.wrong(at, format!("`extends` names {name:?}, which is no other connector"));
+        keys.wrong(at, format!("`extends` names {name:?}, which is not another connector"));
         return None;
     };
     if own {
         keys.wrong(
             at,
-            "with `extends`, tables, [auth] and [http] come from the other definition and cannot stand here",
+            "with `extends`, tables, [auth] and [http] come from the other definition and cannot be set here",
         );
     }
     let mut definition = base.clone();
@@ -264,10 +269,8 @@ fn config<'a>(keys: &mut Keys<'_, 'a>, table: &DeTable<'a>) -> BTreeMap<String, 
         if !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
             keys.wrong(at, format!("the key {name:?} must be a-z, 0-9 and _: variables are named after it"));
         }
-        if [crate::domain::config::BASE_URL, crate::domain::config::TOKEN_URL, crate::domain::config::EVERY]
-            .contains(&name.as_str())
-        {
-            keys.wrong(at, format!("every connector has the key `{name}` already"));
+        if crate::domain::syncing::definition::config::COMMON.contains(&name.as_str()) {
+            keys.wrong(at, format!("`{name}` is a predefined key of every connector"));
         }
         let Some(table) = value.get_ref().as_table() else {
             keys.wrong(at, format!("`{name}` must be a table such as {{ type = \"secret\" }}"));
@@ -328,7 +331,6 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-/// A text with holes.
 fn template(keys: &mut Keys<'_, '_>, key: &'static str) -> Option<Template> {
     let (text, at) = keys.text(key)?;
     template_of(keys, key, &text, at)
@@ -344,7 +346,7 @@ fn template_of(keys: &mut Keys<'_, '_>, key: &str, text: &str, at: usize) -> Opt
     }
 }
 
-/// A table of texts with holes, such as parameters.
+/// A table of templates, such as parameters.
 fn templates(keys: &mut Keys<'_, '_>, key: &'static str) -> BTreeMap<String, Template> {
     let Some((table, _)) = keys.table(key) else { return BTreeMap::new() };
     let mut out = BTreeMap::new();
@@ -362,7 +364,7 @@ fn templates(keys: &mut Keys<'_, '_>, key: &'static str) -> BTreeMap<String, Tem
     out
 }
 
-/// One of a few words.
+/// One of the given words.
 fn one_of<T: Clone>(keys: &mut Keys<'_, '_>, key: &'static str, words: &[(&str, T)]) -> Option<T> {
     let (text, at) = keys.text(key)?;
     let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| value.clone());
@@ -373,7 +375,7 @@ fn one_of<T: Clone>(keys: &mut Keys<'_, '_>, key: &'static str, words: &[(&str, 
     found
 }
 
-/// One of a few words, and not none.
+/// As [`one_of`], and required.
 fn one_of_needed<T: Clone>(
     keys: &mut Keys<'_, '_>,
     key: &'static str,

@@ -1,30 +1,32 @@
-//! A table of a definition, read key by key so that all its mistakes come out together, each with its place.
+//! Reads a table of a definition key by key, so that all errors are reported together, each with its
+//! position.
 //!
-//! A derive would stop at the first mistake. Start at [`Keys::of`]; [`Keys::finish`] tells unknown keys.
+//! A derived deserializer would stop at the first error. Start at [`Keys::of`]; [`Keys::finish`] reports
+//! unknown keys.
 
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::{Mistake, line_and_column};
-use crate::domain::severity::Severity;
+use super::{DefinitionError, line_and_column};
+use crate::domain::monitoring::severity::Severity;
 
-/// Collects the mistakes of one file.
+/// A file being read, with the errors found so far.
 pub struct File<'a> {
     name: String,
     text: &'a str,
-    /// In order of discovery.
-    pub mistakes: Vec<Mistake>,
+    /// In the order of their discovery.
+    pub errors: Vec<DefinitionError>,
 }
 
 impl<'a> File<'a> {
-    /// A file's content under the name a person knows it by.
+    /// A file's content; `name` appears in messages.
     pub fn new(name: impl Into<String>, text: &'a str) -> File<'a> {
-        File { name: name.into(), text, mistakes: Vec::new() }
+        File { name: name.into(), text, errors: Vec::new() }
     }
 
-    /// The root table; a syntax error is a mistake, and then there is none.
+    /// The root table. A syntax error is recorded, and the result is `None`.
     pub fn parse(&mut self) -> Option<DeTable<'a>> {
         match DeTable::parse(self.text) {
             Ok(table) => Some(table.into_inner()),
@@ -35,10 +37,10 @@ impl<'a> File<'a> {
         }
     }
 
-    /// Notes a mistake at a byte offset.
+    /// Records an error at a byte offset.
     pub fn wrong(&mut self, offset: Option<usize>, message: impl Into<String>) {
         let at = offset.map(|offset| line_and_column(self.text, offset));
-        self.mistakes.push(Mistake { file: self.name.clone(), at, message: message.into() });
+        self.errors.push(DefinitionError { file: self.name.clone(), at, message: message.into() });
     }
 }
 
@@ -46,13 +48,15 @@ impl<'a> File<'a> {
 pub struct Keys<'f, 'a> {
     file: &'f mut File<'a>,
     table: DeTable<'a>,
+    /// The first key of a nested table.
+    at: Option<usize>,
     known: Vec<&'static str>,
 }
 
 impl<'f, 'a> Keys<'f, 'a> {
-    /// Begins to read a table.
+    /// Starts to read a table.
     pub fn of(file: &'f mut File<'a>, table: DeTable<'a>) -> Keys<'f, 'a> {
-        Keys { file, table, known: Vec::new() }
+        Keys { file, table, at: None, known: Vec::new() }
     }
 
     fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'a>>> {
@@ -60,24 +64,29 @@ impl<'f, 'a> Keys<'f, 'a> {
         self.table.remove(&Spanned::new(0..0, DeString::from(key)))
     }
 
-    /// Whether a key is there and not yet taken.
+    /// Whether a key exists and has not been taken yet.
     pub fn has(&self, key: &'static str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Where the value of a key stands, if it is there and not yet taken.
+    /// Whether a key exists, has not been taken yet and is a table.
+    pub fn is_table(&self, key: &'static str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
+    /// The position of a key's value, if the key exists and has not been taken yet.
     pub fn place(&self, key: &'static str) -> Option<usize> {
         self.table.get(key).map(|value| value.span().start)
     }
 
-    /// Notes a mistake about a key that was taken.
+    /// Records an error about a key that was taken.
     pub fn wrong(&mut self, offset: usize, message: impl Into<String>) {
         self.file.wrong(Some(offset), message);
     }
 
-    /// Notes a mistake about the table as a whole.
+    /// Records an error about the table as a whole.
     pub fn missing(&mut self, message: impl Into<String>) {
-        self.file.wrong(None, message);
+        self.file.wrong(self.at, message);
     }
 
     fn typed<T>(
@@ -95,12 +104,11 @@ impl<'f, 'a> Keys<'f, 'a> {
         read.map(|read| (read, offset))
     }
 
-    /// A text and where it stands.
+    /// A text and its position.
     pub fn text(&mut self, key: &'static str) -> Option<(String, usize)> {
         self.typed(key, "a text in quotes", |value| value.as_str().map(str::to_owned))
     }
 
-    /// `true` or `false`.
     pub fn flag(&mut self, key: &'static str) -> Option<bool> {
         self.typed(key, "true or false", DeValue::as_bool).map(|(flag, _)| flag)
     }
@@ -118,18 +126,19 @@ impl<'f, 'a> Keys<'f, 'a> {
     pub fn duration(&mut self, key: &'static str, least: Duration) -> Option<Duration> {
         let what = format!("a duration in quotes of at least {least:?} (examples: \"90s\", \"2h\")");
         let read = |value: &DeValue<'a>| {
-            value.as_str().and_then(crate::domain::schedule::parse_duration).filter(|d| *d >= least)
+            value
+                .as_str()
+                .and_then(crate::domain::monitoring::schedule::parse_duration)
+                .filter(|d| *d >= least)
         };
         self.typed(key, &what, read).map(|(duration, _)| duration)
     }
 
-    /// One of the severities.
     pub fn severity(&mut self, key: &'static str) -> Option<Severity> {
         let what = "one of none, maintenance, minor, major, critical, in quotes";
         self.typed(key, what, |value| value.as_str()?.parse().ok()).map(|(severity, _)| severity)
     }
 
-    /// A list of texts.
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         let read = |value: &DeValue<'a>| {
             let items = value.as_array()?.iter();
@@ -138,7 +147,7 @@ impl<'f, 'a> Keys<'f, 'a> {
         self.typed(key, "a list of texts in quotes", read).map(|(texts, _)| texts)
     }
 
-    /// A table from severities to severities.
+    /// A table that maps severities to severities.
     pub fn severities(&mut self, key: &'static str) -> Option<Vec<(Severity, Severity)>> {
         let what = "a table of severities: { maintenance = \"none\", minor = \"maintenance\" }";
         let read = |value: &DeValue<'a>| {
@@ -159,22 +168,22 @@ impl<'f, 'a> Keys<'f, 'a> {
             }
             read
         };
-        // Both are read, so that two slips are told at once.
+        // Both are read, so that two errors are reported together.
         let pairs = pairs.into_iter().map(|[from, to]| severity(from).zip(severity(to)));
         pairs.collect::<Vec<_>>().into_iter().collect()
     }
 
-    /// A value of any kind, for the caller to judge.
+    /// A value of any kind, to be checked by the caller.
     pub fn value(&mut self, key: &'static str) -> Option<Spanned<DeValue<'a>>> {
         self.take(key)
     }
 
-    /// A table and where it stands.
+    /// A table and its position.
     pub fn table(&mut self, key: &'static str) -> Option<(DeTable<'a>, usize)> {
         self.typed(key, "a table", |value| value.as_table().cloned())
     }
 
-    /// A list of tables and where each stands.
+    /// A list of tables and their positions.
     pub fn tables(&mut self, key: &'static str) -> Option<Vec<(DeTable<'a>, usize)>> {
         let read = |value: &DeValue<'a>| {
             let items = value.as_array()?.iter();
@@ -183,12 +192,13 @@ impl<'f, 'a> Keys<'f, 'a> {
         self.typed(key, "a list of tables", read).map(|(tables, _)| tables)
     }
 
-    /// Begins to read a table inside this one.
+    /// Starts to read a nested table.
     pub fn inner(&mut self, table: DeTable<'a>) -> Keys<'_, 'a> {
-        Keys::of(self.file, table)
+        let at = table.iter().map(|(key, _)| key.span().start).min();
+        Keys { at, ..Keys::of(self.file, table) }
     }
 
-    /// Tells what is left over: keys nobody knows.
+    /// Reports the remaining keys as unknown.
     pub fn finish(self) {
         for (key, _) in &self.table {
             let message = format!("unknown key `{}`; known here: {}", key.get_ref(), self.known.join(", "));

@@ -1,28 +1,33 @@
-//! Definitions: folders of TOML files that say what is watched and what is synced.
+//! Definitions: folders of TOML files that define monitors and connectors.
 //!
-//! Every mistake of every file is told at once, with file, line and column. Nothing here looks at the network.
+//! All errors of all files are reported together, with file, line and column. Nothing here uses the network.
 //! Start at [`monitor::load`] and [`connector::load`].
 
+mod audience;
+pub mod catalogue;
+pub mod channel;
 pub mod connector;
+pub mod engine;
 pub mod keys;
 pub mod monitor;
 pub mod starter;
+pub mod tenant;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// One mistake in a definition.
+/// One configuration error in a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// The file, as the person named it.
+pub struct DefinitionError {
+    /// The file as the user named it.
     pub file: String,
-    /// Line and column, from 1; `None` where the file as a whole is meant.
+    /// Line and column, from 1; `None` if the error is about the whole file.
     pub at: Option<(usize, usize)>,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what to do.
     pub message: String,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for DefinitionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.at {
             Some((line, column)) => write!(f, "{}:{line}:{column}: {}", self.file, self.message),
@@ -39,10 +44,10 @@ pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// The `.toml` files of a folder, by name. Hidden files and what editors leave behind do not count.
+/// The `.toml` files of a folder, sorted by name, without hidden files and editors' backup files.
 ///
 /// # Errors
-/// When the folder cannot be listed.
+/// If the folder cannot be listed.
 pub fn toml_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -56,8 +61,9 @@ pub fn toml_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Files of a folder that were meant as definitions but are not read: `.yaml`, `.toml.txt`, `.TOML`.
-pub fn misnamed(folder: &Path) -> Vec<Mistake> {
+/// Files that look like definitions but are ignored: `.yaml`, `.toml.txt`, `.TOML`, and a `.toml` that is not
+/// a file, such as a dangling link.
+pub fn misnamed(folder: &Path) -> Vec<DefinitionError> {
     const ENDINGS: [&str; 5] = [".yaml", ".yml", ".json", ".toml.txt", ".tml"];
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -67,20 +73,25 @@ pub fn misnamed(folder: &Path) -> Vec<Mistake> {
         let lower = name.to_ascii_lowercase();
         let other = ENDINGS.iter().any(|ending| lower.ends_with(ending));
         let capital = lower.ends_with(".toml") && !name.ends_with(".toml");
-        !name.starts_with('.') && (other || capital) && path.is_file()
+        let is_file = path.is_file();
+        !name.starts_with('.') && ((other || capital) && is_file || name.ends_with(".toml") && !is_file)
     };
-    let mistake = |path: PathBuf| Mistake {
-        file: path.display().to_string(),
-        at: None,
-        message: "is not read: a definition is a file NAME.toml; rename it, or remove it".into(),
+    let error = |path: PathBuf| {
+        let what = if path.is_file() {
+            "definitions are files named NAME.toml"
+        } else {
+            "it is not a file, or a link to a missing one"
+        };
+        let message = format!("is ignored: {what}; rename or remove it");
+        DefinitionError { file: path.display().to_string(), at: None, message }
     };
-    found.into_iter().filter(misnamed).map(mistake).collect()
+    found.into_iter().filter(misnamed).map(error).collect()
 }
 
-/// What tells whether a folder changed: each file's name, size and time of change.
+/// Each file's name, size and modification time, to detect changes.
 pub type Stamp = Vec<(PathBuf, u64, Option<std::time::SystemTime>)>;
 
-/// The stamp of a folder; `None` where it cannot be listed.
+/// The stamp of a folder; `None` if it cannot be listed.
 pub fn stamp(folder: &Path) -> Option<Stamp> {
     let files = toml_files(folder).ok()?;
     let of = |path: PathBuf| {

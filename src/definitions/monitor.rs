@@ -1,33 +1,34 @@
 //! `monitors/*.toml` → monitors.
 //!
-//! Start at [`load`]. The four monitors that ship are compiled in and used where the folder does not exist.
+//! Start at [`load`]. The four built-in monitors are compiled in and used if the folder does not exist.
+
+mod page;
+
+pub use page::page_root;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use toml::de::DeTable;
-use url::Url;
+use jiff::Timestamp;
+use toml::de::{DeTable, DeValue};
 
+use super::engine::{self, Engines};
 use super::keys::{File, Keys};
-use super::{Mistake, misnamed, toml_files};
-use crate::domain::monitor::{Freshness, Monitor, Page, Pattern, Remap, Source, Thresholds};
-use crate::domain::severity::Severity;
+use super::{DefinitionError, misnamed, toml_files};
+use crate::domain::monitoring::monitor::{Freshness, Monitor, MonitorSource, Remap, Thresholds};
+use crate::domain::monitoring::severity::Severity;
 
-/// Longer names would not leave room for a description in the banner.
+/// Longer names would leave no room for a description in the banner.
 const MAX_NAME: usize = 80;
-/// Nobody changes a page more often, and other people's servers are not ours.
+/// No status page changes faster, and third-party servers must not be overloaded.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
-/// Less would call every page unreadable.
+/// With a shorter timeout every status page would be unreadable.
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What browsers show below a page's root.
-const BELOW_A_ROOT: [&str; 5] = ["api/v2", "history", "incidents", "uptime", "index.html"];
-
-/// Less would let go of an incident while a page is only overloaded by it.
+/// With a shorter time an incident would be dropped while its status page is only overloaded.
 const MIN_HOLD: Duration = Duration::from_secs(60);
 
-/// The monitors that ship.
 pub const BUILT_IN: [(&str, &str); 4] = [
     ("epicgames.toml", include_str!("../../monitors/epicgames.toml")),
     ("github.toml", include_str!("../../monitors/github.toml")),
@@ -35,101 +36,117 @@ pub const BUILT_IN: [(&str, &str); 4] = [
     ("snowflake.toml", include_str!("../../monitors/snowflake.toml")),
 ];
 
-/// Where a set of monitors came from.
+/// Where a set of monitors comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// The folder.
+pub enum DefinitionOrigin {
     Folder,
-    /// The folder does not exist: those that ship.
+    /// The folder does not exist; the built-in monitors are used.
     BuiltIn,
-    /// The folder holds no definition: those that ship.
+    /// The folder contains no definition; the built-in monitors are used.
     EmptyFolder,
 }
 
-/// Reads the folder, or what ships where there is no folder. Only enabled monitors come out, sorted by name.
+/// Reads the folder, or the built-in monitors if it does not exist, and the folder of engines that they may name. Returns only
+/// enabled monitors, sorted by name.
 ///
 /// # Errors
-/// Every mistake of every file, and two monitors of one name.
-pub fn load(folder: &Path) -> Result<(Vec<Monitor>, Origin), Vec<Mistake>> {
-    let whole = |message: String| vec![Mistake { file: folder.display().to_string(), at: None, message }];
-    let built_in = || read_all(BUILT_IN.map(|(name, text)| (name.to_owned(), Ok(text.to_owned()))));
+/// Every configuration error of every file, and duplicate names.
+pub fn load(folder: &Path, engines: &Path) -> Result<(Vec<Monitor>, DefinitionOrigin), Vec<DefinitionError>> {
+    load_with(folder, &engine::load(engines)?)
+}
+
+fn load_with(
+    folder: &Path,
+    engines: &Engines,
+) -> Result<(Vec<Monitor>, DefinitionOrigin), Vec<DefinitionError>> {
+    let whole =
+        |message: String| vec![DefinitionError { file: folder.display().to_string(), at: None, message }];
+    let built_in = || read_all(BUILT_IN.map(|(name, text)| (name.to_owned(), Ok(text.to_owned()))), engines);
     match toml_files(folder) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            built_in().map(|monitors| (monitors, Origin::BuiltIn))
+            built_in().map(|monitors| (monitors, DefinitionOrigin::BuiltIn))
         }
         Err(e) => Err(whole(format!("cannot be read: {e}"))),
         Ok(files) if files.is_empty() && misnamed(folder).is_empty() => {
-            built_in().map(|monitors| (monitors, Origin::EmptyFolder))
+            built_in().map(|monitors| (monitors, DefinitionOrigin::EmptyFolder))
         }
         Ok(files) => {
             let texts = files.into_iter().map(|path| {
                 (path.display().to_string(), std::fs::read_to_string(&path).map_err(|e| e.to_string()))
             });
-            let mut mistakes = misnamed(folder);
-            match read_all(texts) {
-                Ok(monitors) if mistakes.is_empty() => Ok((monitors, Origin::Folder)),
-                Ok(_) => Err(mistakes),
+            let mut errors = misnamed(folder);
+            match read_all(texts, engines) {
+                Ok(monitors) if errors.is_empty() => Ok((monitors, DefinitionOrigin::Folder)),
+                Ok(_) => Err(errors),
                 Err(more) => {
-                    mistakes.extend(more);
-                    Err(mistakes)
+                    errors.extend(more);
+                    Err(errors)
                 }
             }
         }
     }
 }
 
-/// What is said of a folder without a definition.
+/// The warning about a folder without definitions.
 pub fn empty(folder: &Path) -> String {
-    format!("MONITORS_DIR {} holds no .toml file; using the built-in monitors", folder.display())
+    format!("MONITORS_DIR {} contains no .toml file; using the built-in monitors", folder.display())
 }
 
 fn read_all(
     files: impl IntoIterator<Item = (String, Result<String, String>)>,
-) -> Result<Vec<Monitor>, Vec<Mistake>> {
-    let mut mistakes = Vec::new();
+    engines: &Engines,
+) -> Result<Vec<Monitor>, Vec<DefinitionError>> {
+    let mut errors = Vec::new();
     let mut monitors: BTreeMap<String, (Monitor, String)> = BTreeMap::new();
     for (file, text) in files {
-        let read = text.map_err(|e| Mistake {
+        let read = text.map_err(|e| DefinitionError {
             file: file.clone(),
             at: None,
             message: format!("cannot be read: {e}"),
         });
-        match read.map_err(|mistake| vec![mistake]).and_then(|text| read_one(&file, &text)) {
-            Err(more) => mistakes.extend(more),
+        match read.map_err(|error| vec![error]).and_then(|text| read_one(&file, &text, engines)) {
+            Err(more) => errors.extend(more),
             Ok((monitor, true)) => {
                 let name = monitor.name.clone();
                 if let Some((_, other)) = monitors.insert(name.to_lowercase(), (monitor, file.clone())) {
-                    let message = format!("the name `{name}` is taken by {other}; names must be unique");
-                    mistakes.push(Mistake { file, at: None, message });
+                    let message =
+                        format!("the name `{name}` is already used by {other}; names must be unique");
+                    errors.push(DefinitionError { file, at: None, message });
                 }
             }
             Ok((_, false)) => {}
         }
     }
-    if mistakes.is_empty() {
+    if errors.is_empty() {
         Ok(monitors.into_values().map(|(monitor, _)| monitor).collect())
     } else {
-        Err(mistakes)
+        Err(errors)
     }
+}
+
+/// The name in the text of a definition, which may have errors elsewhere.
+pub fn name_in(text: &str) -> Option<String> {
+    let table = DeTable::parse(text.trim_start_matches('\u{feff}')).ok()?;
+    table.get_ref().get("name")?.get_ref().as_str().map(str::to_owned)
 }
 
 /// Reads one definition; the flag says whether it is enabled.
 ///
 /// # Errors
-/// Every mistake in it.
-pub fn read_one(file: &str, text: &str) -> Result<(Monitor, bool), Vec<Mistake>> {
+/// Every configuration error in it.
+pub fn read_one(file: &str, text: &str, engines: &Engines) -> Result<(Monitor, bool), Vec<DefinitionError>> {
     let mut file = File::new(file, text.trim_start_matches('\u{feff}'));
-    let read = file.parse().map(|table| read_table(&mut file, table));
+    let read = file.parse().map(|table| read_table(&mut file, table, engines));
     match read.flatten() {
-        Some(read) if file.mistakes.is_empty() => Ok(read),
+        Some(read) if file.errors.is_empty() => Ok(read),
         _ => {
-            file.mistakes.sort_by_key(|mistake| mistake.at);
-            Err(file.mistakes)
+            file.errors.sort_by_key(|error| error.at);
+            Err(file.errors)
         }
     }
 }
 
-fn read_table<'a>(file: &mut File<'a>, table: DeTable<'a>) -> Option<(Monitor, bool)> {
+fn read_table<'a>(file: &mut File<'a>, table: DeTable<'a>, engines: &Engines) -> Option<(Monitor, bool)> {
     let mut keys = Keys::of(file, table);
     let name = name(&mut keys);
     let enabled = keys.flag("enabled").unwrap_or(true);
@@ -140,21 +157,38 @@ fn read_table<'a>(file: &mut File<'a>, table: DeTable<'a>) -> Option<(Monitor, b
         ..Thresholds::default()
     };
     let hold_for = keys.duration("hold_for", MIN_HOLD);
+    let tags = tags(&mut keys);
+    let muted_until = muted_until(&mut keys);
     let kind = keys.text("kind");
+    let mut service_tags = Vec::new();
     let (source, timeout, remap) = match kind.as_ref().map(|(kind, at)| (kind.as_str(), *at)) {
         None | Some(("statuspage", _)) => {
             let timeout = keys.duration("timeout", MIN_TIMEOUT);
             let remap = Remap(keys.severities("severity").unwrap_or_default());
-            (page(&mut keys).map(Source::Page), timeout, remap)
+            let service = page::service(&mut keys);
+            service_tags = service.map(|service| service.tags.clone()).unwrap_or_default();
+            (page::page(&mut keys, service, engines).map(MonitorSource::Page), timeout, remap)
         }
-        Some(("sync", _)) => (freshness(&mut keys).map(Source::Sync), None, Remap::default()),
+        Some(("sync", _)) => (freshness(&mut keys).map(MonitorSource::Sync), None, Remap::default()),
         Some((other, at)) => {
             keys.wrong(at, format!("unknown kind `{other}`; known: statuspage, sync"));
             return None;
         }
     };
     keys.finish();
-    Some((Monitor { name: name?, source: source?, interval, timeout, thresholds, hold_for, remap }, enabled))
+    let tags = tags.unwrap_or(service_tags);
+    let monitor = Monitor {
+        name: name?,
+        source: source?,
+        interval,
+        timeout,
+        thresholds,
+        hold_for,
+        remap,
+        tags,
+        muted_until: muted_until?,
+    };
+    Some((monitor, enabled))
 }
 
 fn name(keys: &mut Keys<'_, '_>) -> Option<String> {
@@ -170,23 +204,32 @@ fn name(keys: &mut Keys<'_, '_>) -> Option<String> {
     Some(name)
 }
 
-fn page(keys: &mut Keys<'_, '_>) -> Option<Page> {
-    let patterns =
-        |texts: Option<Vec<String>>| texts.unwrap_or_default().iter().map(|t| Pattern::new(t)).collect();
-    let components = patterns(keys.texts("components"));
-    let ignore = patterns(keys.texts("ignore_components"));
-    let incidents = keys.flag("incidents").unwrap_or(false);
-    let Some((url, at)) = keys.text("url") else {
-        keys.missing("`url` is missing (example: url = \"https://www.githubstatus.com\")");
-        return None;
-    };
-    match page_root(&url) {
-        Ok(root) => Some(Page { root, components, ignore, incidents }),
-        Err(why) => {
-            keys.wrong(at, format!("`url` {why}"));
-            None
-        }
+/// Tags are compared as written, so that only one spelling is possible.
+fn tags(keys: &mut Keys<'_, '_>) -> Option<Vec<String>> {
+    let at = keys.place("tags");
+    let tags = keys.texts("tags")?;
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    if let Some(wrong) = tags.iter().find(|tag| tag.is_empty() || !tag.chars().all(letter)) {
+        let message = format!("`tags`: `{wrong}` must be lower-case letters, digits, - and _");
+        keys.wrong(at.unwrap_or_default(), message);
     }
+    Some(tags)
+}
+
+/// `Some(None)` if the key is missing, `None` if it is wrong.
+#[expect(clippy::option_option, reason = "the caller tells a missing key from a wrong one")]
+fn muted_until(keys: &mut Keys<'_, '_>) -> Option<Option<Timestamp>> {
+    let Some(value) = keys.value("muted_until") else { return Some(None) };
+    let text = match value.get_ref() {
+        DeValue::Datetime(time) => Some(time.to_string()),
+        value => value.as_str().map(str::to_owned),
+    };
+    let parsed = text.and_then(|text| text.parse::<Timestamp>().ok());
+    if parsed.is_none() {
+        let message = "`muted_until` must be a date and time with an offset (example: 2026-12-01T08:00:00Z)";
+        keys.wrong(value.span().start, message);
+    }
+    parsed.map(Some)
 }
 
 fn freshness(keys: &mut Keys<'_, '_>) -> Option<Freshness> {
@@ -202,70 +245,21 @@ fn freshness(keys: &mut Keys<'_, '_>) -> Option<Freshness> {
     Some(Freshness { connector: connector?, stale_after: stale_after?, severity })
 }
 
-/// A page's root from any address that people paste: its root, one of its documents, its history.
-fn page_root(text: &str) -> Result<Url, String> {
-    let mut url =
-        Url::parse(text.trim()).map_err(|e| format!("is not an address that begins with https:// ({e})"))?;
-    if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
-        return Err("must begin with https:// or http://".into());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not contain a user name or password".into());
-    }
-    url.set_query(None);
-    url.set_fragment(None);
-    let path = url.path().trim_end_matches('/');
-    let below = BELOW_A_ROOT.iter().filter_map(|below| path.find(&format!("/{below}")).map(|at| (at, below)));
-    let whole = |(at, below): &(usize, &&str)| {
-        let after = &path[at + 1 + below.len()..];
-        after.is_empty() || after.starts_with(['/', '.'])
-    };
-    let root = below.filter(whole).map(|(at, _)| at).min().unwrap_or(path.len());
-    let root = format!("{}/", path[..root].trim_end_matches('/'));
-    url.set_path(&root);
-    Ok(url)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::definitions::engine::built_in;
 
-    /// What ships is right.
     #[test]
-    fn built_in_monitors_are_right() {
-        let (monitors, origin) = load(Path::new("/no/such/folder")).unwrap();
+    fn built_in_monitors_are_valid() {
+        let (monitors, origin) = load_with(Path::new("/no/such/folder"), built_in()).unwrap();
         let names: Vec<_> = monitors.iter().map(|m| m.name.as_str()).collect();
-        assert_eq!((names, origin), (vec!["Epic Games", "GitHub", "MongoDB", "Snowflake"], Origin::BuiltIn));
+        assert_eq!(
+            (names, origin),
+            (vec!["Epic Games", "GitHub", "MongoDB", "Snowflake"], DefinitionOrigin::BuiltIn)
+        );
     }
 
-    /// A page is named by its root or by its status.json, with or without a slash.
-    #[test]
-    fn roots() {
-        for (text, want) in [
-            ("https://www.githubstatus.com", Some("https://www.githubstatus.com/")),
-            ("https://www.githubstatus.com/api/v2/status.json", Some("https://www.githubstatus.com/")),
-            ("https://a.test/pages/x/", Some("https://a.test/pages/x/")),
-            ("http://127.0.0.1:80", Some("http://127.0.0.1/")),
-            ("www.githubstatus.com", None),
-            ("https://a.test?x", Some("https://a.test/")),
-            ("https://a.test/api/v2/summary.json?t=1", Some("https://a.test/")),
-            ("https://a.test/api/v2/incidents/unresolved.json", Some("https://a.test/")),
-            ("https://a.test/api/v2/", Some("https://a.test/")),
-            (" https://a.test/history ", Some("https://a.test/")),
-            ("https://a.test/history.atom", Some("https://a.test/")),
-            ("https://a.test/history?page=2#m", Some("https://a.test/")),
-            ("https://a.test/incidents/zx81", Some("https://a.test/")),
-            ("https://a.test/pages/x/history/", Some("https://a.test/pages/x/")),
-            ("https://a.test/historyland", Some("https://a.test/historyland/")),
-            ("https://a.test/index.html", Some("https://a.test/")),
-            ("https://me:pw@a.test", None),
-            ("file:///etc/passwd", None),
-        ] {
-            assert_eq!(page_root(text).ok().map(String::from).as_deref(), want, "{text}");
-        }
-    }
-
-    /// Everything a monitor can say.
     #[test]
     fn reads_all_keys() {
         let text = r#"
@@ -281,8 +275,8 @@ mod tests {
             hold_for = "2h"
             severity = { maintenance = "none", minor = "maintenance" }
         "#;
-        let (monitor, enabled) = read_one("x.toml", text).unwrap();
-        let Source::Page(page) = &monitor.source else { panic!("a page") };
+        let (monitor, enabled) = read_one("x.toml", text, built_in()).unwrap();
+        let MonitorSource::Page(page) = &monitor.source else { panic!("a page") };
         assert!(enabled && page.incidents && page.by_component());
         assert!(page.components[0].matches("aws - us west (oregon) - Query engine"));
         let thresholds = Thresholds { raise_after: 2, clear_after: 3, ..Thresholds::default() };
@@ -292,49 +286,47 @@ mod tests {
         assert_eq!(monitor.interval, Some(Duration::from_secs(120)));
     }
 
-    /// Every mistake of a file comes out at once, each with its place.
     #[test]
-    fn tells_all_mistakes_with_their_places() {
+    fn reports_all_errors_with_their_positions() {
         let text = "name = \"\"\nurl = \"status.test\"\nintervall = \"60s\"\nraise_after = 0\n\
                     severity = { minor = \"bad\" }\ncomponents = \"x\"\ntimeout = 5\n";
-        let mistakes: Vec<_> =
-            read_one("m.toml", text).unwrap_err().iter().map(ToString::to_string).collect();
-        insta::assert_snapshot!(mistakes.join("\n"), @r#"
+        let errors: Vec<_> =
+            read_one("m.toml", text, built_in()).unwrap_err().iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(errors.join("\n"), @r#"
         m.toml:1:8: `name` must be one line of 1 to 80 visible characters
         m.toml:2:7: `url` is not an address that begins with https:// (relative URL without a base)
-        m.toml:3:1: unknown key `intervall`; known here: name, enabled, interval, raise_after, clear_after, hold_for, kind, timeout, severity, components, ignore_components, incidents, url
+        m.toml:3:1: unknown key `intervall`; known here: name, enabled, interval, raise_after, clear_after, hold_for, tags, muted_until, kind, timeout, severity, service, components, ignore_components, incidents, announce, engine, options, url
         m.toml:4:15: `raise_after` must be a whole number of at least 1
         m.toml:5:22: `severity`: "bad" is not a severity: none, maintenance, minor, major or critical
         m.toml:6:14: `components` must be a list of texts in quotes
         m.toml:7:11: `timeout` must be a duration in quotes of at least 100ms (examples: "90s", "2h")
         "#);
-        let broken = read_one("m.toml", "name = \"x\nurl = 1").unwrap_err();
+        let broken = read_one("m.toml", "name = \"x\nurl = 1", built_in()).unwrap_err();
         assert_eq!((broken.len(), broken[0].at), (1, Some((1, 10))));
     }
 
-    /// Late data is watched like a page.
     #[test]
-    fn sync_monitors() {
+    fn reads_monitors_of_a_connector_s_data() {
         let text = "name = \"StatusCake\"\nkind = \"sync\"\nconnector = \"statuscake\"\nstale_after = \"2h\"\nseverity = \"major\"\n";
-        let (monitor, _) = read_one("s.toml", text).unwrap();
-        let Source::Sync(freshness) = monitor.source else { panic!("a sync") };
+        let (monitor, _) = read_one("s.toml", text, built_in()).unwrap();
+        let MonitorSource::Sync(freshness) = monitor.source else { panic!("a sync") };
         assert_eq!((freshness.severity, freshness.stale_after.as_secs()), (Severity::Major, 7_200));
-        assert_eq!(read_one("s.toml", "name = \"S\"\nkind = \"sync\"\n").unwrap_err().len(), 2);
+        assert_eq!(read_one("s.toml", "name = \"S\"\nkind = \"sync\"\n", built_in()).unwrap_err().len(), 2);
     }
 
-    /// Two monitors of one name, a disabled one beside, an empty folder, and a folder that is a file.
+    /// Duplicate names, a disabled duplicate, an empty folder, and a folder that is a file.
     #[test]
-    fn folders() {
+    fn reads_folders() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(load(folder.path()).unwrap().1, Origin::EmptyFolder);
+        assert_eq!(load_with(folder.path(), built_in()).unwrap().1, DefinitionOrigin::EmptyFolder);
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("a.toml", "name = \"A\"\nurl = \"https://a.test\"");
         write("b.toml", "name = \"a\"\nurl = \"https://b.test\"\nenabled = false");
         write(".hidden.toml", "rubbish");
         write("notes.txt", "rubbish");
-        assert_eq!(load(folder.path()).unwrap().0.len(), 1);
+        assert_eq!(load_with(folder.path(), built_in()).unwrap().0.len(), 1);
         write("b.toml", "name = \"a\"\nurl = \"https://b.test\"");
-        assert!(load(folder.path()).unwrap_err()[0].message.contains("is taken by"));
-        assert!(load(&folder.path().join("a.toml")).is_err());
+        assert!(load_with(folder.path(), built_in()).unwrap_err()[0].message.contains("is already used by"));
+        assert!(load_with(&folder.path().join("a.toml"), built_in()).is_err());
     }
 }

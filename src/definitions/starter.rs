@@ -1,28 +1,29 @@
-//! The text of a first definition, for an author to complete: what a new connector starts from.
+//! Generates the first version of a connector definition, for the author to complete.
 //!
-//! [`text`] writes a commented file that is a valid definition as it stands. With a [`Proposal`] made from a page of
-//! the live API it says what that page shows; what the page only hints at stands there as a comment, for the author to
-//! confirm. Nothing here asks the API: see [`propose::propose`].
+//! [`text`] writes a commented file that is a valid definition. With a [`Proposal`] made from one page of the
+//! live API, it contains what that page proves; guesses are written as comments for the author to confirm.
+//! Nothing here sends requests: see [`propose::propose`].
 
+mod guess;
 mod paging;
 pub mod propose;
 
 use std::str::FromStr;
 
-use propose::{Guess, Proposal};
+use crate::domain::text::counted;
+use guess::Guess;
+use propose::Proposal;
 
-/// How requests are to prove who asks.
+/// The authentication method.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Login {
-    /// `Authorization: Bearer` and the key.
+    /// `Authorization: Bearer` with the key.
     Bearer,
     /// The key in a header of this name.
     Header(String),
     /// The key in a query parameter of this name.
     Query(String),
-    /// User name and password.
     Basic,
-    /// Not at all.
     None,
 }
 
@@ -41,19 +42,19 @@ impl FromStr for Login {
     }
 }
 
-/// Writes the first definition of a connector.
+/// Writes the first version of a definition.
 pub fn text(name: &str, base_url: &str, login: &Login, proposal: Option<&Proposal>) -> String {
     let prefix = name.to_ascii_uppercase();
     let mut out = format!(
         "# {name}: a connector. docs/connectors.md explains every key.\n\
-         #   data-sources-monitor connector check FILE        find every mistake in this file\n\
-         #   data-sources-monitor connector explain {name}    see what it would ask for and store\n\
+         #   data-sources-monitor connector check FILE        find every error in this file\n\
+         #   data-sources-monitor connector explain {name}    show what it would request and store\n\
          format = 1\n\n\
          [connector]\n\
          name     = {}\n\
          base_url = {}    # {prefix}_BASE_URL wins\n\
          every    = \"15m\"    # {prefix}_EVERY wins\n\
-         # check  = \"/me\"    # what `test {name}` asks for; without it, the first table\n\n",
+         # check  = \"/me\"    # what `test {name}` requests; without it, the first table\n\n",
         quoted(name),
         quoted(&plain(base_url)),
     );
@@ -101,9 +102,9 @@ fn credentials(prefix: &str, login: &Login) -> String {
     }
 }
 
-/// A table made up, for an API of which nothing was seen.
+/// A placeholder table, for an API without a sample.
 fn unseen_table() -> String {
-    "# One of these for each list of the API. The names are examples: put in the API's own, or begin with\n\
+    "# One table for each collection of the API. The names are examples: replace them, or start with\n\
      # `connector new … --sample /path`, which reads one page and proposes them.\n\
      [[table]]\n\
      name    = \"items\"\n\
@@ -114,17 +115,17 @@ fn unseen_table() -> String {
      # page   = { kind = \"offset\", at_param = \"offset\", size_param = \"limit\", size = 100, total = \"meta.total\" }\n\
      # page   = { kind = \"cursor\", at_param = \"cursor\", next = \"meta.next_cursor\" }\n\
      # page   = { kind = \"link\", next = \"links.next\" }    # or header = \"link\"\n\
-     # cursor = { field = \"updated_at\", param = \"updated_since\", order = \"asc\" }    # only what is new\n\
+     # cursor = { field = \"updated_at\", param = \"updated_since\", order = \"asc\" }    # only new rows\n\
      # columns = { updated_at = { type = \"timestamp\" }, blob = \"drop\" }\n"
         .to_owned()
 }
 
-/// A table as a page of it showed it.
+/// A table as a sample page showed it.
 fn table(proposal: &Proposal) -> String {
     let mut out = format!(
-        "# Proposed from one page ({} records). Confirm each line; what stands as a comment was only hinted at.\n\
+        "# Proposed from one page ({}). Confirm each line; commented lines are guesses.\n\
          [[table]]\nname    = {}\npath    = {}\n",
-        proposal.seen,
+        counted(proposal.seen as u64, "record"),
         quoted(&proposal.table),
         quoted(&plain(&proposal.path)),
     );
@@ -158,8 +159,8 @@ fn table(proposal: &Proposal) -> String {
     out
 }
 
-/// How the next page is found. Where the answer says that there is more, a guess to be confirmed stands there for real:
-/// without it a sync would read a part and nothing else.
+/// The paging rule. If the answer says that there are more rows, even a guess is written as an active line:
+/// without it a sync would read only the first page.
 fn page(proposal: &Proposal) -> String {
     match (&proposal.page, &proposal.more) {
         (Some(guess), Some(more)) if !guess.sure => {
@@ -172,13 +173,11 @@ fn page(proposal: &Proposal) -> String {
                 remark(more)
             )
         }
-        (None, None) => {
-            "# page: nothing in the answer leads to a next page, so one request reads the table\n".to_owned()
-        }
+        (None, None) => "# page: the answer names no next page, so one request reads the table\n".to_owned(),
     }
 }
 
-/// A line of TOML, as a comment where it is not certain.
+/// A line of TOML, commented out if it is a guess.
 fn line(name: &str, guess: Option<&Guess>) -> String {
     let Some(guess) = guess else { return String::new() };
     let mark = if guess.sure { "" } else { "# " };
@@ -199,23 +198,22 @@ fn columns(proposal: &Proposal) -> String {
     out
 }
 
-/// A comment that stays on its line, whatever the API calls its fields.
+/// A comment on one line, whatever field names the API uses.
 fn remark(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-/// A text as TOML, on one line: what JSON escapes TOML does too, but for one.
+/// A text as TOML on one line. TOML uses JSON's escapes, with one exception.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
-/// A key as TOML.
 fn key(name: &str) -> String {
     let bare = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if bare && !name.is_empty() { name.to_owned() } else { quoted(name) }
 }
 
-/// A text in which a brace is a brace.
+/// A text with its braces escaped for a template.
 fn plain(text: &str) -> String {
     text.replace('{', "{{")
 }

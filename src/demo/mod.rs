@@ -1,8 +1,9 @@
-//! The demo's stage: stand-in servers of the status pages, the tenant and the three data APIs, on the loopback
-//! interface, which change as the [`script`] says.
+//! The demo's stage: stand-in servers for the status pages, two tenants, Slack and the three data APIs, on the loopback
+//! interface.
+//! The [`script`] changes what they return.
 //!
-//! They know nothing of the daemon between them: it is the real one, configured with their addresses by
-//! [`Stage::variables`]. Start at [`Stage::open`]; the story is in [`script::SCENES`].
+//! The daemon is the real one; [`Stage::variables`] configures it with the URLs of the servers. Start at [`Stage::open`]. The
+//! scenes are in [`script::SCENES`].
 
 mod pages;
 pub mod past;
@@ -17,6 +18,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde_json::json;
 use stand_ins::Clock;
+use stand_ins::channels::slack::{self, Slack};
 use stand_ins::limiter::Limiter;
 use stand_ins::people_ai::{self, PeopleAi};
 use stand_ins::sensource::{self, SenSource, error_in_200};
@@ -24,42 +26,47 @@ use stand_ins::statuscake::{self, Sizes, StatusCake};
 use stand_ins::tenant::{self, Banner, Tenant};
 
 use pages::Pages;
-pub use script::{Event, Scene};
+pub use script::{Scene, SceneEvent};
 
-/// Where the figures of the data APIs come from.
+/// Seed of the data APIs' random data.
 const SEED: u64 = 2026;
-/// The checks of the StatusCake account.
+/// Uptime checks of the StatusCake account.
 const CHECKS: [&str; 4] = ["Shop", "Shop: checkout", "Partner portal", "Public API"];
-/// A page and a half of results for each check.
+/// One and a half pages of results for each check.
 const SIZES: Sizes = Sizes { tests: CHECKS.len() as u64, history: 150, periods: 3, alerts: 2 };
-/// How long a manual banner lasts.
+/// What the second tenant shows.
+const WAREHOUSES: [&str; 2] = ["Snowflake", "BigQuery"];
+/// Duration of a manual banner.
 const A_WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// How quick the daemon is on this stage.
+/// Timing of the daemon in the demo.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// Time between two runs of a connector.
+pub struct DemoPace {
+    /// Interval between runs of a connector.
     pub sync: Duration,
-    /// Age at which its data count as late.
+    /// Age at which its data is late.
     pub late: Duration,
     /// How long a green banner follows an incident.
     pub resolved_for: Duration,
 }
 
-impl Pace {
-    /// The pace that the script's seconds are made for.
-    pub const SHOW: Pace = Pace {
+impl DemoPace {
+    /// The timing that the script is written for.
+    pub const SHOW: DemoPace = DemoPace {
         sync: Duration::from_secs(10),
         late: Duration::from_secs(18),
         resolved_for: Duration::from_secs(6),
     };
 }
 
-/// Everything outside of the daemon. The servers run until it is dropped.
+/// All stand-in servers. They run until it is dropped.
 pub struct Stage {
     clock: Clock,
     pages: Pages,
     tenant: Tenant,
+    /// Where only data warehouses matter.
+    analytics: Tenant,
+    slack: Slack,
     statuscake: StatusCake,
     sensource: SenSource,
     people_ai: PeopleAi,
@@ -69,12 +76,15 @@ impl Stage {
     /// Starts the stand-in servers, each on a free port.
     ///
     /// # Errors
-    /// When no port is free or no thread can be started.
+    /// If no port is free or a thread cannot be started.
     pub fn open() -> io::Result<Stage> {
         let clock = Clock::system();
         let pages = Pages::open(&clock)?;
         let tenant = Tenant::open(&clock)?;
         tenant.set_latency(Duration::from_millis(25));
+        let analytics = Tenant::open(&clock)?;
+        analytics.set_latency(Duration::from_millis(35));
+        let slack = Slack::open()?;
         let statuscake = open_statuscake(&clock)?;
         let opened = clock.now().to_zoned(TimeZone::UTC).date().saturating_sub(90.days());
         let sensource = SenSource::open(SEED, 6, opened, &clock)?;
@@ -82,45 +92,56 @@ impl Stage {
         let people_ai = PeopleAi::open(SEED, 400, 50, &clock)?;
         people_ai.set_latency(Duration::from_millis(60));
         people_ai.change(|org| org.rules.activity_every = Some(SignedDuration::from_secs(7)));
-        Ok(Stage { clock, pages, tenant, statuscake, sensource, people_ai })
+        Ok(Stage { clock, pages, tenant, analytics, slack, statuscake, sensource, people_ai })
     }
 
-    /// The tenant, to see what its users saw.
+    /// The tenant whose users see every incident.
     pub fn tenant(&self) -> &Tenant {
         &self.tenant
     }
 
-    /// Lets a scene happen.
+    /// The tenant that shows data warehouses only.
+    pub fn analytics(&self) -> &Tenant {
+        &self.analytics
+    }
+
+    pub fn slack(&self) -> &Slack {
+        &self.slack
+    }
+
+    /// Applies the events of a scene.
     pub fn play(&self, scene: &Scene) {
         let now = self.clock.now();
         for event in scene.events {
             match *event {
-                Event::PersonSays(words) => {
+                SceneEvent::PersonSays(words) => {
                     self.tenant.person_sets(Banner::of("info", words, now, end_after(now, A_WEEK)));
                 }
-                Event::PersonIsDone => self.tenant.person_ends(),
-                Event::QuotaUsedUp { seconds } => {
+                SceneEvent::PersonIsDone => self.tenant.person_ends(),
+                SceneEvent::QuotaUsedUp { seconds } => {
                     let until = end_after(now, SignedDuration::from_secs(seconds.into()));
                     self.statuscake.change(|account| account.rules.used_up_until = until);
                 }
-                Event::SenSourceFails => self.sensource.always_on("GET /api/data/", error_in_200()),
-                Event::SenSourceWorks => self.sensource.as_usual(),
+                SceneEvent::SenSourceFails => self.sensource.always_on("GET /api/data/", error_in_200()),
+                SceneEvent::SenSourceWorks => self.sensource.as_usual(),
                 ref page => self.pages.play(page),
             }
         }
     }
 
-    /// The variables that set the daemon to this stage, as a person would write them into `.env`, with everything
-    /// that is kept in `folder`.
-    pub fn variables(&self, folder: &Path, pace: Pace) -> BTreeMap<String, String> {
+    /// The settings of the daemon, as in `.env`. All its files are in `folder`.
+    pub fn variables(&self, folder: &Path, pace: DemoPace) -> BTreeMap<String, String> {
         let every = format!("{} ms", pace.sync.as_millis());
         let below = |name: &str| folder.join(name).display().to_string();
         let pairs = [
-            ("QLIK_TENANT_URL", self.tenant.url()),
-            ("QLIK_API_KEY", tenant::API_KEY.to_owned()),
+            ("TENANTS_DIR", below("tenants")),
+            ("TENANT_PROD_API_KEY", tenant::API_KEY.to_owned()),
+            ("TENANT_ANALYTICS_API_KEY", tenant::API_KEY.to_owned()),
+            ("CHANNEL_DATA_STATUS_TOKEN", slack::TOKEN.to_owned()),
             ("POLL_INTERVAL", "1s".to_owned()),
             ("POLL_TIMEOUT", "5s".to_owned()),
             ("MONITORS_DIR", below("monitors")),
+            ("CHANNELS_DIR", below("channels")),
             ("CONNECTORS_DIR", below("connectors")),
             ("DATA_DIR", below("data")),
             ("LOG_FILE", below("monitor.log")),
@@ -146,23 +167,42 @@ impl Stage {
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// The monitors' files, by name: the pages of this stage, and the age of one connector's data.
-    pub fn monitors(&self, pace: Pace) -> Vec<(String, String)> {
-        let page = |(name, url): (&str, String)| {
-            // One page is read by its roll-up alone, as pages are where nothing else is said.
+    /// The definitions by folder and file name: status pages, the age of one connector's data, two tenants, a channel.
+    pub fn definitions(&self, pace: DemoPace) -> Vec<(&'static str, String, String)> {
+        let page = |(name, url, engine): (&str, String, &str)| {
+            // One status page is read by its overall status alone, which is the default.
             let incidents = name != "MongoDB";
-            let text = format!("name = \"{name}\"\nurl = \"{url}\"\nincidents = {incidents}\n");
-            (format!("{}.toml", name.replace(' ', "").to_lowercase()), text)
+            let mut text = format!("name = \"{name}\"\nurl = \"{url}\"\nincidents = {incidents}\n");
+            if engine != "statuspage" {
+                text.push_str(&format!("engine = \"{engine}\"\n"));
+            }
+            if WAREHOUSES.contains(&name) {
+                text.push_str("tags = [\"warehouse\"]\n");
+            }
+            ("monitors", format!("{}.toml", name.replace(' ', "").to_lowercase()), text)
         };
         let mut files: Vec<_> = self.pages.all().into_iter().map(page).collect();
         let late = pace.late.as_millis();
-        files.push((
-            "visitors.toml".to_owned(),
-            format!(
-                "name = \"Visitor counts\"\nkind = \"sync\"\nconnector = \"sensource\"\n\
-                 stale_after = \"{late} ms\"\nseverity = \"minor\"\n"
-            ),
-        ));
+        let visitors = format!(
+            "name = \"Visitor counts\"\nkind = \"sync\"\nconnector = \"sensource\"\n\
+             stale_after = \"{late} ms\"\nseverity = \"minor\"\n"
+        );
+        let prod = format!("name = \"prod\"\nurl = \"{}\"\n", self.tenant.url());
+        let analytics = format!(
+            "name = \"analytics\"\nurl = \"{}\"\nmonitors = [\"tag:warehouse\"]\nprefix = \"[External]\"\nlink = \"off\"\n",
+            self.analytics.url()
+        );
+        let channel = format!(
+            "name = \"data-status\"\nkind = \"slack\"\nchannel = \"#{}\"\napi_url = \"{}\"\n",
+            slack::OPS.1,
+            self.slack.api()
+        );
+        files.extend([
+            ("monitors", "visitors.toml".to_owned(), visitors),
+            ("tenants", "prod.toml".to_owned(), prod),
+            ("tenants", "analytics.toml".to_owned(), analytics),
+            ("channels", "data-status.toml".to_owned(), channel),
+        ]);
         files
     }
 }

@@ -1,16 +1,16 @@
-//! The status pages of the demo, and what the script does to them.
+//! The status pages of the demo.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use stand_ins::Clock;
+use stand_ins::engines::{EnginePage, Level};
 use stand_ins::status_page::{Flavour, StatusPage};
 
-use super::Event;
+use super::SceneEvent;
 
-/// The pages there are: how the script calls them, their name (the program ships with monitors of these names), their
-/// components, and the least milliseconds that an answer takes.
+/// Id in the script, name (of a built-in monitor), components, and minimum latency in milliseconds.
 const PAGES: [(&str, &str, [&str; 3], u64); 4] = [
     ("epic-games", "Epic Games", ["Store", "Login", "Launcher"], 70),
     ("github", "GitHub", ["Git Operations", "Actions", "Pull Requests"], 45),
@@ -23,22 +23,38 @@ const PAGES: [(&str, &str, [&str; 3], u64); 4] = [
     ),
 ];
 
-/// All pages, each a server.
-pub(super) struct Pages(Vec<Page>);
+/// Pages of other engines: id in the script, name, engine and components.
+const ENGINE_PAGES: [(&str, &str, &str, [&str; 3]); 2] = [
+    ("bigquery", "BigQuery", "google", ["Google BigQuery", "Cloud Storage", "Cloud Composer"]),
+    ("openai", "OpenAI", "incidentio", ["API", "Batch", "Login"]),
+];
 
-struct Page {
+pub(super) struct Pages {
+    statuspages: Vec<ScenePage>,
+    others: Vec<EngineScenePage>,
+}
+
+/// A page that is not a Statuspage. All incidents affect its first component.
+struct EngineScenePage {
+    slug: &'static str,
+    name: &'static str,
+    engine: &'static str,
+    server: EnginePage,
+}
+
+struct ScenePage {
     slug: &'static str,
     name: &'static str,
     latency: Duration,
     server: StatusPage,
-    /// The component that has all the trouble.
+    /// The component that all incidents affect.
     component: String,
     /// The open incident or maintenance.
     open: Mutex<Option<String>>,
 }
 
 impl Pages {
-    /// All is well on all of them.
+    /// Starts all servers, without incidents.
     pub(super) fn open(clock: &Clock) -> io::Result<Pages> {
         let open = |(slug, name, components, latency): (_, _, [&str; 3], _)| {
             let server = StatusPage::open(clock)?;
@@ -48,56 +64,92 @@ impl Pages {
             let [component, ..] = ids;
             let latency = Duration::from_millis(latency);
             server.set_latency(latency);
-            Ok(Page { slug, name, latency, server, component, open: Mutex::new(None) })
+            Ok(ScenePage { slug, name, latency, server, component, open: Mutex::new(None) })
         };
-        PAGES.into_iter().map(open).collect::<io::Result<_>>().map(Pages)
+        let open_other = |(slug, name, engine, components): (_, _, _, [&str; 3])| {
+            let server = EnginePage::open(engine, clock)?;
+            server.set_latency(Duration::from_millis(80));
+            server.change(|server| {
+                for (component, name) in server.model().components.iter_mut().zip(components) {
+                    name.clone_into(&mut component.name);
+                }
+            });
+            Ok(EngineScenePage { slug, name, engine, server })
+        };
+        Ok(Pages {
+            statuspages: PAGES.into_iter().map(open).collect::<io::Result<_>>()?,
+            others: ENGINE_PAGES.into_iter().map(open_other).collect::<io::Result<_>>()?,
+        })
     }
 
-    /// Name and address of each.
-    pub(super) fn all(&self) -> Vec<(&'static str, String)> {
-        self.0.iter().map(|page| (page.name, page.server.url())).collect()
+    /// Name, address and engine of each.
+    pub(super) fn all(&self) -> Vec<(&'static str, String, &'static str)> {
+        let statuspages = self.statuspages.iter().map(|page| (page.name, page.server.url(), "statuspage"));
+        statuspages
+            .chain(self.others.iter().map(|page| (page.name, page.server.url(), page.engine)))
+            .collect()
     }
 
-    /// Does what concerns a page.
-    pub(super) fn play(&self, event: &Event) {
-        let (Event::Incident { page: slug, .. }
-        | Event::Maintenance { page: slug, .. }
-        | Event::Recovered { page: slug }
-        | Event::Unreadable { page: slug }
-        | Event::Readable { page: slug }) = *event
+    /// Applies an event of a status page; ignores others.
+    pub(super) fn play(&self, event: &SceneEvent) {
+        let (SceneEvent::Incident { page: slug, .. }
+        | SceneEvent::Maintenance { page: slug, .. }
+        | SceneEvent::Recovered { page: slug }
+        | SceneEvent::Unreadable { page: slug }
+        | SceneEvent::Readable { page: slug }) = *event
         else {
             return;
         };
-        if let Some(page) = self.0.iter().find(|page| page.slug == slug) {
+        if let Some(page) = self.statuspages.iter().find(|page| page.slug == slug) {
+            page.play(event);
+        }
+        if let Some(page) = self.others.iter().find(|page| page.slug == slug) {
             page.play(event);
         }
     }
 }
 
-impl Page {
-    fn play(&self, event: &Event) {
+impl EngineScenePage {
+    fn play(&self, event: &SceneEvent) {
+        self.server.change(|server| {
+            let model = server.model();
+            match *event {
+                SceneEvent::Incident { indicator, title, .. } => {
+                    let level = if indicator == "minor" { Level::Degraded } else { Level::Partial };
+                    let first = model.components.first().map(|component| component.id);
+                    model.add_incident(title, level, first.as_slice());
+                }
+                SceneEvent::Recovered { .. } => model.resolve(),
+                _ => {}
+            }
+        });
+    }
+}
+
+impl ScenePage {
+    fn play(&self, event: &SceneEvent) {
         let server = &self.server;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         match *event {
-            Event::Incident { indicator, description, title, .. } => {
+            SceneEvent::Incident { indicator, description, title, .. } => {
                 self.set(indicator, description);
                 match &*open {
                     Some(id) => server.rename_incident(id, title, indicator),
                     None => *open = Some(server.open_incident(title, indicator, &[&self.component])),
                 }
             }
-            Event::Maintenance { title, .. } => {
+            SceneEvent::Maintenance { title, .. } => {
                 self.set("maintenance", "Service Under Maintenance");
                 *open = Some(server.add_maintenance(title, "in_progress"));
             }
-            Event::Recovered { .. } => {
+            SceneEvent::Recovered { .. } => {
                 self.set("none", "All Systems Operational");
                 if let Some(id) = open.take() {
                     server.close_incident(&id);
                 }
             }
-            Event::Unreadable { .. } => server.set_flavour(Flavour::CatchAll),
-            Event::Readable { .. } => server.set_flavour(Flavour::Statuspage),
+            SceneEvent::Unreadable { .. } => server.set_flavour(Flavour::CatchAll),
+            SceneEvent::Readable { .. } => server.set_flavour(Flavour::Statuspage),
             _ => {}
         }
     }
@@ -111,7 +163,7 @@ impl Page {
         };
         self.server.set_component(&self.component, status);
         self.server.set_indicator(indicator, description);
-        // A page in trouble is slow as well.
+        // Status pages are slow during an incident.
         self.server.set_latency(if indicator == "none" { self.latency } else { self.latency * 2 });
     }
 }

@@ -1,96 +1,74 @@
-//! The day that is played, in two minutes, over and over: read it from top to bottom.
+//! The script of the demo: a day of incidents in two minutes, repeated.
 //!
-//! The daemon looks at a page every second and runs a connector every ten, so each scene shows within about that time
-//! after it began.
+//! The daemon polls status pages every second and runs connectors every ten, so each scene is visible within about that time.
 
 use std::time::Duration;
 
-/// One thing that happens at the stand-in servers.
+/// One change of a stand-in server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// A page reports an incident; an open one of its own gets these words instead.
+pub enum SceneEvent {
+    /// A status page reports an incident, or updates its open one.
     Incident {
-        /// Which page.
         page: &'static str,
-        /// Its indicator: `minor`, `major` or `critical`.
+        /// `minor`, `major` or `critical`.
         indicator: &'static str,
-        /// The page in one line.
+        /// Overall status of the status page.
         description: &'static str,
-        /// The incident's title.
         title: &'static str,
     },
-    /// A page is under maintenance.
-    Maintenance {
-        /// Which page.
-        page: &'static str,
-        /// What is done.
-        title: &'static str,
-    },
-    /// Whatever was open on a page is over.
-    Recovered {
-        /// Which page.
-        page: &'static str,
-    },
-    /// A page answers with a web site instead of its status, as pages do that have moved.
-    Unreadable {
-        /// Which page.
-        page: &'static str,
-    },
-    /// A page can be read again.
-    Readable {
-        /// Which page.
-        page: &'static str,
-    },
-    /// An administrator sets a banner by hand.
+    /// A status page reports maintenance in progress.
+    Maintenance { page: &'static str, title: &'static str },
+    /// A status page closes its open incident or maintenance.
+    Recovered { page: &'static str },
+    /// A status page returns a web site instead of its status, as after a move.
+    Unreadable { page: &'static str },
+    /// A status page can be read again.
+    Readable { page: &'static str },
+    /// A person sets a manual banner.
     PersonSays(&'static str),
-    /// She ends it again.
+    /// The person removes it.
     PersonIsDone,
-    /// Another program uses up StatusCake's quota: everybody is refused for so many seconds.
-    QuotaUsedUp {
-        /// How long.
-        seconds: u32,
-    },
-    /// SenSource answers, but only with an error.
+    /// Another program uses up StatusCake's quota, so that all requests are rejected for some seconds.
+    QuotaUsedUp { seconds: u32 },
+    /// SenSource answers with errors only.
     SenSourceFails,
-    /// SenSource delivers again.
+    /// SenSource works again.
     SenSourceWorks,
 }
 
-/// A moment of the day and what happens in it.
+/// A scene of the day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scene {
-    /// Seconds since the day began.
+    /// Seconds since the start of the day.
     pub second: u32,
-    /// What happens, for whoever watches.
+    /// What happens, printed to the console.
     pub title: &'static str,
-    /// What to look for on the dashboard.
+    /// What the dashboard shows.
     pub look: &'static str,
-    /// What the stand-in servers do.
-    pub events: &'static [Event],
+    pub events: &'static [SceneEvent],
 }
 
-/// Seconds of a day. Everything is as it was at its beginning by then.
+/// Seconds of a day. At its end, everything is as at its start.
 pub const DAY: u32 = 120;
 
-/// The day.
 pub const SCENES: &[Scene] = &[
     Scene {
         second: 0,
         title: "A quiet morning",
-        look: "every service is green, the tenant shows no banner, the connectors fill their tables",
+        look: "all services are green, the tenant shows no banner, the connectors fill their tables",
         events: &[],
     },
     Scene {
         second: 6,
-        title: "An administrator puts up a banner of her own",
-        look: "the banner is a person's, and the program leaves it alone",
-        events: &[Event::PersonSays("Year-end close: please finish your reports by Friday.")],
+        title: "An administrator sets a manual banner",
+        look: "the manual banner is up, and the program does not change it",
+        events: &[SceneEvent::PersonSays("Year-end close: please finish your reports by Friday.")],
     },
     Scene {
         second: 14,
         title: "Snowflake slows down",
-        look: "within a second the banner is yellow and ours; hers is put aside",
-        events: &[Event::Incident {
+        look: "within a second a yellow incident banner displaces the manual one",
+        events: &[SceneEvent::Incident {
             page: "snowflake",
             indicator: "minor",
             description: "Partially Degraded Service",
@@ -99,15 +77,15 @@ pub const SCENES: &[Scene] = &[
     },
     Scene {
         second: 24,
-        title: "StatusCake refuses everybody for nine seconds",
-        look: "its connector waits as long as it is told and then goes on: no rows are missing",
-        events: &[Event::QuotaUsedUp { seconds: 9 }],
+        title: "StatusCake rejects all requests for nine seconds",
+        look: "its connector waits as long as the response says and then continues: no rows are missing",
+        events: &[SceneEvent::QuotaUsedUp { seconds: 9 }],
     },
     Scene {
         second: 30,
         title: "Snowflake gets worse",
-        look: "the banner turns red and says what the page says now",
-        events: &[Event::Incident {
+        look: "the banner turns red and shows the new title",
+        events: &[SceneEvent::Incident {
             page: "snowflake",
             indicator: "major",
             description: "Partial System Outage",
@@ -117,8 +95,8 @@ pub const SCENES: &[Scene] = &[
     Scene {
         second: 38,
         title: "GitHub has a problem as well",
-        look: "one banner for both, the worse one first",
-        events: &[Event::Incident {
+        look: "one banner for both, the more severe one first",
+        events: &[SceneEvent::Incident {
             page: "github",
             indicator: "minor",
             description: "Minor Service Outage",
@@ -127,51 +105,51 @@ pub const SCENES: &[Scene] = &[
     },
     Scene {
         second: 46,
-        title: "MongoDB's page moves away",
+        title: "MongoDB's status page moves away",
         look: "MongoDB is unknown, never green; the banner does not change for it",
-        events: &[Event::Unreadable { page: "mongodb" }],
+        events: &[SceneEvent::Unreadable { page: "mongodb" }],
     },
     Scene {
         second: 54,
-        title: "Snowflake is mended",
-        look: "the banner is yellow again and speaks of GitHub alone",
-        events: &[Event::Recovered { page: "snowflake" }],
+        title: "Snowflake is fixed",
+        look: "the banner is yellow again and shows only GitHub",
+        events: &[SceneEvent::Recovered { page: "snowflake" }],
     },
     Scene {
         second: 62,
-        title: "GitHub is mended",
-        look: "the administrator's banner is back, word for word",
-        events: &[Event::Recovered { page: "github" }],
+        title: "GitHub is fixed",
+        look: "the manual banner is restored, word for word",
+        events: &[SceneEvent::Recovered { page: "github" }],
     },
     Scene {
         second: 68,
-        title: "MongoDB's page is found again",
-        look: "MongoDB is green once more, and the gap stays visible in its history",
-        events: &[Event::Readable { page: "mongodb" }],
+        title: "MongoDB's status page can be read again",
+        look: "MongoDB is green again, and the gap stays visible in its history",
+        events: &[SceneEvent::Readable { page: "mongodb" }],
     },
     Scene {
         second: 72,
-        title: "The administrator takes her banner down",
-        look: "the tenant shows nothing, and the program wrote nothing",
-        events: &[Event::PersonIsDone],
+        title: "The administrator removes the manual banner",
+        look: "the tenant shows no banner, and the program writes nothing",
+        events: &[SceneEvent::PersonIsDone],
     },
     Scene {
         second: 76,
-        title: "Epic Games begins its maintenance",
-        look: "a blue banner: planned work is no alarm",
-        events: &[Event::Maintenance { page: "epic-games", title: "Weekly update of the store" }],
+        title: "Epic Games starts its maintenance",
+        look: "a blue banner: planned work is not an outage",
+        events: &[SceneEvent::Maintenance { page: "epic-games", title: "Weekly update of the store" }],
     },
     Scene {
         second: 84,
         title: "SenSource answers with errors",
-        look: "the connector's next run fails and says why; what was stored stays",
-        events: &[Event::SenSourceFails],
+        look: "the connector's next run fails with a reason; stored rows stay",
+        events: &[SceneEvent::SenSourceFails],
     },
     Scene {
         second: 92,
-        title: "Epic Games is done",
-        look: "a green banner says so for six seconds, then it is gone",
-        events: &[Event::Recovered { page: "epic-games" }],
+        title: "Epic Games has finished",
+        look: "a green banner says so for six seconds, then it is cleared",
+        events: &[SceneEvent::Recovered { page: "epic-games" }],
     },
     Scene {
         second: 99,
@@ -181,13 +159,30 @@ pub const SCENES: &[Scene] = &[
     },
     Scene {
         second: 104,
-        title: "SenSource delivers again",
-        look: "its next run fills what is missing, and the banner is gone",
-        events: &[Event::SenSourceWorks],
+        title: "SenSource works again",
+        look: "its next run loads the missing rows, and the banner is cleared",
+        events: &[SceneEvent::SenSourceWorks],
+    },
+    Scene {
+        second: 110,
+        title: "BigQuery has an outage",
+        look: "Google's status page is not a Statuspage, and is read as well",
+        events: &[SceneEvent::Incident {
+            page: "bigquery",
+            indicator: "major",
+            description: "Service disruption",
+            title: "Queries fail in Europe",
+        }],
+    },
+    Scene {
+        second: 115,
+        title: "BigQuery is fixed",
+        look: "the banner is cleared, and the day starts again",
+        events: &[SceneEvent::Recovered { page: "bigquery" }],
     },
 ];
 
-/// Every scene and its time since the show began, day after day.
+/// All scenes with their time since the start of the demo, day after day without end.
 pub fn show() -> impl Iterator<Item = (Duration, &'static Scene)> {
     (0u32..).flat_map(|day| {
         SCENES.iter().map(move |scene| {
@@ -201,29 +196,27 @@ pub fn show() -> impl Iterator<Item = (Duration, &'static Scene)> {
 mod tests {
     use super::*;
 
-    /// Scenes come in the order of their seconds, and a new day follows the last one without an end.
     #[test]
-    fn the_day_goes_round() {
+    fn scenes_are_in_order_and_days_repeat() {
         let begins: Vec<u64> = show().take(2 * SCENES.len() + 1).map(|(at, _)| at.as_secs()).collect();
         assert!(begins.is_sorted() && begins[0] == 0, "{begins:?}");
         assert_eq!((begins[SCENES.len()], begins[2 * SCENES.len()]), (120, 240));
         assert!(SCENES.iter().all(|scene| scene.second < DAY));
     }
 
-    /// What a day breaks it mends: the next one begins as this one did.
     #[test]
-    fn every_day_ends_well() {
+    fn every_event_is_undone_before_the_day_ends() {
         let mut open = std::collections::BTreeSet::new();
         for event in SCENES.iter().flat_map(|scene| scene.events) {
             let (what, begins) = match *event {
-                Event::Incident { page, .. } | Event::Maintenance { page, .. } => (page, true),
-                Event::Unreadable { page } => (page, true),
-                Event::Recovered { page } | Event::Readable { page } => (page, false),
-                Event::PersonSays(_) => ("person", true),
-                Event::PersonIsDone => ("person", false),
-                Event::QuotaUsedUp { .. } => continue,
-                Event::SenSourceFails => ("sensource", true),
-                Event::SenSourceWorks => ("sensource", false),
+                SceneEvent::Incident { page, .. } | SceneEvent::Maintenance { page, .. } => (page, true),
+                SceneEvent::Unreadable { page } => (page, true),
+                SceneEvent::Recovered { page } | SceneEvent::Readable { page } => (page, false),
+                SceneEvent::PersonSays(_) => ("person", true),
+                SceneEvent::PersonIsDone => ("person", false),
+                SceneEvent::QuotaUsedUp { .. } => continue,
+                SceneEvent::SenSourceFails => ("sensource", true),
+                SceneEvent::SenSourceWorks => ("sensource", false),
             };
             let fits = if begins { open.insert(what) || what == "snowflake" } else { open.remove(what) };
             assert!(fits, "{what}");

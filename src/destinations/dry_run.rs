@@ -1,6 +1,6 @@
-//! A destination that stores nothing and counts what a sync would bring.
+//! A destination that stores nothing and counts the rows of a sync.
 //!
-//! It cannot know which rows are new, so its tallies only say how many were seen and rejected.
+//! It cannot know which rows are new, so that its tallies contain only seen and rejected rows.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{Destination, DestinationError, RejectedRow, Run, RunOutcome, RunReport, RunStart, TableFacts};
-use crate::domain::op::{Op, State, TableShape, Tally};
+use crate::domain::syncing::op::{Op, State, TableShape, Tally};
 
 #[derive(Debug, Default)]
 pub struct CountingDestination {

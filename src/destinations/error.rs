@@ -1,11 +1,11 @@
-//! Why a destination failed: a message for a person, and the one case that callers treat differently.
+//! The error of a destination: a message, and whether the destination is busy.
 
 use std::fmt::Display;
 
 use crate::database::DatabaseError;
-use crate::domain::cell::{Cell, ColumnType};
+use crate::domain::syncing::cell::{Cell, ColumnType};
 
-/// Clonable, because one failure answers every later call of its run.
+/// Clonable, because one failure is returned by every later call of its run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct DestinationError {
@@ -40,7 +40,7 @@ impl DestinationError {
         Self::new(format!("table {table}: {reason}"))
     }
 
-    /// The connector sent a value that its own shape does not allow.
+    /// The connector sent a value that does not fit its announced shape.
     pub(crate) fn misfit(table: &str, column: &str, kind: ColumnType, cell: &Cell) -> Self {
         let sent = cell.column_type();
         Self::table(table, format!("a {sent:?} value arrived for column {column}, which is {kind:?}"))

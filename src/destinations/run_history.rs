@@ -1,4 +1,4 @@
-//! The run history (table `_runs`) as every kind of database stores it: its words, its rows, and how many are kept.
+//! The run history (table `_runs`) in any kind of database: its values, its rows, and their limits.
 //!
 //! Start at [`RunClosing::rows`].
 
@@ -7,21 +7,24 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{DestinationError, Ending, Entry, Run, RunOutcome, RunReport};
-use crate::domain::op::{End, State, Tally};
+use crate::domain::syncing::op::{End, State, Tally};
 
-/// Runs kept: three months at one every fifteen minutes.
+/// Limit of stored runs: three months at one run every fifteen minutes.
 pub(super) const KEPT_RUNS: i64 = 10_000;
 
-/// Rejected rows kept, the newest: enough to find the cause, and bounded when every row is rejected.
+/// Limit of stored rejected rows: enough to find the cause, even if every row is rejected.
 pub(super) const KEPT_REJECTED: i64 = 10_000;
 
-/// The outcome of a run that has not ended.
+/// The outcome of an active run.
 pub(super) const RUNNING: &str = "running";
 
-/// The table name in the row about the run as a whole.
+/// The table name in the row for the whole run.
 pub(super) const WHOLE_RUN: &str = "";
 
-/// The reason of a run that was never closed.
+/// The table name in the row for the export after a run.
+pub(super) const EXPORT: &str = "_export";
+
+/// The reason of a run that was not closed.
 pub(super) const INTERRUPTED: &str = "interrupted: the process exited before the run finished";
 
 pub(super) fn parse_end(text: &str) -> Option<End> {
@@ -42,17 +45,17 @@ pub(super) fn counts(tally: &Tally) -> [i64; 7] {
     .map(to_sql_integer)
 }
 
-/// The opposite of [`counts`].
+/// The inverse of [`counts`].
 pub(super) fn tally([seen, inserted, updated, unchanged, duplicate, rejected, deleted]: [u64; 7]) -> Tally {
     Tally { seen, inserted, updated, unchanged, duplicate, rejected, deleted }
 }
 
-/// Databases have no unsigned integers.
+/// SQL has no unsigned integers.
 pub(super) fn to_sql_integer(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// The end of a run, ready to be stored.
+/// The end of a run to be stored.
 pub(super) struct RunClosing {
     pub(super) report: RunReport,
     pub(super) outcome: RunOutcome,
@@ -67,7 +70,7 @@ pub(super) struct HistoryRow<'a> {
 }
 
 impl RunClosing {
-    /// The run as a whole, then each of its tables.
+    /// The whole run, then each of its tables.
     pub(super) fn rows(&self) -> Vec<HistoryRow<'_>> {
         let tallies = &self.report.tallies;
         let mut sum = Tally::default();
@@ -99,7 +102,7 @@ fn add(sum: &mut Tally, tally: &Tally) {
     sum.deleted += tally.deleted;
 }
 
-/// A row as it is read back.
+/// A row of the history that was read.
 pub(super) struct StoredRow {
     pub(super) run: i64,
     /// The table, or [`WHOLE_RUN`].
@@ -109,19 +112,20 @@ pub(super) struct StoredRow {
     pub(super) entry: Entry,
 }
 
-/// Runs from their rows, which come in the order of runs, each beginning with [`WHOLE_RUN`].
+/// Groups rows by run. They are ordered by run, each starting with [`WHOLE_RUN`].
 pub(super) fn group_by_run(rows: Vec<StoredRow>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for StoredRow { run: number, table, started, ended, entry } in rows {
         match runs.last_mut().filter(|run| run.number == number) {
+            Some(run) if table == EXPORT => run.export = Some(entry),
             Some(run) => drop(run.tables.insert(table, entry)),
-            None => runs.push(Run { number, started, ended, entry, tables: BTreeMap::new() }),
+            None => runs.push(Run { number, started, ended, entry, tables: BTreeMap::new(), export: None }),
         }
     }
     runs
 }
 
-/// The state from the rows of `_state`: table, partition, format, cursor.
+/// Parses the rows of `_state`: table, partition, format, cursor.
 pub(super) fn parse_state(
     connector: &str,
     place: &str,

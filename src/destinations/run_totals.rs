@@ -1,37 +1,41 @@
-//! What a run counts from one commit to the next, the same for every kind of database: tallies, checkpoints, rejected
-//! rows, notes. It holds no rows.
+//! The totals of a run for any kind of database: tallies, checkpoints, rejected rows, notes.
 //!
-//! A commit works on [`CommitTotals`], a copy, so that one that failed leaves no trace and can be repeated.
+//! A commit works on a copy, [`CommitTotals`], so that it can be retried after a failure.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::time::Instant;
 
 use super::run_history::RunClosing;
 use super::{DestinationError, Ending, RunOutcome, RunReport};
-use crate::domain::op::{Checkpoint, End, Rejected, TableShape, Tally, Write};
+use crate::domain::syncing::cell::{Cell, ColumnType, exact_double};
+use crate::domain::syncing::op::{Checkpoint, End, Rejected, Rows, TableShape, Tally, Write};
+use crate::domain::text::counted;
 
 #[derive(Default)]
 pub(super) struct RunTotals {
-    /// The tables as they are stored.
+    /// The stored tables.
     pub(super) stored: BTreeMap<String, TableShape>,
-    /// When the oldest op arrived that is not yet committed.
+    /// Arrival of the oldest op that is not committed.
     pub(super) waiting_since: Option<Instant>,
-    /// Appended rows arrived that no checkpoint covers yet.
+    /// Whether there are appended rows that no checkpoint covers yet.
     pub(super) uncovered: bool,
-    /// Rejected rows that are not yet stored.
+    /// Rejected rows that are not stored yet.
     pub(super) rejected: Vec<Rejected>,
+    /// Columns by table with an integer of this run that a double cannot represent. The rows may not be in the table yet.
+    beyond_double: BTreeMap<String, BTreeSet<String>>,
     tallies: BTreeMap<String, Tally>,
     committed: BTreeMap<String, Tally>,
-    /// Checkpoints that are not yet stored.
+    /// Checkpoints that are not stored yet.
     checkpoints: Vec<Checkpoint>,
-    /// Checkpoints of replaced tables: they are stored when the table was read to its end.
+    /// Checkpoints of replaced tables, which are stored when the table was read to its end.
     held: BTreeMap<String, Checkpoint>,
-    /// Why the run is not complete though nothing failed.
+    /// Why the run is partial although nothing failed.
     doubts: Vec<String>,
     notes: Vec<String>,
 }
 
-/// The totals as they will be once a commit succeeded.
+/// The totals after a successful commit.
 pub(super) struct CommitTotals {
     tallies: BTreeMap<String, Tally>,
     doubts: Vec<String>,
@@ -47,7 +51,7 @@ impl CommitTotals {
     }
 
     pub(super) fn keys_unknown(&mut self, table: &str) {
-        self.doubt(table, "its keys were not remembered, so nothing was marked deleted");
+        self.doubt(table, "its keys were not recorded, so nothing was marked deleted");
     }
 }
 
@@ -58,6 +62,23 @@ impl RunTotals {
 
     pub(super) fn tally(&mut self, table: &str) -> &mut Tally {
         self.tallies.entry(table.to_owned()).or_default()
+    }
+
+    pub(super) fn observe_integers(&mut self, rows: &Rows) {
+        let integers = rows.shape.columns.iter().enumerate().filter(|(_, c)| c.kind == ColumnType::Bigint);
+        for (place, column) in integers {
+            let known = |columns: &BTreeSet<String>| columns.contains(&column.name);
+            let large = |cells: &[Cell]| matches!(cells.get(place), Some(Cell::Int(value)) if exact_double(*value).is_none());
+            let table = &rows.shape.table;
+            if !self.beyond_double.get(table).is_some_and(known) && rows.rows.iter().any(|row| large(row)) {
+                self.beyond_double.entry(table.clone()).or_default().insert(column.name.clone());
+            }
+        }
+    }
+
+    /// Columns of a table with an integer of this run that a double cannot represent.
+    pub(super) fn beyond_double(&self, table: &str) -> Vec<String> {
+        self.beyond_double.get(table).into_iter().flatten().cloned().collect()
     }
 
     pub(super) fn reject(&mut self, rows: Vec<Rejected>) {
@@ -83,7 +104,7 @@ impl RunTotals {
         self.checkpoints.push(Checkpoint { entries: now });
     }
 
-    /// The checkpoints to store, in their order; with those of a table that was read to its end.
+    /// The checkpoints to store in their order, with those of a table that was read to its end.
     pub(super) fn checkpoints(&self, finished: Option<&str>) -> Vec<Checkpoint> {
         let held = finished.and_then(|table| self.held.get(table));
         self.checkpoints.iter().chain(held).cloned().collect()
@@ -97,13 +118,14 @@ impl RunTotals {
         self.note(format!("column {column} of table {table} was widened: its stored values were converted"));
     }
 
-    /// Stored rows were soft-deleted because the definition now names the column that says so.
+    /// Counts stored rows that were soft-deleted because the definition now has `deleted_if`.
     pub(super) fn note_deleted(&mut self, shape: &TableShape, rows: u64) {
         if let (Some(column), 1..) = (&shape.deleted_if, rows) {
             let table = &shape.table;
             self.tally(table).deleted += rows;
             self.note(format!(
-                "{rows} rows of table {table} were stored as live although {column} is true: they are now marked deleted"
+                "table {table}: {} stored as live although {column} is true, now marked deleted",
+                counted(rows, "row")
             ));
         }
     }
@@ -127,17 +149,17 @@ impl RunTotals {
         if let Some(table) = finished {
             self.held.remove(table);
         }
-        self.settle();
+        self.reset();
     }
 
-    /// Drops what arrived since the last commit.
+    /// Discards everything since the last commit.
     pub(super) fn discard(&mut self) {
         self.tallies.clone_from(&self.committed);
-        self.settle();
+        self.reset();
         self.note("rows that no checkpoint covers were not appended: the next run reads them again");
     }
 
-    fn settle(&mut self) {
+    fn reset(&mut self) {
         self.rejected.clear();
         self.checkpoints.clear();
         self.uncovered = false;
@@ -145,8 +167,8 @@ impl RunTotals {
         self.waiting_since = None;
     }
 
-    /// Closes the run. `unfinished` names replaced tables that were not read to their end. After a failure only what
-    /// was committed counts.
+    /// Closes the run. `unfinished` are replaced tables that were not read to their end. After a failure, only committed
+    /// rows are counted.
     pub(super) fn close(
         &mut self,
         unfinished: &[&str],
@@ -161,7 +183,8 @@ impl RunTotals {
             }
             notes.push(format!("table {name} was not read to its end: its rows were not replaced"));
         }
-        let rejections = |rows: u64| (rows > 0).then(|| format!("{rows} rows were rejected, see _rejected"));
+        let rejections =
+            |rows: u64| (rows > 0).then(|| format!("{} rejected, see _rejected", counted(rows, "row")));
         let mut reasons = std::mem::take(&mut self.doubts);
         reasons.extend(rejections(tallies.values().map(|tally| tally.rejected).sum()));
         if let Some(failure) = failure {
@@ -185,7 +208,7 @@ impl RunTotals {
     }
 }
 
-/// What lacks rows is not complete.
+/// Makes a complete run or table partial, and adds the reason.
 fn downgrade(ending: &mut Ending, reason: &str) {
     if ending.end == End::Complete {
         ending.end = End::Partial;

@@ -1,56 +1,56 @@
-//! The loop of the thread that owns a connection: it gathers the ops of a run and commits them, for every kind of
-//! database. What differs, SQL and the binding of values, is behind [`Backend`].
+//! The loop of the thread that owns a connection: gathers the ops of a run and commits them, for any kind of database. The
+//! differences, SQL and the binding of values, are behind [`Backend`].
 //!
-//! A transaction ends with a checkpoint wherever one comes soon enough, and always holds the next stretch of the
-//! stream of ops: that is why a checkpoint is never stored without its rows. Start at [`Writer::serve`], then
-//! [`Writer::take`] and [`Writer::commit`].
+//! A transaction ends with a checkpoint if one arrives soon enough, and always contains consecutive ops, so that a
+//! checkpoint is never stored without its rows. Start at [`DestinationWriter::serve`], then [`DestinationWriter::take`] and
+//! [`DestinationWriter::commit`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::run_history::RunClosing;
 use super::run_totals::{CommitTotals, RunTotals};
-use super::writer_thread::{Request, RunFailure};
+use super::writer_thread::{RunFailure, WriterRequest};
 use super::{DestinationError, RejectedRow, Run, RunOutcome, RunReport, RunStart, TableFacts};
-use crate::domain::op::{End, Op, Rows, State, Sweep, TableShape, Write};
+use crate::domain::syncing::op::{End, Op, Rows, State, Sweep, TableShape, Write};
 
-/// How long an op waits for its commit, so that rows and progress of a slow source are soon visible.
+/// Maximum wait of an op for its commit, so that rows of a slow source are soon visible.
 const COMMIT_AFTER: Duration = Duration::from_secs(2);
 
-type Done<T> = Result<T, DestinationError>;
+type WriteResult<T> = Result<T, DestinationError>;
 
-/// One kind of database.
 pub(super) trait Backend: Sized {
-    /// A table as rows are written to it.
+    /// How to write rows to a table.
     type Target;
-    /// Rows of the active run that wait for their commit, and what holds the run's lock.
+    /// Uncommitted rows of the active run, and its lock.
     type Buffer;
 
-    async fn state(&mut self) -> Done<State>;
-    async fn shapes(&mut self) -> Done<BTreeMap<String, TableShape>>;
-    async fn runs(&mut self, limit: usize) -> Done<Vec<Run>>;
-    async fn tables(&mut self) -> Done<Vec<TableFacts>>;
-    async fn rejected(&mut self, limit: usize) -> Done<Vec<RejectedRow>>;
+    async fn state(&mut self) -> WriteResult<State>;
+    async fn shapes(&mut self) -> WriteResult<BTreeMap<String, TableShape>>;
+    async fn runs(&mut self, limit: usize) -> WriteResult<Vec<Run>>;
+    async fn tables(&mut self) -> WriteResult<Vec<TableFacts>>;
+    async fn rejected(&mut self, limit: usize) -> WriteResult<Vec<RejectedRow>>;
 
-    /// Takes the lock, closes an interrupted run, and enters a new one into the history.
-    async fn begin(&mut self, start: &RunStart) -> Done<OpenedRun<Self::Buffer>>;
+    /// Takes the lock, closes an interrupted run, and adds a new one to the history.
+    async fn begin(&mut self, start: &RunStart) -> WriteResult<OpenedRun<Self::Buffer>>;
 
-    /// Creates a table or widens its columns, behind the rows gathered so far. `None` while the type of a key column
-    /// is unknown.
+    /// Creates a table or widens its columns, after the rows gathered so far. `None` while the type of a key column is
+    /// unknown.
     async fn ensure_table(
         &mut self,
         run: &mut ActiveRun<Self>,
         announced: &TableShape,
-    ) -> Done<Option<EnsuredTable<Self::Target>>>;
+    ) -> WriteResult<Option<EnsuredTable<Self::Target>>>;
 
-    /// Takes rows of a table that was ensured. Returns the rows that only fit once the table takes another shape.
-    fn gather(&mut self, run: &mut ActiveRun<Self>, rows: Rows) -> Done<Option<Misfits>>;
+    /// Takes rows of a table that exists. Returns the rows that need a wider table.
+    fn gather(&mut self, run: &mut ActiveRun<Self>, rows: Rows) -> WriteResult<Option<Misfits>>;
 
-    /// Hands gathered rows to the database if there are many.
-    async fn spill(&mut self, run: &mut ActiveRun<Self>) -> Done<()>;
+    /// Sends gathered rows to the database if there are many.
+    async fn spill(&mut self, run: &mut ActiveRun<Self>) -> WriteResult<()>;
 
     /// Whether the open transaction is large enough to end at the next checkpoint.
     fn is_due(&self, run: &ActiveRun<Self>) -> bool;
@@ -58,27 +58,31 @@ pub(super) trait Backend: Sized {
     /// Whether the open transaction is too large to wait for a checkpoint.
     fn is_overdue(&self, run: &ActiveRun<Self>) -> bool;
 
-    /// Stores everything taken so far, or nothing of it; with the end of a table, if that was reached.
-    async fn commit(&mut self, run: &mut ActiveRun<Self>, finish: Option<&Finish>) -> Done<CommitTotals>;
+    /// Stores everything taken so far in one transaction, with the completion of a table if it was read to its end.
+    async fn commit(
+        &mut self,
+        run: &mut ActiveRun<Self>,
+        finish: Option<&Finish>,
+    ) -> WriteResult<CommitTotals>;
 
-    /// Drops the rows gathered since the last commit.
+    /// Discards the rows since the last commit.
     async fn discard(&mut self, run: &mut ActiveRun<Self>);
 
     /// Ends the open transaction without storing it.
     fn roll_back(&mut self);
 
-    /// Enters the end of the run into the history and releases its lock.
-    async fn close_run(&mut self, run: &mut ActiveRun<Self>, closing: &RunClosing) -> Done<()>;
+    /// Stores the end of the run in the history and releases its lock.
+    async fn close_run(&mut self, run: &mut ActiveRun<Self>, closing: &RunClosing) -> WriteResult<()>;
 
     /// Releases the lock of a run that is not closed.
     async fn abandon(&mut self, run: ActiveRun<Self>);
 
-    /// When the lease of the run must be renewed, if it has one.
+    /// Time until the lease of the run must be renewed, if it has one.
     fn renewal_due(&self, _: &ActiveRun<Self>) -> Option<Duration> {
         None
     }
 
-    async fn renew(&mut self, _: &mut ActiveRun<Self>) -> Done<()> {
+    async fn renew(&mut self, _: &mut ActiveRun<Self>) -> WriteResult<()> {
         Ok(())
     }
 }
@@ -90,18 +94,18 @@ pub(super) struct OpenedRun<Buffer> {
     pub(super) buffer: Buffer,
 }
 
-/// A table that takes rows of the announced shape.
+/// A table that can store rows of the announced shape.
 pub(super) struct EnsuredTable<Target> {
-    /// As stored; its types may be wider than those announced.
+    /// The stored shape; its types may be wider than announced.
     pub(super) shape: TableShape,
     pub(super) target: Target,
     /// Columns whose stored values were converted.
     pub(super) widened: Vec<String>,
-    /// Rows that were stored as live and whose own column says that they are deleted.
+    /// Number of stored live rows that were soft-deleted because their `deleted_if` column is true.
     pub(super) marked: u64,
 }
 
-/// Rows that do not fit before their table takes another shape.
+/// Rows that need a wider table, and its required shape.
 pub(super) struct Misfits {
     pub(super) shape: TableShape,
     pub(super) rows: Rows,
@@ -113,14 +117,14 @@ pub(super) struct Finish {
     pub(super) sweep: Option<Sweep>,
 }
 
-/// What the end of a table means for its stored rows.
+/// How to complete a table that was read to its end.
 pub(super) enum Completion<'a> {
     Nothing,
     /// The staged rows replace the stored ones.
     Replace(&'a TableShape),
     /// Stored rows that this run did not send are soft-deleted.
     DeleteStale(&'a TableShape, Sweep),
-    /// They would be, but the run did not remember which keys came.
+    /// Stale rows cannot be determined, because the run did not store its keys.
     KeysUnknown,
 }
 
@@ -136,7 +140,7 @@ pub(super) struct ActiveRun<B: Backend> {
 struct RunTable<Target> {
     announced: TableShape,
     shape: TableShape,
-    /// The rows of a replaced table wait in a staging table.
+    /// Whether its rows wait in a staging table.
     staged: bool,
     target: Target,
 }
@@ -155,12 +159,12 @@ impl<B: Backend> ActiveRun<B> {
         self.tables.contains_key(table)
     }
 
-    /// The tables that the run has written to and not finished.
+    /// The tables that the run has written to and not completed.
     pub(super) fn open_tables(&self) -> impl Iterator<Item = &str> {
         self.tables.keys().map(String::as_str)
     }
 
-    /// Whether the keys of a table's rows must be remembered.
+    /// Whether the keys of a table's rows must be stored.
     pub(super) fn is_sweeping(&self, shape: &TableShape) -> bool {
         self.start.sweeping.contains(&shape.table) && !shape.key.is_empty()
     }
@@ -176,12 +180,12 @@ impl<B: Backend> ActiveRun<B> {
         }
     }
 
-    /// The rows of the history that a commit changes. Staged rows are not counted before they replace the others.
+    /// The rows of the history that a commit changes. Staged rows are counted when they replace the stored ones.
     pub(super) fn history_changes<'a>(
         &'a self,
         totals: &'a CommitTotals,
         finish: Option<&'a Finish>,
-    ) -> impl Iterator<Item = (&'a str, &'a crate::domain::op::Tally)> {
+    ) -> impl Iterator<Item = (&'a str, &'a crate::domain::syncing::op::Tally)> {
         let counts = move |table: &str| {
             finish.is_some_and(|finish| finish.table == table)
                 || !self.tables.get(table).is_some_and(|table| table.staged)
@@ -199,49 +203,52 @@ impl<B: Backend> ActiveRun<B> {
     }
 }
 
-pub(super) struct Writer<B: Backend> {
+pub(super) struct DestinationWriter<B: Backend> {
     backend: B,
     failure: Arc<RunFailure>,
     run: Option<ActiveRun<B>>,
 }
 
-impl<B: Backend> Writer<B> {
+impl<B: Backend> DestinationWriter<B> {
     pub(super) fn new(backend: B, failure: Arc<RunFailure>) -> Self {
         Self { backend, failure, run: None }
     }
 
-    /// Answers requests until the channel closes.
-    pub(super) async fn serve(mut self, mut requests: mpsc::Receiver<Request>) {
+    /// Serves requests until the channel closes.
+    pub(super) async fn serve(mut self, mut requests: mpsc::Receiver<WriterRequest>) {
         loop {
-            let request = match self.until_due() {
+            let request = match self.time_until_due() {
                 None => requests.recv().await,
                 Some(left) => match tokio::time::timeout(left, requests.recv()).await {
                     Ok(request) => request,
                     Err(_) => {
-                        let kept = self.keep_up().await;
-                        self.remember_failure(kept);
+                        let result = self.do_due_work().await;
+                        self.record_failure(result);
                         continue;
                     }
                 },
             };
-            // Whoever asked may be gone; then the answer is dropped.
+            // The receiver of an answer may have been dropped.
             match request {
-                Some(Request::Write(op)) => self.write(op).await,
-                Some(Request::State(answer)) => drop(answer.send(self.backend.state().await)),
-                Some(Request::Shapes(answer)) => drop(answer.send(self.backend.shapes().await)),
-                Some(Request::Begin(start, answer)) => drop(answer.send(self.begin(*start).await)),
-                Some(Request::End(outcome, answer)) => drop(answer.send(self.end(*outcome).await)),
-                Some(Request::Runs(limit, answer)) => drop(answer.send(self.backend.runs(limit).await)),
-                Some(Request::Tables(answer)) => drop(answer.send(self.backend.tables().await)),
-                Some(Request::Rejected(limit, answer)) => {
+                Some(WriterRequest::Write(op, place)) => {
+                    drop(place);
+                    self.write(op).await;
+                }
+                Some(WriterRequest::State(answer)) => drop(answer.send(self.backend.state().await)),
+                Some(WriterRequest::Shapes(answer)) => drop(answer.send(self.backend.shapes().await)),
+                Some(WriterRequest::Begin(start, answer)) => drop(answer.send(self.begin(*start).await)),
+                Some(WriterRequest::End(outcome, answer)) => drop(answer.send(self.end(*outcome).await)),
+                Some(WriterRequest::Runs(limit, answer)) => drop(answer.send(self.backend.runs(limit).await)),
+                Some(WriterRequest::Tables(answer)) => drop(answer.send(self.backend.tables().await)),
+                Some(WriterRequest::Rejected(limit, answer)) => {
                     drop(answer.send(self.backend.rejected(limit).await));
                 }
-                Some(Request::Close(answer)) => {
+                Some(WriterRequest::Close(answer)) => {
                     drop(answer.send(self.stop().await));
                     return;
                 }
                 None => {
-                    // The run stays open in the history, and the next one closes it as interrupted.
+                    // The run stays open in the history; the next one closes it as interrupted.
                     let _ = self.stop().await;
                     return;
                 }
@@ -249,14 +256,14 @@ impl<B: Backend> Writer<B> {
         }
     }
 
-    fn until_due(&self) -> Option<Duration> {
+    fn time_until_due(&self) -> Option<Duration> {
         let run = self.run.as_ref().filter(|_| self.failure.get().is_none())?;
         let commit = run.totals.waiting_since.map(|since| COMMIT_AFTER.saturating_sub(since.elapsed()));
         commit.into_iter().chain(self.backend.renewal_due(run)).min()
     }
 
-    /// Commits what has waited long enough, and renews the lease of a run that has nothing to commit.
-    async fn keep_up(&mut self) -> Done<()> {
+    /// Commits ops that have waited long enough, and renews the lease.
+    async fn do_due_work(&mut self) -> WriteResult<()> {
         if self.run.as_ref().is_some_and(ActiveRun::has_waited) {
             self.commit_early().await?;
         }
@@ -268,7 +275,7 @@ impl<B: Backend> Writer<B> {
         }
     }
 
-    async fn begin(&mut self, start: RunStart) -> Done<i64> {
+    async fn begin(&mut self, start: RunStart) -> WriteResult<i64> {
         if self.run.is_some() {
             return Err(DestinationError::new("a run is already active: end it first"));
         }
@@ -279,14 +286,14 @@ impl<B: Backend> Writer<B> {
     }
 
     async fn write(&mut self, op: Op) {
-        // What follows a failure must not be stored without what came before it.
+        // After a failure, later ops must not be stored.
         if self.failure.get().is_none() {
             let taken = self.take(op).await;
-            self.remember_failure(taken);
+            self.record_failure(taken);
         }
     }
 
-    async fn take(&mut self, op: Op) -> Done<()> {
+    async fn take(&mut self, op: Op) -> WriteResult<()> {
         let Some(run) = &mut self.run else { return Err(no_run()) };
         run.totals.waiting_since.get_or_insert_with(Instant::now);
         match op {
@@ -306,7 +313,7 @@ impl<B: Backend> Writer<B> {
         }
     }
 
-    async fn take_rows(&mut self, mut rows: Rows) -> Done<()> {
+    async fn take_rows(&mut self, mut rows: Rows) -> WriteResult<()> {
         loop {
             let table = &rows.shape.table;
             if !self.run.as_ref().is_some_and(|run| run.is_known(table)) {
@@ -314,10 +321,11 @@ impl<B: Backend> Writer<B> {
             }
             let Some(run) = &mut self.run else { return Err(no_run()) };
             if !run.is_known(table) {
-                let reason = "the connector sent rows whose key columns hold no value";
+                let reason = "the connector sent rows whose key columns have no value";
                 return Err(DestinationError::table(table, reason));
             }
             run.totals.uncovered |= rows.shape.write == Write::Append;
+            run.totals.observe_integers(&rows);
             match self.backend.gather(run, rows)? {
                 None => return self.spill().await,
                 Some(misfits) => {
@@ -328,14 +336,14 @@ impl<B: Backend> Writer<B> {
         }
     }
 
-    /// Makes room for more, and leaves the commit to the next checkpoint if that comes soon.
-    async fn spill(&mut self) -> Done<()> {
+    /// Sends gathered rows to the database, and commits if the transaction is too large to wait for a checkpoint.
+    async fn spill(&mut self) -> WriteResult<()> {
         let Some(run) = &mut self.run else { return Ok(()) };
         self.backend.spill(run).await?;
         if self.backend.is_overdue(run) { self.commit_early().await } else { Ok(()) }
     }
 
-    async fn ensure_table(&mut self, announced: &TableShape) -> Done<()> {
+    async fn ensure_table(&mut self, announced: &TableShape) -> WriteResult<()> {
         let Some(run) = &mut self.run else { return Ok(()) };
         let Some(table) = self.backend.ensure_table(run, announced).await? else { return Ok(()) };
         let EnsuredTable { shape, target, widened, marked } = table;
@@ -350,8 +358,8 @@ impl<B: Backend> Writer<B> {
         Ok(())
     }
 
-    /// Stores everything taken so far, rows and checkpoints, or nothing of it.
-    async fn commit(&mut self, finish: Option<Finish>) -> Done<()> {
+    /// Stores all rows and checkpoints taken so far in one transaction.
+    async fn commit(&mut self, finish: Option<Finish>) -> WriteResult<()> {
         let Some(run) = &mut self.run else { return Ok(()) };
         let totals = self.backend.commit(run, finish.as_ref()).await?;
         let finished = finish.as_ref().map(|finish| finish.table.as_str());
@@ -362,9 +370,9 @@ impl<B: Backend> Writer<B> {
         Ok(())
     }
 
-    /// Commits without waiting for a checkpoint. The same rows may come once more, which is wrong only for appended
-    /// ones: those wait for their checkpoint.
-    async fn commit_early(&mut self) -> Done<()> {
+    /// Commits without waiting for a checkpoint. The next run may send the same rows again; since that would duplicate
+    /// appended rows, those wait for their checkpoint.
+    async fn commit_early(&mut self) -> WriteResult<()> {
         match &mut self.run {
             Some(run) if run.totals.uncovered => {
                 run.totals.waiting_since = None;
@@ -374,7 +382,7 @@ impl<B: Backend> Writer<B> {
         }
     }
 
-    async fn end(&mut self, outcome: RunOutcome) -> Done<RunReport> {
+    async fn end(&mut self, outcome: RunOutcome) -> WriteResult<RunReport> {
         if self.run.is_none() {
             return Err(no_run());
         }
@@ -407,8 +415,8 @@ impl<B: Backend> Writer<B> {
         }
     }
 
-    /// Stores what an unfinished run had.
-    async fn stop(&mut self) -> Done<()> {
+    /// Stores the ops of an unfinished run.
+    async fn stop(&mut self) -> WriteResult<()> {
         self.discard_uncovered().await;
         let committed = match (&self.run, self.failure.get()) {
             (Some(_), None) => self.commit(None).await,
@@ -421,7 +429,7 @@ impl<B: Backend> Writer<B> {
         committed
     }
 
-    fn remember_failure(&mut self, result: Done<()>) {
+    fn record_failure(&mut self, result: WriteResult<()>) {
         if let Err(failure) = result {
             self.backend.roll_back();
             self.failure.set(Some(failure));

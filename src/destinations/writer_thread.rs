@@ -1,45 +1,51 @@
-//! A destination whose connection belongs to one thread. The rest of the program talks to the thread over a short
-//! channel, which also slows down a source that is faster than the database.
+//! A destination whose connection is owned by one thread. Requests go through a bounded channel, which also slows down a
+//! source that is faster than the database.
 //!
-//! What the thread does with a request is in `writer`. Start at [`WriterThread`].
+//! `writer` handles the requests. Start at [`WriterThread`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{Destination, DestinationError, RejectedRow, Run, RunOutcome, RunReport, RunStart, TableFacts};
-use crate::domain::op::{Op, State, TableShape};
+use crate::domain::syncing::op::{Op, State, TableShape};
 
-/// Ops on their way to the writer: each is at most 1,000 rows, so that memory stays flat.
-const CHANNEL: usize = 2;
+/// Limit of queued rows, so that memory stays flat. Nearly as many as the writer writes at once, so that the next rows
+/// are read while it writes, even if the source's pages are small.
+const ROWS_QUEUED: u32 = 3_000;
 
-pub(super) type Answer<T> = oneshot::Sender<Result<T, DestinationError>>;
+/// Limit of queued ops. A page of any size is at least one op.
+const OPS_QUEUED: usize = 64;
+
+pub(super) type AnswerSender<T> = oneshot::Sender<Result<T, DestinationError>>;
 
 /// The methods of [`Destination`] as messages.
-pub(super) enum Request {
-    State(Answer<State>),
-    Shapes(Answer<BTreeMap<String, TableShape>>),
-    Begin(Box<RunStart>, Answer<i64>),
-    Write(Op),
-    End(Box<RunOutcome>, Answer<RunReport>),
-    Runs(usize, Answer<Vec<Run>>),
-    Tables(Answer<Vec<TableFacts>>),
-    Rejected(usize, Answer<Vec<RejectedRow>>),
-    Close(Answer<()>),
+pub(super) enum WriterRequest {
+    State(AnswerSender<State>),
+    Shapes(AnswerSender<BTreeMap<String, TableShape>>),
+    Begin(Box<RunStart>, AnswerSender<i64>),
+    /// The permit counts its rows in the queue.
+    Write(Op, OwnedSemaphorePermit),
+    End(Box<RunOutcome>, AnswerSender<RunReport>),
+    Runs(usize, AnswerSender<Vec<Run>>),
+    Tables(AnswerSender<Vec<TableFacts>>),
+    Rejected(usize, AnswerSender<Vec<RejectedRow>>),
+    Close(AnswerSender<()>),
 }
 
-/// A destination that a thread writes. Dropped without [`Destination::close`] it still commits what a run had.
+/// A destination with a thread of its own. If it is dropped without [`Destination::close`], it still commits pending ops.
 #[derive(Debug)]
 pub struct WriterThread {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<WriterRequest>,
+    room: Arc<Semaphore>,
     failure: Arc<RunFailure>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// The first failure of the active run, until the run ends: later ops of the run are refused with it.
+/// The first failure of the active run: all later ops of the run fail with it.
 #[derive(Debug, Default)]
 pub(super) struct RunFailure(Mutex<Option<DestinationError>>);
 
@@ -54,19 +60,23 @@ impl RunFailure {
 }
 
 impl WriterThread {
-    /// Starts a thread that answers requests until it returns.
+    /// Starts a thread that serves requests.
     pub(super) fn start(
         name: String,
-        work: impl FnOnce(mpsc::Receiver<Request>, Arc<RunFailure>) + Send + 'static,
+        work: impl FnOnce(mpsc::Receiver<WriterRequest>, Arc<RunFailure>) + Send + 'static,
     ) -> std::io::Result<Self> {
         let failure = Arc::new(RunFailure::default());
-        let (requests, inbox) = mpsc::channel(CHANNEL);
+        let (requests, inbox) = mpsc::channel(OPS_QUEUED);
         let shared = Arc::clone(&failure);
         let thread = std::thread::Builder::new().name(name).spawn(move || work(inbox, shared))?;
-        Ok(Self { requests, failure, thread: Mutex::new(Some(thread)) })
+        let room = Arc::new(Semaphore::new(ROWS_QUEUED as usize));
+        Ok(Self { requests, room, failure, thread: Mutex::new(Some(thread)) })
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, DestinationError> {
+    async fn request<T>(
+        &self,
+        request: impl FnOnce(AnswerSender<T>) -> WriterRequest,
+    ) -> Result<T, DestinationError> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(request(answer)).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
@@ -80,45 +90,47 @@ pub(super) fn closed() -> DestinationError {
 #[async_trait]
 impl Destination for WriterThread {
     async fn state(&self) -> Result<State, DestinationError> {
-        self.ask(Request::State).await
+        self.request(WriterRequest::State).await
     }
 
     async fn shapes(&self) -> Result<BTreeMap<String, TableShape>, DestinationError> {
-        self.ask(Request::Shapes).await
+        self.request(WriterRequest::Shapes).await
     }
 
     async fn begin(&self, start: RunStart) -> Result<i64, DestinationError> {
-        self.ask(|answer| Request::Begin(Box::new(start), answer)).await
+        self.request(|answer| WriterRequest::Begin(Box::new(start), answer)).await
     }
 
     async fn write(&self, op: Op) -> Result<(), DestinationError> {
         if let Some(failure) = self.failure.get() {
             return Err(failure);
         }
-        self.requests.send(Request::Write(op)).await.map_err(|_| closed())
+        let rows = u32::try_from(op.len()).unwrap_or(u32::MAX).clamp(1, ROWS_QUEUED);
+        let permit = Arc::clone(&self.room).acquire_many_owned(rows).await.map_err(|_| closed())?;
+        self.requests.send(WriterRequest::Write(op, permit)).await.map_err(|_| closed())
     }
 
     async fn end(&self, outcome: RunOutcome) -> Result<RunReport, DestinationError> {
-        self.ask(|answer| Request::End(Box::new(outcome), answer)).await
+        self.request(|answer| WriterRequest::End(Box::new(outcome), answer)).await
     }
 
     async fn runs(&self, limit: usize) -> Result<Vec<Run>, DestinationError> {
-        self.ask(|answer| Request::Runs(limit, answer)).await
+        self.request(|answer| WriterRequest::Runs(limit, answer)).await
     }
 
     async fn tables(&self) -> Result<Vec<TableFacts>, DestinationError> {
-        self.ask(Request::Tables).await
+        self.request(WriterRequest::Tables).await
     }
 
     async fn rejected(&self, limit: usize) -> Result<Vec<RejectedRow>, DestinationError> {
-        self.ask(|answer| Request::Rejected(limit, answer)).await
+        self.request(|answer| WriterRequest::Rejected(limit, answer)).await
     }
 
     async fn close(&self) -> Result<(), DestinationError> {
-        let closed = self.ask(Request::Close).await;
+        let closed = self.request(WriterRequest::Close).await;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // It ends right after its answer. A panic was already printed.
+            // The thread ends right after its answer. A panic was already logged.
             let _ = thread.join();
         }
         closed
@@ -127,7 +139,7 @@ impl Destination for WriterThread {
 
 impl Drop for WriterThread {
     fn drop(&mut self) {
-        // The thread commits and ends when its channel has no sender.
+        // The thread commits and ends when its channel has no sender any more.
         let (without_receiver, _) = mpsc::channel(1);
         self.requests = without_receiver;
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {

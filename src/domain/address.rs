@@ -1,12 +1,13 @@
-//! Which network addresses are public: what a third party's page may send us, or our readers, to. Pure.
+//! Which network addresses are public, and so allowed as targets of redirects and links from a third party.
+//! Pure.
 //!
-//! The tables are those of the IANA special-purpose address registries (RFC 6890 and its successors).
+//! The tables follow the IANA special-purpose address registries (RFC 6890 and its successors).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-/// Endings of names that only a local network resolves (RFC 6761, 6762, 8375; the last three by custom).
+/// Suffixes of names that only a local network resolves (RFC 6761, 6762, 8375; the last three by convention).
 const LOCAL_NAMES: [&str; 7] = ["localhost", "local", "home.arpa", "internal", "lan", "intranet", "corp"];
 
 /// Whether the address belongs to the public internet.
@@ -17,7 +18,7 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether the URL names a public host. What a name resolves to is checked where the connection is made.
+/// Whether the URL names a public host. The address of a name is checked when the connection is made.
 pub fn is_public_host(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => is_public(ip.into()),
@@ -53,13 +54,14 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
 
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let segments = ip.segments();
-    // Only 2000::/3 is assigned for the internet; in it Teredo, documentation and benchmarking are not.
+    // Only 2000::/3 is assigned for the internet; Teredo, documentation and benchmarking are excluded from
+    // it.
     let global = segments[0] & 0xe000 == 0x2000;
     let special = matches!(segments, [0x2001, 0..=0x01ff | 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..]);
     global && !special
 }
 
-/// The IPv4 address that a translated IPv6 address leads to: mapped, compatible, NAT64 (RFC 6052), 6to4.
+/// The IPv4 address behind a translated IPv6 address: mapped, compatible, NAT64 (RFC 6052), 6to4.
 fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let s = ip.segments();
     let of = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_public_hosts_from_others() {
+    fn distinguishes_public_hosts_from_others() {
         for (url, public) in [
             ("https://stspg.io/abc", true),
             ("https://status.acme.test/", true),

@@ -1,10 +1,11 @@
-//! HTML in texts of status pages made readable: customary tags go, character references are decoded once. Pure.
+//! Converts HTML in texts of status pages to plain text: common tags are removed, character references are
+//! decoded once. Pure.
 //!
-//! It is no HTML parser: what is not a known tag or reference stays as it is, so that `p95 < 5 s` survives.
+//! This is not an HTML parser: text that is not a known tag or reference stays unchanged, so `p95 < 5 s`
+//! survives.
 
 use std::borrow::Cow;
 
-/// Tags that break a line.
 const BLOCKS: [&str; 22] = [
     "br",
     "p",
@@ -29,14 +30,13 @@ const BLOCKS: [&str; 22] = [
     "blockquote",
     "section",
 ];
-/// Tags within a line.
 const INLINE: [&str; 16] = [
     "a", "b", "i", "u", "s", "em", "strong", "span", "code", "small", "sub", "sup", "font", "var", "mark",
     "img",
 ];
-/// Longest tag, with its attributes, that is recognised: bounds the search for its end.
+/// Maximum length of a recognised tag with its attributes; bounds the search for its end.
 const MAX_TAG: usize = 400;
-/// Longest reference that is recognised, without `&` and `;`.
+/// Maximum length of a recognised reference, without `&` and `;`.
 const MAX_REFERENCE: usize = 10;
 
 const NAMED: [(&str, char); 36] = [
@@ -78,7 +78,7 @@ const NAMED: [(&str, char); 36] = [
     ("ntilde", 'ñ'),
 ];
 
-/// The text that a browser would show.
+/// The text as a browser would show it.
 pub fn to_text(html: &str) -> Cow<'_, str> {
     if !html.contains(['<', '&']) {
         return Cow::Borrowed(html);
@@ -97,7 +97,7 @@ pub fn to_text(html: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// What stands for the tag that the text begins with, and the tag's length.
+/// The replacement for the tag at the start of the text, and the tag's length.
 fn tag(text: &str) -> Option<(Option<char>, usize)> {
     let head = &text.as_bytes()[1..text.len().min(MAX_TAG)];
     let name_at = usize::from(head.first() == Some(&b'/'));
@@ -113,7 +113,7 @@ fn tag(text: &str) -> Option<(Option<char>, usize)> {
     }
 }
 
-/// The character that the reference at the beginning of the text names, and the reference's length.
+/// The character for the reference at the start of the text, and the reference's length.
 fn reference(text: &str) -> Option<(Option<char>, usize)> {
     let end = text.bytes().take(MAX_REFERENCE + 2).position(|byte| byte == b';')?;
     let name = text.get(1..end)?;
@@ -137,7 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn tags_go_and_references_are_decoded_once() {
+    fn tags_are_removed_and_references_decoded_once() {
         for (html, want) in [
             ("Search &amp; export: p95 &gt; 5 s", "Search & export: p95 > 5 s"),
             ("<b>Outage</b> in <i>EU</i>", "Outage in EU"),

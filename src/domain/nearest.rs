@@ -1,19 +1,20 @@
-//! The known name that a mistyped one was meant to be.
+//! Finds the known name that a mistyped one stands for.
 
-/// How many letters two names may differ in to be taken for the same one: a slip, not another word.
+/// Maximum number of different letters in a typing error.
 pub const SLIP: usize = 2;
 
-/// Names this short differ by one letter only in a slip; with two they are other words.
+/// For names up to this length, a typing error is a single letter; two different letters make another word.
 const SHORT: usize = 8;
 
-/// The known name that differs from `name` by a slip of the keyboard.
+/// The known name that differs from `name` only by a typing error.
 pub fn slip<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let may = if name.len() <= SHORT { 1 } else { SLIP };
     let near = known.map(|other| (distance(name, other), other)).filter(|(by, _)| (1..=may).contains(by));
     near.min().map(|(_, other)| other)
 }
 
-/// The known name that `name` most likely stands for: a slip, one that has all its words, or one that is alike.
+/// The known name that `name` most likely stands for: a typing error, a name with all its words, or a similar
+/// one.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let words: Vec<&str> = name.split('_').filter(|word| !word.is_empty()).collect();
     let has_all = |other: &&str| {
@@ -28,7 +29,7 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> 
     })
 }
 
-/// The least number of letters to insert, remove or replace (Levenshtein).
+/// The minimum number of letters to insert, remove or replace (Levenshtein distance).
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -65,9 +66,8 @@ mod tests {
         }
     }
 
-    /// What another program's variable may be called is no slip of ours.
     #[test]
-    fn foreign_names_are_no_slips() {
+    fn names_of_other_programs_are_not_typing_errors() {
         for (name, want) in [
             ("QLIK_APIKEY", Some("QLIK_API_KEY")),
             ("LISTENER", None),

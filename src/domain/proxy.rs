@@ -1,7 +1,7 @@
-//! Proxies: which addresses can be used, and which requests go past them.
+//! Proxies: valid addresses, and which requests bypass them.
 //!
-//! The rules are our own because a library that does not understand an entry sends the request directly, which is
-//! what a person who sets a proxy does not want. Start at [`Proxies::of`].
+//! The rules are implemented here because a library that does not understand an entry sends the request
+//! directly, which is not what a user who sets a proxy wants. Start at [`Proxies::of`].
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,18 +9,18 @@ use std::net::IpAddr;
 use url::{Host, Url};
 use wildmatch::WildMatch;
 
-/// What the HTTP client can speak to.
+/// The schemes that the HTTP client supports.
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
-/// The address of a proxy, perhaps with credentials, which it does not print.
+/// The address of a proxy, possibly with credentials, which are hidden in output.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyAddress(Url);
 
 impl ProxyAddress {
-    /// Reads an address as people write it; without a scheme it is an http proxy.
+    /// Parses an address; without a scheme it is an http proxy.
     ///
     /// # Errors
-    /// What is wrong. The text is not repeated: it may hold a password.
+    /// What is wrong. The text is not repeated, because it may contain a password.
     pub fn parse(text: &str) -> Result<ProxyAddress, String> {
         const EXAMPLE: &str = "(example: http://proxy.example.com:3128)";
         let text = text.trim();
@@ -45,7 +45,7 @@ impl ProxyAddress {
         &self.0
     }
 
-    /// User and password, as they are sent: what must never be shown.
+    /// User and password as they are sent, for a redactor.
     pub fn credentials(&self) -> Option<(String, String)> {
         let decoded = |text: &str| {
             let text = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
@@ -73,14 +73,12 @@ impl fmt::Debug for ProxyAddress {
     }
 }
 
-/// The proxies and what goes past them.
+/// The proxies and the exceptions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
-    /// For https addresses.
     pub https: Option<ProxyAddress>,
-    /// For http addresses.
     pub http: Option<ProxyAddress>,
-    /// What is reached directly.
+    /// Hosts that are reached directly.
     pub except: NoProxy,
 }
 
@@ -91,7 +89,7 @@ impl Proxies {
         proxy.filter(|_| !self.except.matches(url))
     }
 
-    /// Whether there is none at all.
+    /// Whether no proxy is set.
     pub fn is_empty(&self) -> bool {
         self.https.is_none() && self.http.is_none()
     }
@@ -108,47 +106,47 @@ impl fmt::Display for Proxies {
     }
 }
 
-/// Hosts reached directly, in the customary forms.
+/// Hosts that are reached directly, in the common forms of `NO_PROXY`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NoProxy(Vec<Entry>);
+pub struct NoProxy(Vec<NoProxyEntry>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
+struct NoProxyEntry {
     text: String,
-    host: Pattern,
+    host: NoProxyPattern,
     port: Option<u16>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Pattern {
+enum NoProxyPattern {
     /// `*`
     All,
     /// `<local>`: names without a dot.
     Local,
-    /// A name and all below it.
+    /// A name and all its subdomains.
     Domain(String),
     /// `127.0.0.*`
     Wild(String),
-    /// An address range; a single address has all bits.
+    /// An address range; a single address has all its bits.
     Range(IpAddr, u8),
 }
 
 impl NoProxy {
-    /// Reads a list separated by commas or blanks.
+    /// Parses a list separated by commas or blanks.
     ///
     /// # Errors
-    /// The first entry that cannot mean a host.
+    /// The first entry that is not a host.
     pub fn parse(text: &str) -> Result<NoProxy, String> {
         let parts = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty());
         let read = |part: &str| {
-            Entry::parse(part).ok_or_else(|| {
+            NoProxyEntry::parse(part).ok_or_else(|| {
                 format!("`{part}` is not a host, host:port, .domain, address, address/bits or *")
             })
         };
         parts.map(read).collect::<Result<_, _>>().map(NoProxy)
     }
 
-    /// Whether a request goes past the proxy.
+    /// Whether a request bypasses the proxy.
     pub fn matches(&self, url: &Url) -> bool {
         let Some(host) = url.host() else { return false };
         let port = url.port_or_known_default();
@@ -163,18 +161,18 @@ impl fmt::Display for NoProxy {
     }
 }
 
-impl Entry {
-    fn parse(text: &str) -> Option<Entry> {
-        let entry = |host, port| Some(Entry { text: text.to_owned(), host, port });
+impl NoProxyEntry {
+    fn parse(text: &str) -> Option<NoProxyEntry> {
+        let entry = |host, port| Some(NoProxyEntry { text: text.to_owned(), host, port });
         match text {
-            "*" => return entry(Pattern::All, None),
-            "<local>" => return entry(Pattern::Local, None),
+            "*" => return entry(NoProxyPattern::All, None),
+            "<local>" => return entry(NoProxyPattern::Local, None),
             _ => {}
         }
         if let Some((address, bits)) = text.split_once('/') {
             let ip: IpAddr = unbracketed(address).parse().ok()?;
             let bits: u8 = bits.parse().ok()?;
-            return (bits <= width(ip)).then(|| entry(Pattern::Range(ip, bits), None))?;
+            return (bits <= width(ip)).then(|| entry(NoProxyPattern::Range(ip, bits), None))?;
         }
         let whole = unbracketed(text).parse::<IpAddr>().ok().map(|ip| (ip, None));
         let with_port = || {
@@ -182,7 +180,7 @@ impl Entry {
             Some((unbracketed(address).parse::<IpAddr>().ok()?, Some(port.parse().ok()?)))
         };
         if let Some((ip, port)) = whole.or_else(with_port) {
-            return entry(Pattern::Range(ip, width(ip)), port);
+            return entry(NoProxyPattern::Range(ip, width(ip)), port);
         }
         let (name, port) = match text.rsplit_once(':') {
             Some((name, port)) => (name, Some(port.parse().ok()?)),
@@ -193,11 +191,14 @@ impl Entry {
         if name.is_empty() || !name.chars().all(fits) {
             return None;
         }
-        entry(if name.contains('*') { Pattern::Wild(name) } else { Pattern::Domain(name) }, port)
+        entry(
+            if name.contains('*') { NoProxyPattern::Wild(name) } else { NoProxyPattern::Domain(name) },
+            port,
+        )
     }
 }
 
-impl Pattern {
+impl NoProxyPattern {
     fn matches(&self, host: &Host<&str>) -> bool {
         let ip = match host {
             Host::Ipv4(ip) => Some(IpAddr::V4(*ip)),
@@ -206,14 +207,14 @@ impl Pattern {
         };
         let name = host.to_string().trim_end_matches('.').to_ascii_lowercase();
         match self {
-            Pattern::All => true,
-            Pattern::Local => ip.is_none() && !name.contains('.'),
-            Pattern::Domain(domain) => {
+            NoProxyPattern::All => true,
+            NoProxyPattern::Local => ip.is_none() && !name.contains('.'),
+            NoProxyPattern::Domain(domain) => {
                 ip.is_none()
                     && name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
             }
-            Pattern::Wild(wild) => WildMatch::new(wild).matches(&name),
-            Pattern::Range(of, bits) => {
+            NoProxyPattern::Wild(wild) => WildMatch::new(wild).matches(&name),
+            NoProxyPattern::Range(of, bits) => {
                 ip.is_some_and(|ip| shares(ip.to_canonical(), of.to_canonical(), *bits))
             }
         }
@@ -228,7 +229,7 @@ fn width(ip: IpAddr) -> u8 {
     if ip.is_ipv4() { 32 } else { 128 }
 }
 
-/// Whether two addresses agree in their first `bits`.
+/// Whether two addresses are equal in their first `bits`.
 fn shares(a: IpAddr, b: IpAddr, bits: u8) -> bool {
     let (a, b) = match (a, b) {
         (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()) << 96, u128::from(b.to_bits()) << 96),
@@ -242,9 +243,9 @@ fn shares(a: IpAddr, b: IpAddr, bits: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// Usable addresses are printed without credentials; all others are refused and not repeated.
+    /// Valid addresses are printed without credentials; all others are rejected and not repeated.
     #[test]
-    fn addresses() {
+    fn addresses_are_validated_and_redacted() {
         for (text, want) in [
             ("http://proxy.test:3128", Some("http://proxy.test:3128")),
             ("proxy.test:3128", Some("http://proxy.test:3128")),
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn exceptions_in_all_customary_forms() {
+    fn exceptions_have_all_common_forms() {
         for (list, url, past) in [
             ("*", "https://a.test", true),
             ("a.test", "https://a.test", true),

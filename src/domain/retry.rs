@@ -1,25 +1,25 @@
-//! How long to wait before a request is made again, and when to give up.
+//! How long to wait before a retry, and when to stop retrying.
 
 use std::time::Duration;
 
-/// The limits of a definition.
+/// The retry limits of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryRules {
-    /// Attempts at one request, the first included.
+    /// Attempts at one request, including the first.
     pub tries: u32,
     /// The first wait is a random part of this; it doubles with each failure.
     pub base: Duration,
-    /// No wait of our own is longer.
+    /// Maximum of a wait that the service did not state.
     pub cap: Duration,
     /// Fixed waits, used instead of the random ones.
     pub delays: Vec<Duration>,
-    /// What one run may wait for rate limits in all; a longer wait ends it as deferred.
+    /// Total wait for rate limits in one run; a longer wait makes the run deferred.
     pub budget: Duration,
-    /// Refusals for a rate limit in a row that one request may meet before it counts as failed.
+    /// Consecutive rate-limit responses after which one request fails.
     pub limited_tries: u32,
 }
 
-/// A service may ask for a nap of years; nobody means it.
+/// A service may state a wait of years by mistake.
 const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 
 impl Default for RetryRules {
@@ -36,7 +36,8 @@ impl Default for RetryRules {
 }
 
 impl RetryRules {
-    /// The wait after the `failures`th failure of a request, or `None` when it has had its tries. `random` is in 0..=1.
+    /// The wait after failure number `failures` of a request, or `None` after the last attempt. `random` is
+    /// in 0..=1.
     pub fn after_failure(&self, failures: u32, random: f64) -> Option<Duration> {
         if failures == 0 || failures >= self.tries {
             return None;
@@ -48,15 +49,16 @@ impl RetryRules {
         Some(ceiling.mul_f64(random.clamp(0.0, 1.0)))
     }
 
-    /// The wait after the `refusals`th refusal in a row for a rate limit, or `None` when it was one too many. What
-    /// the service asks for counts; without that, a doubling wait. Up to a second of jitter keeps clients apart.
-    pub fn after_refusal(&self, refusals: u32, asked: Option<Duration>, random: f64) -> Option<Duration> {
+    /// The wait after consecutive rate-limit response number `refusals`, or `None` if it was the last allowed
+    /// one. The stated wait is used; without one, the wait doubles. Up to a second of jitter spreads the
+    /// clients.
+    pub fn after_refusal(&self, refusals: u32, stated: Option<Duration>, random: f64) -> Option<Duration> {
         if refusals > self.limited_tries {
             return None;
         }
         let jitter = Duration::from_secs(1).min(self.base).mul_f64(random.clamp(0.0, 1.0));
         let doubling = || self.base.saturating_mul(1 << refusals.saturating_sub(1).min(30)).min(self.cap);
-        Some((asked.unwrap_or_else(doubling).min(LONGEST_WAIT)) + jitter)
+        Some((stated.unwrap_or_else(doubling).min(LONGEST_WAIT)) + jitter)
     }
 }
 
@@ -64,7 +66,7 @@ impl RetryRules {
 mod tests {
     use super::*;
 
-    /// Random waits double up to the cap and end with the tries; fixed ones are taken as written.
+    /// Random waits double up to the maximum; fixed ones are used as written.
     #[test]
     fn waits_grow_and_end() {
         let rules = RetryRules { tries: 8, cap: Duration::from_secs(10), ..RetryRules::default() };
@@ -77,9 +79,9 @@ mod tests {
         assert_eq!(waits, [Some(2), Some(4), Some(8), Some(16), Some(32), None]);
     }
 
-    /// What the service asks for is waited, never less; without it the wait doubles; ten refusals are too many.
+    /// The stated wait is a minimum; without one the wait doubles; ten rate-limit responses are too many.
     #[test]
-    fn refusals_are_patient() {
+    fn rate_limit_waits_grow_and_end() {
         let rules = RetryRules::default();
         assert_eq!(rules.after_refusal(1, Some(Duration::from_secs(7)), 0.0), Some(Duration::from_secs(7)));
         assert!(rules.after_refusal(1, Some(Duration::from_secs(7)), 1.0) > Some(Duration::from_secs(7)));

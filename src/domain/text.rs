@@ -1,15 +1,19 @@
-//! Text from upstream made fit for one line in front of everybody: plain, on one line, bounded.
+//! Cleans text from upstream for display: plain, on one line, limited in length.
 
 use std::borrow::Cow;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::markup;
 
-/// The mark of a cut.
 const ELLIPSIS: char = '…';
+/// All but the unreserved characters of RFC 3986.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// One line of plain text: line breaks, tabs and other control characters become single blanks; marks that
-/// turn the writing direction or hide (bidirectional controls, zero-width characters, byte-order marks) go;
-/// runs of blanks shrink to one. Emoji stay whole, with their joiners and variation selectors.
+/// One line of plain text. Line breaks, tabs and other control characters become single blanks; characters
+/// that change the writing direction or are invisible (bidirectional controls, zero-width characters,
+/// byte-order marks) are removed; runs of blanks become one. Emoji keep their joiners and variation
+/// selectors.
 pub fn plain(text: &str) -> Cow<'_, str> {
     if text.is_ascii() && !text.bytes().any(|b| b < 0x20 || b == 0x7f) && !needs_squeeze(text) {
         return Cow::Borrowed(text);
@@ -34,15 +38,20 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Plain text of what a page may have written with HTML tags and character references.
+/// Plain text from text that may contain HTML tags and character references.
 pub fn readable(text: &str) -> String {
     plain(&markup::to_text(text)).into_owned()
 }
 
-/// A word of a closed list in the spelling that is compared: without case, blanks, hyphens and underscores.
+/// A word of a closed set in the form that is compared: without case, blanks, hyphens and underscores.
 pub fn folded(word: &str) -> String {
-    let kept = word.chars().filter(|c| !c.is_whitespace() && !matches!(c, '-' | '_'));
-    kept.flat_map(char::to_lowercase).collect()
+    let letters = word.chars().filter(|c| !c.is_whitespace() && !matches!(c, '-' | '_'));
+    letters.flat_map(char::to_lowercase).collect()
+}
+
+/// `1 row`, `2 rows`.
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn needs_squeeze(text: &str) -> bool {
@@ -55,8 +64,8 @@ fn hides(c: char) -> bool {
         | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}')
 }
 
-/// The text itself if it has at most `max` characters (Unicode scalar values), else its beginning ended by `…`
-/// within `max`, cut between words where that does not lose more than half.
+/// The text itself if it has at most `max` characters (Unicode scalar values), otherwise its start followed
+/// by `…` within `max`, cut between words if that does not lose more than half.
 pub fn shorten(text: &str, max: usize) -> Cow<'_, str> {
     if text.chars().count() <= max {
         return Cow::Borrowed(text);
@@ -74,14 +83,30 @@ pub fn shorten(text: &str, max: usize) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// A text, percent-encoded as one segment of a URL's path.
+pub fn path_segment(text: &str) -> String {
+    utf8_percent_encode(text, RESERVED).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_has_no_plural() {
+        assert_eq!([0, 1, 2].map(|number| counted(number, "row")), ["0 rows", "1 row", "2 rows"]);
+    }
+
+    #[test]
+    fn a_path_segment_has_only_unreserved_characters_unencoded() {
+        let unreserved = "ABCXYZabcxyz0189-_.~";
+        assert_eq!(path_segment(unreserved), unreserved);
+        assert_eq!(path_segment("a/b \"ü\"?#%+:@\u{7f}"), "a%2Fb%20%22%C3%BC%22%3F%23%25%2B%3A%40%7F");
+    }
     use proptest::prelude::*;
 
-    /// What people would see is one plain line whatever upstream sends.
     #[test]
-    fn makes_plain_lines() {
+    fn any_text_becomes_one_plain_line() {
         for (text, want) in [
             ("Partial System Outage", "Partial System Outage"),
             ("  two \r\n lines\t", "two lines"),
@@ -95,7 +120,7 @@ mod tests {
         }
     }
 
-    /// Cuts fall between words and are marked; a single long word is cut where it must.
+    /// A single long word is cut at the limit.
     #[test]
     fn shortens_between_words() {
         assert_eq!(shorten("one two three", 13), "one two three");
@@ -107,7 +132,8 @@ mod tests {
     }
 
     proptest! {
-        /// Never longer than asked, never a control character, and plain text stays as it is.
+        /// The result is never longer than requested and has no control character; plain text stays
+        /// unchanged.
         #[test]
         fn bounded_and_idempotent(text in "\\PC{0,80}|.{0,80}", max in 1usize..60) {
             let once = plain(&text).into_owned();

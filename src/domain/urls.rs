@@ -1,8 +1,8 @@
-//! What a URL says about where requests go: this machine, the same origin, a place that credentials may go to.
+//! Where a URL points: to this machine, to the same origin, to a place that credentials may be sent to.
 
 use url::{Host, Url};
 
-/// Whether the URL points at this machine by its loopback range or by the name `localhost`.
+/// Whether the URL points to this machine: the loopback range, or the name `localhost`.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
@@ -12,19 +12,20 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Whether two URLs share scheme, host and port: where credentials for one may go to the other.
+/// Whether two URLs share scheme, host and port, so that credentials for one may be sent to the other.
 pub fn same_origin(a: &Url, b: &Url) -> bool {
     a.scheme() == b.scheme() && a.host() == b.host() && a.port_or_known_default() == b.port_or_known_default()
 }
 
-/// Whether credentials may go to a URL: https, or this machine. With `harmless` there are none.
+/// Checks that credentials may be sent to a URL: https, or this machine. `harmless`: there are no
+/// credentials.
 ///
 /// # Errors
-/// Says what is wrong, without repeating what may be a password in the URL.
+/// What is wrong. The URL is not repeated, because it may contain a password.
 pub fn check_url(text: &str, harmless: bool) -> Result<(), String> {
     let url = Url::parse(text).map_err(|e| format!("not a URL ({e}); expected https://host/path"))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("a URL must not hold a user name or password".into());
+        return Err("a URL must not contain a user name or password".into());
     }
     if url.host().is_none() {
         return Err("a URL must name a host".into());
@@ -41,9 +42,8 @@ pub fn check_url(text: &str, harmless: bool) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// Credentials stay with scheme, host and port.
     #[test]
-    fn tells_origins_apart() {
+    fn an_origin_is_scheme_host_and_port() {
         let base = Url::parse("https://api.acme.test/v1").unwrap();
         for (other, same) in [
             ("https://api.acme.test:443/x", true),
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_go_over_https_or_to_this_machine() {
+    fn credentials_are_sent_over_https_or_to_this_machine() {
         for (text, harmless, ok) in [
             ("https://api.acme.test/v1", false, true),
             ("http://127.0.0.7:80/", false, true),

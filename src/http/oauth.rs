@@ -1,8 +1,8 @@
-//! The only keeper of OAuth access tokens that are granted for client credentials: fetched once, shared by all
-//! requests, renewed in time, and once more when the far end refuses one.
+//! Cache of OAuth access tokens for client credentials: requested once, shared by all requests, renewed in time, and replaced
+//! when a server rejects one.
 //!
-//! It sends nothing again and knows no tenant and no source: whoever wants a token gives the future that fetches one,
-//! with its own deadline and retries. Start at [`TokenKeeper::get`].
+//! It does not retry and is independent of the server: callers pass the future that requests a token, with its own timeout
+//! and retries. Start at [`TokenKeeper::get`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,33 +15,31 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::domain::connector::SendAs;
+use crate::domain::syncing::definition::connector::SendAs;
 use crate::secrets::{self, Redactor};
 
-/// A token that does not say how long it lives.
+/// Lifetime of a token without `expires_in`.
 const DEFAULT_LIFE: Duration = Duration::from_secs(3600);
 
-/// A new token is fetched once a day whatever a token says: some services write a number beyond any calendar for
-/// "always", and a revoked client should not be served for longer.
+/// Upper limit of a token's lifetime. Some services send a huge number for "forever", and a revoked client should not be
+/// served for longer.
 const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// Of its life a token is used this much; the rest is for far ends whose clocks differ.
+/// Fraction of its lifetime for which a token is used; the rest allows for clocks that differ.
 const USED: f64 = 0.85;
 
-/// Tokens that are redacted: requests under way may still carry the one before.
+/// Number of tokens that are redacted: running requests may still carry the previous one.
 const REDACTED: u64 = 2;
 
-/// A moment on both clocks: the monotonic one stands still while a machine sleeps, the other can be set.
+/// A point in time on both clocks: the monotonic one stops while a machine sleeps, the wall clock can be set.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moment {
-    /// The monotonic clock.
     pub instant: Instant,
-    /// The wall clock.
     pub wall: Timestamp,
 }
 
 impl Moment {
-    /// The present one.
+    #[expect(clippy::disallowed_methods, reason = "tokens expire while a machine sleeps, too")]
     pub fn now() -> Moment {
         Moment { instant: Instant::now(), wall: Timestamp::now() }
     }
@@ -51,13 +49,13 @@ impl Moment {
         Moment { instant: self.instant + wait, wall: wall.unwrap_or(Timestamp::MAX) }
     }
 
-    /// Neither clock has reached `other`.
+    /// Whether neither clock has reached `other`.
     fn is_before(self, other: Moment) -> bool {
         self.instant < other.instant && self.wall < other.wall
     }
 }
 
-/// What the token endpoint granted.
+/// A token as granted by the token endpoint.
 #[derive(Debug)]
 pub struct Grant {
     secret: SecretString,
@@ -65,7 +63,7 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Reads the body of an answer with status 2xx; `None` if it holds no access token.
+    /// Parses the body of a 2xx response; `None` if it contains no access token.
     pub fn read(body: &[u8]) -> Option<Grant> {
         let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
         let secret = answer.get("access_token")?.as_str().filter(|text| !text.is_empty())?;
@@ -75,7 +73,7 @@ impl Grant {
     }
 }
 
-/// An access token, and which one it is.
+/// An access token with a serial number.
 #[derive(Debug, Clone)]
 pub struct AccessToken {
     secret: SecretString,
@@ -85,46 +83,44 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
-    /// Tells tokens apart without comparing secrets.
+    /// Distinguishes tokens without comparing secrets.
     pub fn serial(&self) -> u64 {
         self.serial
     }
 
-    /// What is sent.
     pub fn secret(&self) -> &SecretString {
         &self.secret
     }
 }
 
-/// Keeps one access token.
 #[derive(Debug)]
 pub struct TokenKeeper {
-    /// A token must live this much longer than the moment it is sent, or at least half of its life if `gently`.
+    /// Minimum remaining lifetime when a token is sent; at most half of its lifetime if `gently`.
     margin: Duration,
     gently: bool,
     redactor: Redactor,
-    /// Held while a token is fetched: all others wait for that one.
+    /// Locked during a token request, so that all other callers wait for its result.
     kept: Mutex<(u64, Option<AccessToken>)>,
 }
 
 impl TokenKeeper {
-    /// A keeper that renews `margin` before a token ends, whatever its life: for few requests, none of which may meet
-    /// an expired token.
+    /// Renews `margin` before a token expires, whatever its lifetime. For few requests, none of which may carry an expired
+    /// token.
     pub fn strict(margin: Duration, redactor: Redactor) -> TokenKeeper {
         TokenKeeper { margin, gently: false, redactor, kept: Mutex::default() }
     }
 
-    /// A keeper that uses each token for half of its life at least: for many requests, which would otherwise fetch a
-    /// short-lived token each.
+    /// Uses each token for at least half of its lifetime. For many requests, each of which would otherwise request a new
+    /// short-lived token.
     pub fn gentle(margin: Duration, redactor: Redactor) -> TokenKeeper {
         TokenKeeper { gently: true, ..TokenKeeper::strict(margin, redactor) }
     }
 
-    /// A token to send; another one than `refused`, which the far end did not accept. `fetch` is polled only if a new
-    /// one is needed, by one caller at a time; it also says when it asked.
+    /// Returns a token to send, different from `refused`, which the server rejected. `fetch` is polled only if a new token is
+    /// needed, by one caller at a time; it also returns when it sent its request.
     ///
     /// # Errors
-    /// What `fetch` says, unless the token that is due for renewal is still good.
+    /// The error of `fetch`, unless the current token has not expired yet.
     pub async fn get<E>(
         &self,
         now: Moment,
@@ -156,12 +152,12 @@ impl TokenKeeper {
         }
     }
 
-    /// Forgets a token that was refused, unless another one has taken its place.
+    /// Discards a rejected token, unless it was already replaced.
     pub async fn discard(&self, refused: u64) {
         self.kept.lock().await.1.take_if(|token| token.serial == refused);
     }
 
-    /// A life below zero has ended, or means nothing: whoever makes many requests would fetch a token for each.
+    /// A negative lifetime means that the token has expired, or is meaningless: with many requests each would request a token.
     fn life(&self, seconds: Option<f64>) -> Duration {
         match seconds {
             Some(seconds) if seconds >= 0.0 => {
@@ -178,23 +174,20 @@ impl TokenKeeper {
     }
 }
 
-/// Who asks for a token, and how it is sent.
+/// Client credentials, and how they are sent.
 pub struct ClientCredentials<'a> {
-    /// The client.
     pub id: &'a str,
-    /// Its secret.
     pub secret: &'a SecretString,
-    /// What the token is for, where the service wants that.
+    /// Where the service requires one.
     pub scope: Option<String>,
-    /// Where they stand in the request.
     pub send: SendAs,
 }
 
 impl ClientCredentials<'_> {
-    /// The request for a token.
+    /// Builds the token request.
     ///
     /// # Errors
-    /// When the credentials cannot be carried by a header.
+    /// If the credentials contain characters that a header cannot carry.
     pub fn request(self, client: &Client, url: Url) -> Result<RequestBuilder, InvalidHeaderValue> {
         let secret = self.secret.expose_secret();
         let mut fields = BTreeMap::from([("grant_type", "client_credentials")]);
@@ -223,9 +216,8 @@ mod tests {
         Ok((Grant::read(body.as_bytes()).unwrap(), at))
     }
 
-    /// A long-lived token is renewed at 85 % of its life, a short-lived one a margin early, never too late.
     #[test]
-    fn renews_in_time() {
+    fn a_token_is_renewed_at_85_percent_of_its_lifetime_or_a_margin_early() {
         let (strict, gentle) = [TokenKeeper::strict, TokenKeeper::gentle]
             .map(|of| of(Duration::from_secs(60), Redactor::default()))
             .into();
@@ -245,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn lives_as_services_write_them() {
+    fn the_lifetime_is_read_as_services_write_it() {
         for (expires_in, want) in [
             (r#","expires_in":300"#, (300, 300)),
             (r#","expires_in":"300""#, (300, 300)),
@@ -265,27 +257,26 @@ mod tests {
         }
     }
 
-    /// A machine that slept renews a token that ended meanwhile, though the monotonic clock stood still.
     #[tokio::test(start_paused = true)]
-    async fn sleep_of_the_machine_counts() {
+    async fn a_token_that_expired_while_the_machine_slept_is_renewed() {
         let keeper = TokenKeeper::strict(Duration::from_secs(60), Redactor::default());
-        let began = now();
+        let started = now();
         let mut serials = Vec::new();
         for wall in
             ["2026-05-02T09:00:00Z", "2026-05-02T09:30:00Z", "2026-05-02T11:00:00Z", "2026-05-02T08:00:00Z"]
         {
-            let now = Moment { wall: wall.parse().unwrap(), ..began };
+            let now = Moment { wall: wall.parse().unwrap(), ..started };
             serials.push(keeper.get(now, None, granted(3600, now)).await.unwrap().serial());
         }
         assert_eq!(serials, [1, 1, 2, 2]);
         tokio::time::advance(Duration::from_secs(3600)).await;
-        let now = Moment { wall: began.wall, ..now() };
+        let now = Moment { wall: started.wall, ..now() };
         assert_eq!(keeper.get(now, None, granted(3600, now)).await.unwrap().serial(), 3);
     }
 
-    /// A refused token is replaced once, however many refused it; one that is only due survives a failed renewal.
+    /// A token that is due for renewal but has not expired is used if its renewal fails.
     #[tokio::test(start_paused = true)]
-    async fn replaces_what_was_refused_and_keeps_what_is_good() {
+    async fn a_rejected_token_is_replaced_once_and_a_valid_one_survives_a_failed_renewal() {
         let keeper = TokenKeeper::strict(Duration::from_secs(60), Redactor::default());
         let first = keeper.get(now(), None, granted(100, now())).await.unwrap().serial();
         for _ in 0..3 {

@@ -1,9 +1,9 @@
-//! The client for status pages: it follows redirects, and lets no page lead it into a private network.
+//! The HTTP client for status pages. It follows redirects, but not into a private network.
 //!
-//! A definition may name any host. What a page's answer names may only be public: such a host is asked by a client of its
-//! own, whose names resolve to public addresses alone, so that neither a redirect nor a name that changes its address
-//! between check and connection reaches anything else. Behind a proxy names are resolved by the proxy, which then has to
-//! refuse them. Answers are passed on as they were sent, compressed or not.
+//! A definition may name any host, a redirect only a public one. Hosts in redirects are requested with a separate client that
+//! resolves names to public addresses only, so that neither a redirect nor a name that changes its address between check and
+//! connection reaches a private host. Behind a proxy, the proxy resolves names and has to block private ones. Responses are
+//! returned as sent, compressed or not.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -21,34 +21,31 @@ use crate::resolver::Resolver;
 
 const PRIVATE: RedirectRefused = RedirectRefused("redirected to a private address");
 
-/// How names are looked up.
 type AnyResolver = Arc<dyn Resolve>;
 
-/// Asks status pages. Clones share their connections.
+/// Sends requests to status pages. Clones share their connections.
 #[derive(Clone)]
 pub struct PageClient {
-    /// For the hosts that definitions name.
+    /// For hosts in definitions.
     own: Client,
-    /// For the hosts that redirects name.
+    /// For hosts in redirects.
     elsewhere: Client,
 }
 
 impl PageClient {
-    /// Builds it; the options' own rule for redirects does not apply.
-    ///
     /// # Errors
     /// As [`ClientOptions::build`].
     pub fn new(options: &ClientOptions) -> Result<PageClient, BuildError> {
         PageClient::resolving(options, Arc::new(Resolver::default()))
     }
 
-    /// The same with another way to look up names.
+    /// Like [`PageClient::new`], with another resolver.
     ///
     /// # Errors
     /// As [`ClientOptions::build`].
     pub fn resolving(options: &ClientOptions, resolver: AnyResolver) -> Result<PageClient, BuildError> {
         let build = |resolver: AnyResolver| {
-            let builder = options.builder()?.redirect(reqwest::redirect::Policy::none()).no_gzip();
+            let builder = options.builder()?;
             super::finish(builder.dns_resolver(resolver))
         };
         let Proxies { https, http, .. } = &options.network.proxies;
@@ -61,9 +58,9 @@ impl PageClient {
     /// Sends a GET request and follows at most [`MAX_REDIRECTS`] redirects, never from https down to http.
     ///
     /// # Errors
-    /// When no answer comes, or a redirect is refused.
+    /// If there is no response, or a redirect is not allowed.
     pub async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<Response, Failure> {
-        // Who names a private host in a definition is in that network already.
+        // A definition that names a private host may redirect within that network.
         let guarded = address::is_public_host(url);
         let mut at = url.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -84,7 +81,7 @@ impl PageClient {
     }
 }
 
-/// Where a redirect leads, without user info; `None` for any other answer, and for a redirect to nowhere.
+/// The target of a redirect, without user info; `None` for any other response and for a redirect without a valid target.
 fn next(response: &Response, at: &Url) -> Option<Url> {
     let redirects = matches!(
         response.status(),
@@ -103,7 +100,7 @@ fn next(response: &Response, at: &Url) -> Option<Url> {
     fits.then_some(next)
 }
 
-/// Gives only the public addresses of a name. Proxies, which the operator names, are exempt.
+/// Resolves names to public addresses only. Proxies are exempt, because the operator configures them.
 struct PublicOnly {
     inner: AnyResolver,
     exempt: Arc<HashSet<String>>,

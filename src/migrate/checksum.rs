@@ -1,21 +1,21 @@
-//! Rows on their way from one database to another, and a checksum to compare both sides by.
+//! Rows that move from one database to another, and a checksum to compare both sides.
 //!
-//! The checksum is of what values mean, in one spelling for both sides, and does not depend on the order of rows. Start
-//! at [`TableChecksum::add`].
+//! The checksum covers the meaning of values, in one spelling for both sides, and does not depend on the order of rows.
+//! Start at [`TableChecksum::add`].
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 
 use jiff::{Timestamp, TimestampRound, Unit};
 
-use crate::domain::cell::{Cell, ColumnType};
+use crate::domain::syncing::cell::{Cell, ColumnType};
 
-/// A row as it is stored.
+/// A stored row.
 #[derive(Debug, Clone)]
 pub(super) struct MovedRow {
     /// In the order of the shape's columns.
     pub(super) cells: Box<[Cell]>,
-    /// `_synced_at`; `None` in tables of ours, which lack the column.
+    /// `_synced_at`; `None` in our own tables, which do not have the column.
     pub(super) synced: Option<Timestamp>,
     /// `_deleted_at`.
     pub(super) deleted: Option<Timestamp>,
@@ -28,7 +28,7 @@ pub(super) struct TableChecksum {
 }
 
 impl TableChecksum {
-    /// Adds a row; `kinds` are the types of its columns in the database it comes from.
+    /// Adds a row; `kinds` are the types of its columns in the source database.
     pub(super) fn add(&mut self, row: &MovedRow, kinds: &[ColumnType]) {
         let mut hash = DefaultHasher::new();
         for (cell, kind) in row.cells.iter().zip(kinds) {
@@ -42,7 +42,7 @@ impl TableChecksum {
     }
 }
 
-/// The instant, truncated to what servers store.
+/// The instant, truncated to the precision of PostgreSQL.
 pub(super) fn micros(at: Timestamp) -> Timestamp {
     let round = TimestampRound::new().smallest(Unit::Microsecond).mode(jiff::RoundMode::Floor);
     at.round(round).unwrap_or(at)
@@ -55,17 +55,17 @@ fn add_cell(hash: &mut DefaultHasher, cell: &Cell, kind: ColumnType) {
         ColumnType::Decimal => hash.write(canonical(&text).as_bytes()),
         ColumnType::Json => match serde_json::from_str(&text) {
             Ok(value) => add_json(hash, &value),
-            // Nested deeper than the parser allows: only that a value exists is compared.
+            // Nested deeper than the parser allows: compare only the presence of a value.
             Err(_) => hash.write_u8(2),
         },
-        // Servers may drop the sign of zero.
+        // PostgreSQL may drop the sign of zero.
         ColumnType::Double if text == "-0" => hash.write(b"0"),
         _ => hash.write(text.as_bytes()),
     }
     hash.write_u8(0xff);
 }
 
-/// Servers store what a document means, not how it was written.
+/// PostgreSQL stores the meaning of a document, not its spelling.
 fn add_json(hash: &mut DefaultHasher, value: &serde_json::Value) {
     use serde_json::Value;
     match value {
@@ -108,7 +108,7 @@ fn canonical(text: &str) -> String {
     if digits.is_empty() {
         return "0".to_owned();
     }
-    // 0.DIGITS times ten to the power.
+    // 0.DIGITS × 10^power.
     let power = point.saturating_sub(i64::try_from(leading).unwrap_or(0));
     format!("{sign}0.{digits}e{power}")
 }

@@ -1,6 +1,6 @@
-//! A connector's SQLite file, read out: its tables, and those of ours, as they are stored.
+//! Reads a connector's SQLite file: its tables and our own ones.
 //!
-//! Holds the lock of a run meanwhile, so that nothing changes. Blocks. Start at [`Export::open`].
+//! Holds the lock of a run, so that the file does not change. Blocking. Start at [`Export::open`].
 
 use std::fs::File;
 use std::path::Path;
@@ -15,12 +15,11 @@ use crate::destinations::DestinationError;
 use crate::destinations::sqlite::file::{DatabaseFile, quoted};
 use crate::destinations::sqlite::system_tables;
 use crate::destinations::sqlite::table::{self, DELETED, SYNCED};
-use crate::domain::cell::{Cell, ColumnType};
-use crate::domain::op::{Column, State, TableShape, Write};
+use crate::domain::syncing::cell::{Cell, ColumnType};
+use crate::domain::syncing::op::{Column, State, TableShape, Write};
 
 const REJECTED: &str = "_rejected";
 
-/// Rows of one chunk.
 const CHUNK_ROWS: usize = 1_000;
 
 /// Text of one chunk, in bytes.
@@ -42,7 +41,7 @@ impl Export {
         Ok(Export { file, db, connector: connector.to_owned(), _lock: lock })
     }
 
-    /// The connector's tables, and those of ours that hold the run history and rejected rows.
+    /// The connector's tables, and our own ones for the run history and rejected rows.
     pub(super) fn tables(&self) -> Result<Vec<TableShape>, DestinationError> {
         let tables = table::all(&self.db).map_err(|e| self.file.error("reading the tables", &e))?;
         Ok(tables.into_values().chain([run_history(), rejected()]).collect())
@@ -68,17 +67,17 @@ impl Export {
         Ok(checksum)
     }
 
-    /// Hands over all rows of a table in chunks, none of them empty, until `take` returns false. Fails where a value is
-    /// not of its column's type.
+    /// Passes all rows of a table to `take` in non-empty chunks, until it returns false. Fails if a value does not have
+    /// its column's type.
     pub(super) fn read(
         &self,
         shape: &TableShape,
         mut take: impl FnMut(Vec<MovedRow>) -> bool,
     ) -> Result<(), DestinationError> {
         let judge = |e: rusqlite::Error| self.file.error(&format!("reading table {}", shape.table), &e);
-        let there = self.columns(&shape.table)?;
-        let is_there = |name: &str| there.iter().any(|there| there == name);
-        let value = |name: &str| if is_there(name) { quoted(name) } else { "NULL".to_owned() };
+        let present = self.columns(&shape.table)?;
+        let is_present = |name: &str| present.iter().any(|present| present == name);
+        let value = |name: &str| if is_present(name) { quoted(name) } else { "NULL".to_owned() };
         let columns: Vec<String> = shape
             .columns
             .iter()
@@ -86,7 +85,7 @@ impl Export {
             .chain([SYNCED, DELETED])
             .map(value)
             .collect();
-        // The order says which rejected rows are the newest.
+        // The order shows which rejected rows are the newest.
         let order = if shape.table == REJECTED { " ORDER BY id" } else { "" };
         let sql = format!("SELECT {} FROM {}{order}", columns.join(", "), quoted(&shape.table));
         let mut query = self.db.prepare(&sql).map_err(judge)?;
@@ -122,7 +121,7 @@ impl Export {
         Ok(())
     }
 
-    /// Columns that somebody added by hand: they are not read.
+    /// Columns that were added by hand: they are not read.
     pub(super) fn foreign_columns(&self, shape: &TableShape) -> Result<Vec<String>, DestinationError> {
         let known = |name: &String| {
             is_ours(shape)
@@ -142,7 +141,7 @@ impl Export {
 
     fn wrong_type(&self, shape: &TableShape, column: &str) -> DestinationError {
         let reason = format!(
-            "column {column} in {} holds a value of another type, which was changed by hand: correct it, or drop the table and \
+            "column {column} in {} contains a value of another type, which was changed by hand: correct it, or drop the table and \
              sync again",
             self.file.name()
         );
@@ -150,7 +149,7 @@ impl Export {
     }
 }
 
-/// What PostgreSQL can store of our own tables: microseconds, and no NUL character.
+/// Converts a value of our own tables to one that PostgreSQL can store: microseconds, and no NUL character.
 fn fitting(cell: Cell) -> Cell {
     match cell {
         Cell::Timestamp(at) => Cell::Timestamp(micros(at)),
@@ -159,7 +158,7 @@ fn fitting(cell: Cell) -> Cell {
     }
 }
 
-/// The cell of a stored value; `None` if the value is not of this type.
+/// The cell of a stored value; `None` if it does not have this type.
 fn cell(value: ValueRef<'_>, kind: ColumnType) -> Option<Cell> {
     use ColumnType as T;
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Box::<str>::from);
@@ -181,7 +180,7 @@ fn parse_instant(text: &str) -> Option<Timestamp> {
     format!("{}Z", pad_negative_year(text).replacen(' ', "T", 1)).parse().ok()
 }
 
-/// Negative years are stored with fewer digits than the parser wants.
+/// Negative years are stored with fewer digits than the parser requires.
 fn pad_negative_year(text: &str) -> String {
     match text.strip_prefix('-').and_then(|rest| rest.split_once('-')) {
         Some((year, rest)) => format!("-{year:0>6}-{rest}"),

@@ -1,9 +1,9 @@
-//! The schema of PostgreSQL that takes over a connector's tables, as no sync has written to it.
+//! The schema in PostgreSQL that receives a connector's tables. It must not contain data of a sync.
 //!
-//! Each table is taken over in one transaction, so a table that exists is complete. The table `_moved` marks a schema that
-//! was filled by a move: its row `_runs` holds the newest run that was taken over, and its row with an empty name, which is
-//! written last, the newest run when the move was complete. A newer run means that a sync has written since. Start at
-//! [`Import::open`], then [`Import::table`].
+//! Each table is copied in one transaction, so that a table that exists is complete. The table `_moved` marks a schema
+//! that was filled by a move: its row `_runs` has the newest run that was copied, and its row with an empty name, which is
+//! written last, has the newest run when the move was complete. A newer run means that a sync has written since. Start
+//! at [`Import::open`], then [`Import::table`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,22 +27,22 @@ use crate::destinations::postgres::names::{Names, quoted};
 use crate::destinations::postgres::session::Session;
 use crate::destinations::postgres::table::{self, DELETED, SYNCED};
 use crate::destinations::postgres::{binary, connect, schema, system_tables};
-use crate::domain::cell::{Cell, ColumnType};
-use crate::domain::op::{Checkpoint, State, TableShape};
+use crate::domain::syncing::cell::{Cell, ColumnType};
+use crate::domain::syncing::op::{Checkpoint, State, TableShape};
 
-/// Long enough to read any table back.
+/// Long enough to read a table of any size.
 const TIMEOUT: &str = "SET statement_timeout = '12h'; SET idle_in_transaction_session_timeout = '1h'";
 
-/// A little longer than that.
+/// A little longer than [`TIMEOUT`].
 const SILENCE: Duration = Duration::from_secs((12 * 60 + 10) * 60);
 
 const RUNS: &str = "_runs";
 const MOVED: &str = "_moved";
 
-/// The row of `_moved` about the move as a whole.
+/// The row of `_moved` for the whole move.
 const WHOLE: &str = "";
 
-/// Rows of a table on their way; an empty chunk is the last.
+/// The rows of a table; an empty chunk is the last.
 pub(super) type Chunks = mpsc::Receiver<Result<Vec<MovedRow>, DestinationError>>;
 
 /// A locked schema.
@@ -56,8 +56,8 @@ pub(super) struct Import {
 }
 
 impl Import {
-    /// Opens or creates the schema of a connector. Fails when a run is active, when a sync has written there what did not
-    /// come from here, and behind a pooler.
+    /// Opens or creates the schema of a connector. Fails if a run is active, if the schema has data of a sync without a
+    /// complete move, and behind a pooler.
     pub(super) async fn open(database: &Database, connector: &str) -> Result<Import, DestinationError> {
         let database = database.with_silence(SILENCE);
         let Some(opened) = connect(&database, connector, true).await? else {
@@ -102,8 +102,8 @@ impl Import {
         self.synced_since
     }
 
-    /// Takes a table over: all rows that arrive, up to an empty chunk, or none. Drops what an earlier move left.
-    /// `advance` is called with the number of rows of each chunk.
+    /// Copies a table: all rows up to an empty chunk, or none. Drops the table of an earlier move. Calls `advance` with the
+    /// number of rows of each chunk.
     pub(super) async fn table(
         &mut self,
         shape: &TableShape,
@@ -120,10 +120,10 @@ impl Import {
         rows: &mut Chunks,
         mut advance: impl FnMut(usize),
     ) -> Result<CopiedTable, PostgresFailure> {
-        let (names, patience) = (&self.names, self.session.patience().clone());
+        let (names, idle_timeout) = (&self.names, self.session.idle_timeout().clone());
         let db = self.session.transaction().await?;
         schema::hold(&db, names, self.token, &self.place).await?;
-        let mut copy = TableCopy::start(&db, names, &patience, shape).await?;
+        let mut copy = TableCopy::start(&db, names, &idle_timeout, shape).await?;
         loop {
             let cut_off = DestinationError::new("the reader of the rows ended early");
             let chunk = rows.recv().await.unwrap_or(Err(cut_off))?;
@@ -142,7 +142,7 @@ impl Import {
         Ok(copied)
     }
 
-    /// The checksum of a table, read back; `shape` is that of the source. `None` if the table does not exist.
+    /// The checksum of the stored table; `shape` is that of the source. `None` if the table does not exist.
     pub(super) async fn checksum(
         &mut self,
         shape: &TableShape,
@@ -185,13 +185,13 @@ impl Import {
         Ok(Some(checksum))
     }
 
-    /// Takes the checkpoints over, as the last thing: from now on syncs resume here. Releases the schema.
+    /// Copies the checkpoints as the last step, so that syncs resume from this schema. Releases the schema.
     pub(super) async fn finish(mut self, state: State) -> Result<(), DestinationError> {
-        let finished = self.take_state(state).await;
-        self.done("taking over the state", finished)
+        let finished = self.copy_state(state).await;
+        self.done("copying the state", finished)
     }
 
-    async fn take_state(&mut self, state: State) -> Result<(), PostgresFailure> {
+    async fn copy_state(&mut self, state: State) -> Result<(), PostgresFailure> {
         let names = &self.names;
         let db = self.session.transaction().await?;
         schema::hold(&db, names, self.token, &self.place).await?;
@@ -214,7 +214,7 @@ impl Import {
 
 fn written_to(names: &Names, place: &str) -> DestinationError {
     let reason = format!(
-        "a sync has already written to it, and what it wrote is newer; to use the old tables instead, DROP SCHEMA {} CASCADE and run this again",
+        "a sync has already written to it, and its data is newer; to use the old tables instead, DROP SCHEMA {} CASCADE and run this again",
         quoted(&names.schema)
     );
     DestinationError::cannot_open(place, reason)
@@ -225,7 +225,7 @@ async fn newest_run(db: &Transaction<'_>, names: &Names) -> Result<i64, Postgres
     Ok(db.query_typed(&sql, &[]).await?.first().map_or(0, |row| row.get(0)))
 }
 
-/// What `_moved` says; `None` if it does not exist.
+/// The rows of `_moved`; `None` if the table does not exist.
 async fn moved_runs(
     db: &Transaction<'_>,
     names: &Names,
@@ -258,7 +258,7 @@ async fn note_moved(db: &Transaction<'_>, names: &Names, row: &str, run: i64) ->
     Ok(())
 }
 
-/// Numbers and documents are read as text: their binary form is internal to the server.
+/// Decimals and documents are read as text, because their binary format is internal to the server.
 fn select(name: &str, kind: ColumnType) -> String {
     match kind {
         ColumnType::Decimal | ColumnType::Json => format!("{}::text", quoted(name)),

@@ -1,8 +1,8 @@
-//! A folder of SQLite files moved to PostgreSQL, and compared afterwards.
+//! Moves a folder of SQLite files to PostgreSQL and compares both afterwards.
 //!
-//! Locks keep daemons and syncs away from both sides meanwhile. A table is copied in one transaction, so a move that was
-//! interrupted can simply be repeated: tables that are equal on both sides stay, others are dropped and copied again. The
-//! folder is not changed. Start at [`LockedFolder`]; the daemon's own state is in `state`.
+//! Locks block daemons and syncs on both sides during the move. A table is copied in one transaction, so that an
+//! interrupted move can be repeated: tables that are equal on both sides stay, others are dropped and copied again. The
+//! folder does not change. Start at [`LockedFolder`]; `state` copies the daemon's own state.
 
 mod checksum;
 mod export;
@@ -20,7 +20,8 @@ use tokio::sync::mpsc;
 
 use crate::database::Database;
 use crate::destinations::DestinationError;
-use crate::domain::op::TableShape;
+use crate::domain::syncing::op::TableShape;
+use crate::domain::text::counted;
 use crate::store::OpenError;
 use crate::store::schema::Schema;
 use checksum::TableChecksum;
@@ -29,13 +30,13 @@ use import::Import;
 use state::StateSource;
 use table_copy::CopiedTable;
 
-/// Chunks between the reader and the writer: each is at most a thousand rows or some megabytes.
+/// Chunks between the reader and the writer: each has at most a thousand rows or a few megabytes.
 const CHANNEL: usize = 2;
 
-/// The file of the daemon's own state, which belongs to no connector.
+/// The file of the daemon's own state, which does not belong to a connector.
 const STATE_FILE: &str = "monitor";
 
-/// Prints a line for a person.
+/// Prints a line for people.
 pub(crate) type Print = fn(Arguments<'_>);
 
 /// A folder whose files no daemon or sync can write to.
@@ -54,7 +55,7 @@ pub(crate) struct FolderError {
 }
 
 impl LockedFolder {
-    /// Takes every lock, so that a move does not stop in the middle because a daemon runs.
+    /// Takes all locks at the start, so that a running daemon cannot interrupt a move.
     pub(crate) fn open(folder: &Path) -> Result<LockedFolder, FolderError> {
         let configuration = |message: String| FolderError { message, is_configuration: true };
         let names = connectors(folder).map_err(|e| configuration(format!("{e:#}")))?;
@@ -124,7 +125,7 @@ async fn move_connector(database: &Database, name: &str, export: Export, print: 
     Ok(())
 }
 
-/// Does something with the file on a thread that may block.
+/// Runs blocking work on the file.
 async fn reading<T: Send + 'static>(
     export: Export,
     work: impl FnOnce(&Export) -> T + Send + 'static,
@@ -145,17 +146,17 @@ async fn move_table(
 ) -> anyhow::Result<Export> {
     let name = format!("{connector}.{}", shape.table);
     let table = shape.clone();
-    let (export, counted) = reading(export, move |export| {
+    let (export, count) = reading(export, move |export| {
         Ok::<_, DestinationError>((export.count(&table.table)?, export.foreign_columns(&table)?))
     })
     .await?;
-    let (count, foreign) = counted?;
+    let (count, foreign) = count?;
     if !foreign.is_empty() {
         print(format_args!("{name}: columns added by hand are not moved: {}", foreign.join(", ")));
     }
     let (export, unchanged) = unchanged(import, export, shape, count).await?;
     if let Some(TableChecksum { rows, checksum }) = unchanged {
-        print(format_args!("{name}: {rows} rows, checksum {checksum:016x}, was there"));
+        print(format_args!("{name}: {}, checksum {checksum:016x}, was there", counted(rows, "row")));
         return Ok(export);
     }
     let bar = progress_bar(&name, count);
@@ -167,16 +168,17 @@ async fn move_table(
         0 => String::new(),
         rejected => {
             format!(
-                "; {rejected} rows hold values that PostgreSQL cannot store: see _rejected for the reasons"
+                "; {} with values that PostgreSQL cannot store: see _rejected for the reasons",
+                counted(rejected, "row")
             )
         }
     };
     let TableChecksum { rows, checksum } = copied.checksum;
-    print(format_args!("{name}: {rows} rows, checksum {checksum:016x}, copied{rejected}"));
+    print(format_args!("{name}: {}, checksum {checksum:016x}, copied{rejected}", counted(rows, "row")));
     Ok(export)
 }
 
-/// The checksum of a table that an earlier move has copied and that is equal on both sides.
+/// The checksum of a table that is already equal on both sides.
 async fn unchanged(
     import: &mut Import,
     export: Export,
@@ -214,12 +216,12 @@ async fn copy(
     let table = shape.clone();
     let reader = reading(export, move |export| {
         let read = export.read(&table, |rows| send.blocking_send(Ok(rows)).is_ok());
-        // If the receiver is gone, the writer has failed and says why.
+        // If the receiver was dropped, the writer has failed and returns the reason.
         let _ = send.blocking_send(read.map(|()| Vec::new()));
     });
     let writer = async {
         let copied = import.table(shape, &mut rows, |count| bar.inc(count as u64)).await;
-        // Ends a reader whose writer has failed.
+        // Stops the reader if the writer has failed.
         drop(rows);
         copied
     };
@@ -228,7 +230,7 @@ async fn copy(
     Ok((export, copied?))
 }
 
-/// Whether a table is one of those that begin with `_`, which have no `_synced_at`.
+/// Whether a table is one of our own: their names start with `_`, and they have no `_synced_at`.
 fn is_ours(shape: &TableShape) -> bool {
     shape.table.starts_with('_')
 }

@@ -1,7 +1,7 @@
-//! The daemon's own state: monitors, their history, and the banner record.
+//! Copies the daemon's own state: monitors, their history, the banner record, and what channels were sent.
 //!
-//! It is written as a daemon writes it, under the monitor's lease, and only what is missing, so that it can be repeated.
-//! State that a daemon has written there is left alone. Start at [`StateSource::open`].
+//! Writes as a daemon does, under the monitor's lease, and only what is missing, so that it can be repeated. It does not
+//! overwrite the state of another daemon. Start at [`StateSource::open`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,27 +12,30 @@ use jiff::civil::Date;
 
 use super::Print;
 use crate::database::Database;
-use crate::domain::assess::Transition;
-use crate::domain::history::{Day, Days, Span};
-use crate::domain::tenure::Pace;
+use crate::domain::monitoring::assess::Transition;
+use crate::domain::monitoring::history::{Day, DayTotals, Span};
+use crate::domain::monitoring::responses::{ResponseDay, ResponseTotals};
+use crate::domain::tenure::LeasePace;
+use crate::domain::text::counted;
 use crate::store::lease::{Lease, Taken};
 use crate::store::schema::Schema;
-use crate::store::{Batch, Closer, Kept, OpenError, Store};
+use crate::store::{Batch, Closer, OpenError, Store, StoredState};
 
-/// Rows stored in one transaction, which must end within seconds.
+/// Rows in one transaction, which must end within seconds.
 const AT_ONCE: usize = 2_000;
 
-/// The state in a folder, which no daemon can open meanwhile.
+/// The locked state of a folder.
 pub(super) struct StateSource {
     store: Store,
     _closer: Closer,
-    kept: Kept,
+    stored: StoredState,
 }
 
 struct WholeState {
-    kept: Kept,
+    stored: StoredState,
     transitions: Vec<Transition>,
-    days: Days,
+    days: DayTotals,
+    responses: ResponseTotals,
 }
 
 /// What identifies a transition.
@@ -44,11 +47,11 @@ impl StateSource {
         if !folder.join(format!("{}.db", super::STATE_FILE)).exists() {
             return Ok(None);
         }
-        let (store, closer, kept) = Store::open_undamaged(folder)?;
-        Ok(Some(StateSource { store, _closer: closer, kept }))
+        let (store, closer, stored) = Store::open_undamaged(folder)?;
+        Ok(Some(StateSource { store, _closer: closer, stored }))
     }
 
-    /// Copies what is missing to the schema where daemons will look for it.
+    /// Copies what is missing to the schema that the daemons will use.
     pub(super) async fn copy(
         self,
         database: &Database,
@@ -56,10 +59,10 @@ impl StateSource {
         holder: String,
         print: Print,
     ) -> anyhow::Result<()> {
-        // Only a daemon that writes banners has a banner record, whatever is configured here.
-        let schema = if self.kept.banner.is_some() { Schema::SHARED } else { configured };
-        let from = read(&self.store, self.kept).await?;
-        let lease = Lease { schema, name: "monitor".to_owned(), holder, ttl: Pace::USUAL.ttl };
+        // Only a daemon that writes banners has a banner record, whatever is configured now.
+        let schema = if self.stored.banners.is_empty() { configured } else { Schema::SHARED };
+        let from = read(&self.store, self.stored).await?;
+        let lease = Lease { schema, name: "monitor".to_owned(), holder, ttl: LeasePace::USUAL.ttl };
         let (to, _closer) = Store::connect(database.clone(), lease.clone()).await?;
         let connected = database.connect().await?;
         let judge = |e| connected.judge("taking the monitor's lease", &e);
@@ -74,9 +77,13 @@ impl StateSource {
         // If this fails, the lease expires.
         let _ = lease.release(&connected.client, token).await;
         let how = copied?;
-        let (monitors, transitions, days) = (from.kept.states.len(), from.transitions.len(), from.days.len());
+        let (monitors, transitions, days) =
+            (from.stored.states.len(), from.transitions.len(), from.days.len());
         print(format_args!(
-            "state: {monitors} monitors, {transitions} transitions, {days} days in schema {}, {how}",
+            "state: {}, {}, {} in schema {}, {how}",
+            counted(monitors as u64, "monitor"),
+            counted(transitions as u64, "transition"),
+            counted(days as u64, "day"),
             schema.name()
         ));
         if schema == Schema::PREVIEW {
@@ -110,11 +117,23 @@ async fn copy(from: &WholeState, to: &Store) -> anyhow::Result<&'static str> {
         let rest = |(key, day): &((String, Date), Day)| (key.clone(), less(day, there.days.get(key)));
         to.keep(Batch { days: days.iter().map(rest).collect(), ..Batch::default() }).await?;
     }
-    // Last, because they make the state look complete.
-    let states: BTreeMap<_, _> = from.kept.states.iter().cloned().collect();
+    let responses: Vec<((String, Date), ResponseDay)> = from
+        .responses
+        .iter()
+        .map(|(key, day)| (key.clone(), lacking(day, there.responses.get(key))))
+        .collect();
+    for responses in responses.chunks(AT_ONCE) {
+        let responses = responses.iter().cloned().collect();
+        to.keep(Batch { responses, ..Batch::default() }).await?;
+    }
+    // Last, because the states mark the copy as complete.
+    let states: BTreeMap<_, _> = from.stored.states.iter().cloned().collect();
     to.keep(Batch { states, ..Batch::default() }).await?;
-    if let Some((tenant, memory)) = &from.kept.banner {
-        to.keep_memory(tenant, memory.clone()).await?;
+    for (tenant, saved) in &from.stored.banners {
+        to.keep_banner_state(tenant, saved.state.clone(), None).await?;
+    }
+    for (name, state) in &from.stored.channels {
+        to.keep_channel_state(name, Some(state.clone())).await?;
     }
     let now = read(to, to.recall().await?).await?;
     ensure!(
@@ -124,7 +143,7 @@ async fn copy(from: &WholeState, to: &Store) -> anyhow::Result<&'static str> {
     Ok("copied")
 }
 
-async fn read(store: &Store, kept: Kept) -> anyhow::Result<WholeState> {
+async fn read(store: &Store, stored: StoredState) -> anyhow::Result<WholeState> {
     let span = Span { monitor: None, from: Timestamp::MIN, to: Timestamp::MAX, limit: usize::MAX };
     let reader = store.reader();
     let transitions = reader.transitions(span).await?;
@@ -134,28 +153,44 @@ async fn read(store: &Store, kept: Kept) -> anyhow::Result<WholeState> {
         .into_iter()
         .map(|(monitor, date, day)| ((monitor, date), day))
         .collect();
-    Ok(WholeState { kept, transitions, days })
+    let responses = reader.responses(None, Date::MIN).await?.into_iter();
+    let responses = responses.map(|(monitor, date, day)| ((monitor, date), day)).collect();
+    Ok(WholeState { stored, transitions, days, responses })
 }
 
 impl WholeState {
     /// Whether the other state contains this one.
     fn within(&self, other: &WholeState) -> bool {
-        let states: BTreeMap<_, _> = other.kept.states.iter().map(|(name, state)| (name, state)).collect();
+        let states: BTreeMap<_, _> = other.stored.states.iter().map(|(name, state)| (name, state)).collect();
         let known: BTreeSet<TransitionKey> = other.transitions.iter().map(key).collect();
-        self.kept.states.iter().all(|(name, state)| states.get(name).is_some_and(|other| same(state, other)))
-            && self.kept.banner.as_ref().is_none_or(|banner| {
-                other
-                    .kept
-                    .banner
-                    .as_ref()
-                    .is_some_and(|other| other.0 == banner.0 && same(&banner.1, &other.1))
+        self.stored
+            .states
+            .iter()
+            .all(|(name, state)| states.get(name).is_some_and(|other| same(state, other)))
+            && self.stored.banners.iter().all(|(tenant, saved)| {
+                let other = other.stored.banners.get(tenant);
+                other.is_some_and(|other| same(&saved.state, &other.state))
             })
+            && self
+                .stored
+                .channels
+                .iter()
+                .all(|(name, state)| other.stored.channels.get(name).is_some_and(|other| same(state, other)))
             && self.transitions.iter().all(|t| known.contains(&key(t)))
             && self.days.iter().all(|(key, day)| less(day, other.days.get(key)) == Day::default())
+            && self
+                .responses
+                .iter()
+                .all(|(key, day)| lacking(day, other.responses.get(key)) == ResponseDay::default())
     }
 }
 
-/// Equal as stored.
+/// The response times that the other day lacks.
+fn lacking(day: &ResponseDay, other: Option<&ResponseDay>) -> ResponseDay {
+    other.map_or_else(|| day.clone(), |other| day.without(other))
+}
+
+/// Whether two values are equal when serialized.
 fn same(one: &impl serde::Serialize, other: &impl serde::Serialize) -> bool {
     match (serde_json::to_value(one), serde_json::to_value(other)) {
         (Ok(one), Ok(other)) => one == other,
@@ -167,7 +202,7 @@ fn key(t: &Transition) -> TransitionKey {
     (t.at, t.monitor.clone(), t.from.as_str(), t.to.as_str())
 }
 
-/// The seconds of a day that another lacks.
+/// The part of a day's totals that the other one lacks.
 fn less(day: &Day, other: Option<&Day>) -> Day {
     let mut rest = *day;
     for (mine, theirs) in rest.at.iter_mut().zip(other.map_or([0; 5], |other| other.at)) {

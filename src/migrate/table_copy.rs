@@ -1,4 +1,5 @@
-//! One table on its way into PostgreSQL, within one transaction: encoded, sent by COPY, widened where a value needs it.
+//! Copies one table into PostgreSQL within one transaction: encodes rows, sends them by COPY, and widens columns where a
+//! value requires it.
 //!
 //! Start at [`TableCopy::start`].
 
@@ -9,7 +10,7 @@ use tokio_postgres::types::Type;
 
 use super::checksum::{MovedRow, TableChecksum};
 use super::is_ours;
-use crate::database::Patience;
+use crate::database::IdleTimeout;
 use crate::destinations::DestinationError;
 use crate::destinations::postgres::backend::{to_json, with_text};
 use crate::destinations::postgres::binary::{self, Misfit};
@@ -18,31 +19,31 @@ use crate::destinations::postgres::merge::{KEY_BYTES, KEY_TOO_LONG};
 use crate::destinations::postgres::names::{Names, list};
 use crate::destinations::postgres::system_tables;
 use crate::destinations::postgres::table::{self, DELETED, SYNCED};
-use crate::domain::cell::{Cell, ColumnType};
-use crate::domain::op::{Rejected, TableShape};
+use crate::domain::syncing::cell::{Cell, ColumnType};
+use crate::domain::syncing::op::{Rejected, TableShape};
 
-/// Encoded bytes that go by one statement.
+/// Encoded bytes per COPY statement.
 const SEND_BYTES: usize = 4 << 20;
 
-/// Rejected rows that wait in memory.
+/// Rejected rows in memory before they are stored.
 const MAX_REJECTED: usize = 1_000;
 
-/// The run of rows that no table of the server can hold: they were rejected by no sync.
+/// The run number of rows that PostgreSQL cannot store, since no sync rejected them.
 pub(super) const NO_RUN: i64 = 0;
 
-/// What was stored of a table.
+/// The result of copying a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CopiedTable {
-    /// Of the stored rows, as they were in the source.
+    /// Checksum of the stored rows as they are in the source.
     pub(super) checksum: TableChecksum,
-    /// Rows that the server cannot hold: they are in `_rejected`.
+    /// Rows that PostgreSQL cannot store: they are in `_rejected`.
     pub(super) rejected: u64,
 }
 
 pub(super) struct TableCopy<'a> {
     db: &'a Transaction<'a>,
     names: &'a Names,
-    patience: &'a Patience,
+    idle_timeout: &'a IdleTimeout,
     source: &'a TableShape,
     kinds: Vec<ColumnType>,
     /// `None` if no column of the source has a known type.
@@ -52,18 +53,18 @@ pub(super) struct TableCopy<'a> {
     copied: CopiedTable,
 }
 
-/// A value that the column cannot hold.
+/// A value that the column cannot store.
 struct MisfitColumn {
     column: String,
     misfit: Misfit,
 }
 
 impl<'a> TableCopy<'a> {
-    /// Drops what an earlier move left of the table, and creates it.
+    /// Drops the table of an earlier move, and creates it again.
     pub(super) async fn start(
         db: &'a Transaction<'a>,
         names: &'a Names,
-        patience: &'a Patience,
+        idle_timeout: &'a IdleTimeout,
         source: &'a TableShape,
     ) -> Result<TableCopy<'a>, PostgresFailure> {
         let target = if is_ours(source) {
@@ -76,13 +77,13 @@ impl<'a> TableCopy<'a> {
             db.execute_typed(&sql, &[(&source.table, Type::TEXT)]).await?;
             db.batch_execute(&format!("DROP TABLE IF EXISTS {}", names.of(&source.table))).await?;
             table::remove_shapes(db, names, std::slice::from_ref(&source.table)).await?;
-            let created = table::ensure_table(db, names, patience, None, source).await?;
+            let created = table::ensure_table(db, names, idle_timeout, None, source, Vec::new()).await?;
             created.map(|merge| merge.shape)
         };
         let kinds = source.columns.iter().map(|column| column.kind).collect();
         let copied = CopiedTable { checksum: TableChecksum::default(), rejected: 0 };
         let (encoded, waiting_rejected) = (Vec::new(), Vec::new());
-        Ok(TableCopy { db, names, patience, source, kinds, target, encoded, waiting_rejected, copied })
+        Ok(TableCopy { db, names, idle_timeout, source, kinds, target, encoded, waiting_rejected, copied })
     }
 
     pub(super) async fn push(&mut self, rows: &[MovedRow]) -> Result<(), PostgresFailure> {
@@ -119,7 +120,7 @@ impl<'a> TableCopy<'a> {
                     return Ok(());
                 }
                 Misfit::Type => {
-                    let reason = format!("column {column} holds a value of another type");
+                    let reason = format!("column {column} contains a value of another type");
                     return Err(DestinationError::table(table, reason).into());
                 }
             }
@@ -130,7 +131,9 @@ impl<'a> TableCopy<'a> {
         self.send().await?;
         if let Some(target) = &self.target {
             let wider = with_text(target, column);
-            let merge = table::ensure_table(self.db, self.names, self.patience, Some(target), &wider).await?;
+            let merge =
+                table::ensure_table(self.db, self.names, self.idle_timeout, Some(target), &wider, Vec::new())
+                    .await?;
             self.target = Some(merge.map_or(wider, |merge| merge.shape));
         }
         Ok(())
@@ -164,8 +167,8 @@ impl<'a> TableCopy<'a> {
     }
 }
 
-/// Appends a row of one shape for a table of another, which has at least its columns. Appends nothing of a row with a
-/// misfit.
+/// Appends a row of the source's shape for the target table, which has at least its columns. Appends nothing if a value
+/// does not fit.
 fn encode(
     out: &mut Vec<u8>,
     row: &MovedRow,

@@ -1,24 +1,29 @@
-//! The bytes of an answer made into JSON text: decompressed, decoded, mended. Pure, and bounded by what comes out.
+//! Converts the bytes of a response into JSON text: decompresses, decodes the charset and repairs half surrogate pairs. Pure;
+//! the size of the result is limited.
 
 use std::borrow::Cow;
-use std::io::Read;
 
 use encoding_rs::{Encoding, UTF_8};
-use flate2::bufread::MultiGzDecoder;
 
-use crate::domain::observation::Unknown;
+use crate::domain::monitoring::observation::Unknown;
+use crate::domain::text;
+use crate::http::{Failure, decompress};
 
-/// Largest document that is read, in bytes after decompression. The largest known real one (components of a page
-/// with 256 of them) has a tenth of this; what is larger is a web site.
-pub const MAX_BODY: usize = 1024 * 1024;
+/// Largest document of a Statuspage that is read, in bytes after decompression. The largest known one (256 components) has a
+/// tenth of this.
+#[cfg(test)]
+pub(super) const MAX_BODY: usize = 1024 * 1024;
 
-/// Highest compression ratio that is decompressed: documents of status pages reach 30, made-up ones 1,000.
+/// Highest compression ratio that is decompressed. Documents of status pages reach 30, decompression bombs 1,000.
 const MAX_RATIO: usize = 200;
 
-/// Below this size no ratio matters.
+/// Longest reason or URL in a result, in characters.
+pub(super) const MAX_WORDS: usize = 200;
+
+/// Below this size any ratio is accepted.
 const ANY_RATIO: usize = 64 * 1024;
 
-/// What the headers say of a body.
+/// The headers that describe a body.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Form {
     /// `Content-Encoding`, lower case; empty for none.
@@ -28,7 +33,7 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// Whether the body is called HTML.
+    /// Whether `Content-Type` says HTML.
     pub(super) fn is_html(&self) -> bool {
         self.kind.contains("html")
     }
@@ -39,37 +44,37 @@ impl Form {
     }
 }
 
-/// The text of a body. Bytes that the charset does not know become U+FFFD, so that one of them costs one word at most.
-pub(super) fn text(body: &[u8], form: &Form) -> Result<String, Unknown> {
-    let body = decompressed(body, &form.encoding)?;
+/// Decodes a body. Invalid bytes become U+FFFD, so that one of them damages one word at most.
+pub(super) fn text(body: &[u8], form: &Form, max: usize) -> Result<String, Unknown> {
+    let body = decompressed(body, &form.encoding, max)?;
     let (encoding, mark) = Encoding::for_bom(&body).unwrap_or((form.charset().unwrap_or(UTF_8), 0));
     let (text, _) = encoding.decode_without_bom_handling(&body[mark..]);
-    Ok(mended(&text).into_owned())
+    Ok(repaired(&text).into_owned())
 }
 
-fn decompressed<'a>(body: &'a [u8], encoding: &str) -> Result<Cow<'a, [u8]>, Unknown> {
-    match encoding {
-        "" | "identity" => Ok(Cow::Borrowed(body)),
-        "gzip" | "x-gzip" => gunzip(body).map(Cow::Owned),
-        other => Err(Unknown::NotJson(format!("content encoding `{other}`, which was not asked for"))),
+fn decompressed<'a>(body: &'a [u8], encodings: &str, max: usize) -> Result<Cow<'a, [u8]>, Unknown> {
+    let cap = body.len().saturating_mul(MAX_RATIO).clamp(ANY_RATIO, max.max(ANY_RATIO));
+    decompress(body, encodings, cap).map_err(unknown)
+}
+
+/// A failed request as the reason why a status page is unknown.
+pub(super) fn unknown(failure: Failure) -> Unknown {
+    let words = |why: String| text::shorten(&text::plain(&why), MAX_WORDS).into_owned();
+    match failure {
+        Failure::Timeout => Unknown::Timeout,
+        Failure::Dns => Unknown::Dns,
+        Failure::Tls(why) => Unknown::Tls(words(why)),
+        Failure::Connect(why) => Unknown::Connect(words(why)),
+        Failure::Redirect(why) => Unknown::Redirect(words(why)),
+        Failure::TooLarge(cap) => Unknown::TooLarge(cap),
+        Failure::Broken(why) => Unknown::Broken(words(why)),
+        Failure::Encoding(why) => Unknown::NotJson(words(why)),
     }
 }
 
-/// All members of a gzip stream (RFC 1952).
-fn gunzip(body: &[u8]) -> Result<Vec<u8>, Unknown> {
-    let most = body.len().saturating_mul(MAX_RATIO).clamp(ANY_RATIO, MAX_BODY);
-    let mut out = Vec::new();
-    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-    MultiGzDecoder::new(body)
-        .take(limit)
-        .read_to_end(&mut out)
-        .map_err(|e| Unknown::Broken(format!("gzip: {e}")))?;
-    if out.len() > most { Err(Unknown::TooLarge(most)) } else { Ok(out) }
-}
-
-/// The text with each `\uD800` to `\uDFFF` that has no other half replaced by `\uFFFD`: no parser takes half a pair, and a
-/// cut emoji should cost no more than itself.
-fn mended(json: &str) -> Cow<'_, str> {
+/// Replaces each escaped surrogate (`\uD800` to `\uDFFF`) without its other half by `\uFFFD`. JSON parsers reject the whole
+/// document otherwise, and titles may be cut in the middle of an emoji.
+fn repaired(json: &str) -> Cow<'_, str> {
     let mut out = String::new();
     let (mut copied, mut at) = (0, 0);
     let unit = |at: usize| {
@@ -88,7 +93,7 @@ fn mended(json: &str) -> Cow<'_, str> {
                 copied = at;
             }
         }
-        // An escaped character may be longer than a byte; no escape of JSON is.
+        // The character after a backslash may be longer than a byte, although no JSON escape is.
         while at < json.len() && !json.is_char_boundary(at) {
             at += 1;
         }
@@ -133,12 +138,12 @@ mod tests {
             (r#""\"#, r#""\"#),
             ("\"\\ä\"", "\"\\ä\""),
         ] {
-            assert_eq!(mended(json), want);
+            assert_eq!(repaired(json), want);
         }
     }
 
     #[test]
-    fn charsets_are_told_by_mark_or_content_type() {
+    fn the_charset_is_taken_from_the_byte_order_mark_or_content_type() {
         let utf16 = |mark: &[u8], unit: fn(u16) -> [u8; 2]| {
             [mark, &"{\"ä\":1}".encode_utf16().flat_map(unit).collect::<Vec<_>>()].concat()
         };
@@ -154,29 +159,32 @@ mod tests {
             (utf16(b"\xfe\xff", u16::to_be_bytes), "application/json"),
             (utf16(b"", u16::to_le_bytes), "application/json; charset=utf-16"),
         ] {
-            assert_eq!(text(&body, &form("", kind)).unwrap(), "{\"ä\":1}", "{kind} {body:?}");
+            assert_eq!(text(&body, &form("", kind), MAX_BODY).unwrap(), "{\"ä\":1}", "{kind} {body:?}");
         }
-        assert_eq!(text(b"\"a\xffb\"", &Form::default()).unwrap(), "\"a\u{fffd}b\"");
+        assert_eq!(text(b"\"a\xffb\"", &Form::default(), MAX_BODY).unwrap(), "\"a\u{fffd}b\"");
     }
 
     #[test]
     fn gzip_is_read_in_any_number_of_members() {
         let (empty, a, b) = (gzip(b""), gzip(b"{\"a\":"), gzip(b"1}"));
         for body in [gzip(b"{\"a\":1}"), [a.clone(), b.clone()].concat(), [empty, a.clone(), b].concat()] {
-            assert_eq!(text(&body, &form("gzip", "")).unwrap(), "{\"a\":1}");
+            assert_eq!(text(&body, &form("gzip", ""), MAX_BODY).unwrap(), "{\"a\":1}");
         }
-        assert!(matches!(text(&a[..a.len() - 3], &form("gzip", "")), Err(Unknown::Broken(_))));
-        let odd = text(b"x", &form("br", "")).unwrap_err().to_string();
-        assert!(odd.contains("`br`"), "{odd}");
+        assert!(matches!(text(&a[..a.len() - 3], &form("gzip", ""), MAX_BODY), Err(Unknown::Broken(_))));
+        let odd = text(b"x", &form("br", ""), MAX_BODY).unwrap_err().to_string();
+        assert!(odd.contains("encoded as \"br\""), "{odd}");
     }
 
     #[test]
-    fn a_body_that_grows_without_measure_is_not_decompressed() {
+    fn a_decompression_bomb_is_rejected() {
         let spaces = gzip(&vec![b' '; MAX_BODY]);
         assert!(spaces.len() < 2000, "{}", spaces.len());
         let capped = spaces.len() * MAX_RATIO;
-        assert_eq!(text(&spaces, &form("gzip", "")), Err(Unknown::TooLarge(capped)));
-        assert_eq!(text(&gzip(&[b' '; ANY_RATIO]), &form("gzip", "")).map(|text| text.len()), Ok(ANY_RATIO));
+        assert_eq!(text(&spaces, &form("gzip", ""), MAX_BODY), Err(Unknown::TooLarge(capped)));
+        assert_eq!(
+            text(&gzip(&[b' '; ANY_RATIO]), &form("gzip", ""), MAX_BODY).map(|text| text.len()),
+            Ok(ANY_RATIO)
+        );
     }
 
     proptest! {
@@ -186,13 +194,13 @@ mod tests {
             encoding in "(|gzip|br)",
             kind in "(|text/html|application/json; charset=(utf-8|utf-16|shift_jis|x))",
         ) {
-            let _ = text(&body, &form(&encoding, &kind));
+            let _ = text(&body, &form(&encoding, &kind), MAX_BODY);
         }
 
         #[test]
-        fn mended_text_has_no_half_pairs(json in r#"(\\|u|d83d|de00|\\ud83d|\\ude00|"|ä|a){0,12}"#) {
-            let mended = mended(&json).into_owned();
-            prop_assert_eq!(super::mended(&mended).into_owned(), mended);
+        fn repaired_text_has_no_half_pairs(json in r#"(\\|u|d83d|de00|\\ud83d|\\ude00|"|ä|a){0,12}"#) {
+            let text = repaired(&json).into_owned();
+            prop_assert_eq!(repaired(&text).into_owned(), text);
         }
     }
 }

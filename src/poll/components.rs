@@ -1,20 +1,20 @@
-//! Which of a page's components count for a monitor, and how they are named to people. Pure.
+//! Selects the components of a status page that count for a monitor. Pure.
 
-use super::document::Component;
-use crate::domain::monitor::{Page, Pattern};
+use super::page::Component;
+use crate::domain::monitoring::monitor::{Pattern, StatusPage};
 
-/// The components that count, and the patterns that took none.
-pub(super) struct Selection<'a> {
+/// The components that count, and the patterns that matched none.
+pub(super) struct ComponentSelection<'a> {
     pub(super) chosen: Vec<&'a Component>,
-    /// Patterns of `components` that match nothing on the page.
+    /// Patterns of `components` that match nothing on the status page.
     pub(super) unmatched: Vec<&'a Pattern>,
-    /// Patterns of `ignore` that match nothing on the page.
+    /// Patterns of `ignore` that match nothing on the status page.
     pub(super) unused: Vec<&'a Pattern>,
 }
 
-/// Applies `components`, then `ignore`. Without `components` all count.
-pub(super) fn select<'a>(all: &'a [Component], page: &'a Page) -> Selection<'a> {
-    let (mut taking, mut ignoring) = (Idle::of(&page.components), Idle::of(&page.ignore));
+/// Applies `components`, then `ignore`. Without `components`, all components count.
+pub(super) fn select<'a>(all: &'a [Component], page: &'a StatusPage) -> ComponentSelection<'a> {
+    let (mut taking, mut ignoring) = (Idle::of(&page.components, all), Idle::of(&page.ignore, all));
     let mut chosen = Vec::new();
     for component in all {
         let taken = taking.matches(component) || page.components.is_empty();
@@ -23,24 +23,28 @@ pub(super) fn select<'a>(all: &'a [Component], page: &'a Page) -> Selection<'a> 
             chosen.push(component);
         }
     }
-    Selection { chosen, unmatched: taking.idle(), unused: ignoring.idle() }
+    ComponentSelection { chosen, unmatched: taking.idle(), unused: ignoring.idle() }
 }
 
-/// Patterns, and which of them have matched nothing yet.
+/// Patterns, and which of them have matched.
 struct Idle<'a> {
     patterns: &'a [Pattern],
+    /// Patterns that are the name of a component, and therefore not that of a group.
+    exact: Vec<bool>,
     used: Vec<bool>,
 }
 
 impl<'a> Idle<'a> {
-    fn of(patterns: &'a [Pattern]) -> Idle<'a> {
-        Idle { patterns, used: vec![false; patterns.len()] }
+    fn of(patterns: &'a [Pattern], all: &[Component]) -> Idle<'a> {
+        let names =
+            |pattern: &Pattern| pattern.is_literal() && all.iter().any(|one| pattern.matches(&one.name));
+        Idle { patterns, exact: patterns.iter().map(names).collect(), used: vec![false; patterns.len()] }
     }
 
     fn matches(&mut self, component: &Component) -> bool {
         let mut any = false;
-        for (pattern, used) in self.patterns.iter().zip(&mut self.used) {
-            if matches(pattern, component) {
+        for ((pattern, exact), used) in self.patterns.iter().zip(&self.exact).zip(&mut self.used) {
+            if matches(pattern, *exact, component) {
                 (any, *used) = (true, true);
             }
         }
@@ -52,23 +56,26 @@ impl<'a> Idle<'a> {
     }
 }
 
-/// A pattern takes a component by its name, by "group - name", or with its whole group.
-fn matches(pattern: &Pattern, component: &Component) -> bool {
+/// A pattern matches a component by its name, by "group - name", or with its whole group, unless it is exactly the name of a
+/// component.
+fn matches(pattern: &Pattern, exact: bool, component: &Component) -> bool {
     pattern.matches(&component.name)
         || component.group.as_deref().is_some_and(|group| {
-            pattern.matches(group) || pattern.matches(&format!("{group} - {}", component.name))
+            !exact && pattern.matches(group) || pattern.matches(&format!("{group} - {}", component.name))
         })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::whole_page;
     use super::*;
-    use crate::domain::severity::Severity;
+    use crate::domain::monitoring::severity::Severity;
 
     fn component(group: Option<&str>, name: &str) -> Component {
         Component {
             id: format!("{group:?}{name}"),
             name: name.into(),
+            part_of: None,
             group: group.map(Into::into),
             severity: Ok(Severity::None),
             state: "operational".into(),
@@ -79,23 +86,23 @@ mod tests {
         }
     }
 
-    fn page(components: &[&str], ignore: &[&str]) -> Page {
-        Page {
-            root: "https://status.acme.test/".parse().unwrap(),
+    fn page(components: &[&str], ignore: &[&str]) -> StatusPage {
+        StatusPage {
             components: components.iter().map(|p| Pattern::new(p)).collect(),
             ignore: ignore.iter().map(|p| Pattern::new(p)).collect(),
-            incidents: false,
+            ..whole_page(false)
         }
     }
 
-    /// Patterns take names, grouped names and whole groups; ignoring comes last; each idle pattern is named.
     #[test]
-    fn selects_by_table() {
+    fn patterns_match_names_grouped_names_and_groups_and_ignore_comes_last() {
         let all = [
             component(Some("EU region"), "Query engine"),
             component(Some("EU region"), "Storage"),
             component(Some("US region"), "Query engine"),
             component(None, "Website"),
+            component(Some("API"), "API"),
+            component(Some("API"), "Docs"),
         ];
         for (take, ignore, chosen, unmatched, unused) in [
             (&["Website"][..], &[][..], "Website", "", ""),
@@ -103,10 +110,13 @@ mod tests {
             (&["EU region - Query*"], &[], "EU region - Query engine", "", ""),
             (&["EU region"], &[], "EU region - Query engine, Storage", "", ""),
             (&["EU*"], &["Storage"], "EU region - Query engine", "", ""),
-            (&[], &["* region"], "Website", "", ""),
+            (&[], &["* region", "API*"], "Website", "", ""),
             (&["Stor?ge", "Mail"], &["Fax"], "Storage", "Mail", "Fax"),
             (&["Query"], &[], "", "Query", ""),
             (&["Website"], &["*"], "", "", ""),
+            (&["API"], &[], "API", "", ""),
+            (&["API - *"], &[], "API, Docs", "", ""),
+            (&["AP*"], &[], "API, Docs", "", ""),
         ] {
             let page = page(take, ignore);
             let got = select(&all, &page);

@@ -1,19 +1,31 @@
-//! Looking at status pages: what travels over the network becomes a reading, or a typed reason why there is none.
+//! Polls status pages. The result is a reading, or a typed reason why there is none.
 //!
-//! One look is one call of [`look`]. It decides nothing about *when* to look, and nothing about what a reading
-//! means for the banner. Start at `statuspage` (the exchange), then `body` (bytes to text), `document` (what an answer
-//! says) and `reading` (what that is worth for a monitor); the last three are pure and take linear time.
+//! One poll is one call of [`look`]. Callers decide when to poll and what a reading means for the banner. Start at
+//! `poll_page` (what a poll does), then `fetch` (requests, shared between monitors), `body` (bytes to text), `document` (text
+//! to a document, a `tree`), `engine` (documents to what the page says) and `reading` (that to a reading for a monitor); the last four
+//! are pure and take linear time.
 
 mod body;
 mod components;
+mod detect;
 mod document;
-mod lenient;
+mod engine;
+#[cfg(test)]
+mod engine_tests;
+mod explain;
+mod fetch;
+#[cfg(test)]
+mod judging_tests;
 #[cfg(test)]
 mod model_tests;
+mod page;
+mod poll_page;
 mod reading;
-mod statuspage;
 #[cfg(test)]
 mod tests;
+mod tree;
 
-pub use body::MAX_BODY;
-pub use statuspage::{Look, MAX_RETRY_AFTER, Memo, look};
+pub use detect::{Detection, detect};
+pub use explain::{Explanation, explain, judge_sample};
+pub use fetch::{PageCache, PageDocuments};
+pub use poll_page::{PollResult, look};

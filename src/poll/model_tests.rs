@@ -1,17 +1,18 @@
-//! Pages made up at random, judged against what they were made of.
+//! Random status pages, compared with the model they were generated from.
 //!
-//! The oracle: a page is healthy only with a positive word for all that counts; it is at least as bad as the worst open
-//! incident that counts; a title stands only where it explains the severity; one broken entry changes nothing else.
+//! The oracle: a page is healthy only if everything that counts is reported healthy; its severity is at least that of the
+//! worst open incident that counts; a title is shown only if it explains the severity; a broken entry changes nothing else.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::body::Form;
-use super::document::{Components, Document, Summary, read};
-use super::reading;
-use crate::domain::monitor::{Page, Pattern, Remap};
-use crate::domain::observation::{Reading, Unknown};
-use crate::domain::severity::Severity;
+use jiff::Timestamp;
+
+use super::poll_page::judge_body;
+use super::tests::whole_page;
+use crate::domain::monitoring::monitor::{Pattern, Remap, StatusPage};
+use crate::domain::monitoring::observation::{Reading, Unknown};
+use crate::domain::monitoring::severity::Severity;
 
 const WORDS: [&str; 5] = ["none", "maintenance", "minor", "major", "critical"];
 const STATES: [&str; 5] =
@@ -19,34 +20,34 @@ const STATES: [&str; 5] =
 
 #[derive(Debug, Clone)]
 struct Incident {
-    /// Position in [`WORDS`]; beyond: a word that nobody knows, or none.
+    /// Index in [`WORDS`]; an index out of range stands for an unknown or missing word.
     impact: usize,
     open: bool,
     planned: bool,
-    /// Positions of components; may be beyond them.
+    /// Indexes of components; may be out of range.
     touches: Vec<usize>,
 }
 
 #[derive(Debug, Clone)]
 struct Model {
-    /// Position in [`WORDS`]; beyond: a word that nobody knows.
+    /// Index in [`WORDS`]; an index out of range stands for an unknown word.
     indicator: usize,
-    /// Positions in [`STATES`]; beyond: a word that nobody knows.
+    /// Indexes in [`STATES`]; an index out of range stands for an unknown word.
     components: Vec<usize>,
     incidents: Vec<Incident>,
     remap: Vec<(usize, usize)>,
-    /// How words are spelt.
+    /// Spelling variant of words.
     spelling: u8,
-    /// Put into each list, at its beginning.
+    /// Index of the invalid entry at the start of each list.
     rubbish: usize,
-    /// How many of the components count; 0: the page as a whole.
+    /// Number of components that count; 0 stands for the whole status page.
     chosen: usize,
 }
 
 const RUBBISH: [&str; 6] =
     ["", "null,", "\"x\",", "{\"name\":\"\\ud83d\",\"name\":1},", "[[1e99999]],", "{\"id\":1e99999},"];
 
-fn spelt(word: &str, spelling: u8) -> String {
+fn spelled(word: &str, spelling: u8) -> String {
     match spelling {
         0 => word.to_owned(),
         1 => word.to_uppercase(),
@@ -61,12 +62,10 @@ impl Model {
         Remap(self.remap.iter().map(|(from, to)| (severity(*from), severity(*to))).collect())
     }
 
-    fn page(&self) -> Page {
-        Page {
-            root: "https://status.acme.test/".parse().unwrap(),
+    fn page(&self) -> StatusPage {
+        StatusPage {
             components: (0..self.chosen).map(|nth| Pattern::new(&format!("C{nth}"))).collect(),
-            ignore: vec![],
-            incidents: true,
+            ..whole_page(true)
         }
     }
 
@@ -78,14 +77,14 @@ impl Model {
 
     fn document(&self) -> String {
         let word =
-            |at: usize, of: &[&str]| spelt(of.get(at).copied().unwrap_or("something_new"), self.spelling);
+            |at: usize, of: &[&str]| spelled(of.get(at).copied().unwrap_or("something_new"), self.spelling);
         let event = |(nth, incident): (usize, &Incident)| {
             let (open, over) =
                 if incident.planned { ("in_progress", "completed") } else { ("monitoring", "resolved") };
             let touches: Vec<Value> =
                 incident.touches.iter().map(|at| json!({"id": format!("c{at}")})).collect();
             json!({"id": format!("i{nth}"), "name": format!("T{nth} &amp; more"), "impact": word(incident.impact, &WORDS),
-                "status": spelt(if incident.open { open } else { over }, self.spelling), "components": touches,
+                "status": spelled(if incident.open { open } else { over }, self.spelling), "components": touches,
                 "started_at": "2026-05-02T08:58:10.290Z", "shortlink": "http://10.0.0.1/secret"})
         };
         let events = |planned: bool| {
@@ -105,14 +104,7 @@ impl Model {
     }
 
     fn reading(&self) -> Result<Reading, Unknown> {
-        let (body, form) = (self.document(), Form::default());
-        let summary = read::<Summary>(body.as_bytes(), &form)?;
-        if self.chosen == 0 {
-            reading::of_summary(&summary, &self.page(), &self.remap())
-        } else {
-            let components = Components::parse(&body)?;
-            reading::of_components(&components, Some(Ok(&summary)), &self.page(), &self.remap())
-        }
+        judge_body(&self.page(), &self.remap(), self.document().as_bytes(), Timestamp::UNIX_EPOCH)
     }
 
     fn counts(&self, incident: &Incident) -> bool {
@@ -120,7 +112,7 @@ impl Model {
         incident.open && (self.chosen == 0 || incident.touches.iter().any(touches))
     }
 
-    /// The severities, before remapping, of what speaks for itself; `None` for a word that nobody knows.
+    /// The reported severities, before remapping, without incidents; `None` for an unknown word.
     fn own(&self) -> Vec<Option<Severity>> {
         let severity = |at: &usize| Severity::ALL.get(*at).copied();
         match self.chosen {
@@ -156,7 +148,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn a_page_is_what_it_was_made_of(model in models()) {
+    fn a_reading_agrees_with_its_model(model in models()) {
         let remap = model.remap();
         let own = model.own();
         let open = model.incidents.iter().filter(|one| !one.planned && model.counts(one));
@@ -164,7 +156,7 @@ proptest! {
         let worst_open = impacts.map(|s| remap.apply(*s)).max().unwrap_or_default();
         let worst_own = own.iter().flatten().map(|s| remap.apply(*s)).max();
         let Ok(reading) = model.reading() else {
-            // Nothing at all is known.
+            // Nothing is known.
             prop_assert!(worst_own.is_none() && worst_open == Severity::None, "{}", model.document());
             return Ok(());
         };
@@ -176,21 +168,20 @@ proptest! {
         prop_assert!(!reading.description.contains("&amp;"));
         prop_assert!(reading.link.as_ref().is_some_and(|link| !link.url.contains("10.0.0.1")));
         if let Some(nth) = reading.description.strip_prefix('T').and_then(|rest| rest.split(' ').next()) {
-            let told = &model.incidents[nth.parse::<usize>().unwrap()];
-            let impact = if told.planned { Some(Severity::Maintenance) } else { Severity::ALL.get(told.impact).copied() };
-            prop_assert!(model.counts(told));
+            let titled = &model.incidents[nth.parse::<usize>().unwrap()];
+            let impact = if titled.planned { Some(Severity::Maintenance) } else { Severity::ALL.get(titled.impact).copied() };
+            prop_assert!(model.counts(titled));
             prop_assert!(remap.apply(impact.unwrap_or_default()) >= reading.severity, "{:?} {}", reading, model.document());
             prop_assert!(reading.severity > Severity::None);
         } else if worst_open > worst_own.unwrap_or_default() {
-            prop_assert!(false, "the incident that explains it is not told: {:?}", reading);
+            prop_assert!(false, "the incident that explains it is not shown: {:?}", reading);
         }
     }
 
-    /// Broken entries change neither severity nor words.
     #[test]
-    fn one_broken_entry_costs_itself_alone(model in models(), rubbish in 0usize..RUBBISH.len()) {
-        let said = |outcome: Result<Reading, Unknown>| outcome.map(|reading| (reading.severity, reading.description));
+    fn a_broken_entry_changes_neither_severity_nor_description(model in models(), rubbish in 0usize..RUBBISH.len()) {
+        let content = |outcome: Result<Reading, Unknown>| outcome.map(|reading| (reading.severity, reading.description));
         let other = Model { rubbish, ..model.clone() };
-        prop_assert_eq!(said(model.reading()), said(other.reading()));
+        prop_assert_eq!(content(model.reading()), content(other.reading()));
     }
 }

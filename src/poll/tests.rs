@@ -1,26 +1,50 @@
-//! Whatever a page sends: no panic, and no reading that the page does not state.
+//! Arbitrary responses cause no panic, and no reading that the response does not state.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::body::Form;
-use super::document::{Components, Document, MAX_TEXT, Status, Summary, read};
-use super::reading;
-use crate::domain::monitor::{Page, Pattern, Remap};
-use crate::domain::observation::{Reading, Unknown};
-use crate::domain::severity::Severity;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::page::MAX_TEXT;
+use super::poll_page::judge_body;
+use crate::definitions::engine::built_in;
+use crate::domain::monitoring::engine::Engine;
+use crate::domain::monitoring::monitor::{Pattern, Remap, StatusPage};
+use crate::domain::monitoring::observation::{Reading, Unknown};
+use crate::domain::monitoring::severity::Severity;
 use crate::domain::text::folded;
 
-fn page() -> Page {
-    Page {
+/// A page without filters.
+pub(super) fn whole_page(incidents: bool) -> StatusPage {
+    StatusPage {
         root: "https://status.acme.test/".parse().unwrap(),
-        components: vec![Pattern::new("*")],
-        ignore: vec![Pattern::new("Website")],
-        incidents: true,
+        engine: built_in()["statuspage"].clone(),
+        options: BTreeMap::new(),
+        components: vec![],
+        ignore: vec![],
+        incidents,
+        announce: None,
     }
 }
 
-/// A whole page in one document, so that each reader finds what it looks for.
+/// A page of each built-in engine, without filters.
+pub(super) fn pages_of_all_engines() -> Vec<StatusPage> {
+    let page = |engine: &Arc<Engine>| StatusPage { engine: engine.clone(), ..whole_page(false) };
+    built_in().values().map(page).collect()
+}
+
+fn page() -> StatusPage {
+    StatusPage {
+        components: vec![Pattern::new("*")],
+        ignore: vec![Pattern::new("Website")],
+        ..whole_page(true)
+    }
+}
+
+/// All endpoints of a status page in one document, so that each reader finds its fields.
 fn whole() -> Value {
     json!({
         "page": {"id": "q7w2e9r4t1y6", "name": "Examplify", "updated_at": "2026-05-02T09:14:33.482Z"},
@@ -39,20 +63,11 @@ fn whole() -> Value {
 
 /// All three ways of reading a body.
 fn readings(body: &[u8]) -> [Result<Reading, Unknown>; 3] {
-    let (page, remap, form) = (page(), Remap::default(), Form::default());
-    let summary = read::<Summary>(body, &form);
-    let by_components = read::<Components>(body, &form).and_then(|components| {
-        let summary = summary.as_ref().map_err(Unknown::clone);
-        reading::of_components(&components, Some(summary), &page, &remap)
-    });
-    [
-        read::<Status>(body, &form).and_then(|status| reading::of_status(&status, &page, &remap)),
-        summary.and_then(|summary| reading::of_summary(&summary, &page, &remap)),
-        by_components,
-    ]
+    let read = |page: StatusPage| judge_body(&page, &Remap::default(), body, Timestamp::UNIX_EPOCH);
+    [read(whole_page(false)), read(whole_page(true)), read(page())]
 }
 
-/// The invariants of every answer, judged with another parser than ours.
+/// Checks the invariants of every response with an independent parser.
 fn check(body: &[u8]) {
     let text = String::from_utf8_lossy(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).into_owned();
     let json: Option<Value> = serde_json::from_str(&text).ok();
@@ -71,18 +86,18 @@ fn check(body: &[u8]) {
         assert!(all.iter().any(fine), "{components:?}");
     }
     for outcome in outcomes {
-        let told = match outcome {
+        let texts = match outcome {
             Ok(reading) => [vec![reading.description], reading.notes].concat(),
             Err(unknown) => vec![unknown.to_string()],
         };
-        for line in told {
+        for line in texts {
             assert!(!line.is_empty() && !line.chars().any(char::is_control), "{line:?}");
             assert!(line.chars().count() <= MAX_TEXT + 100, "{line:?}");
         }
     }
 }
 
-/// Puts a value in the place of the `at`th of a document, counted in the order of writing, if there are so many.
+/// Replaces the value with index `at` of a document, in document order, if there is one.
 fn replace(document: &mut Value, at: usize, value: Value) {
     fn descend(here: &mut Value, left: &mut usize, value: &mut Option<Value>) {
         if *left == 0 {
@@ -135,33 +150,31 @@ fn odd_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The sound document itself is read in all three ways.
 #[test]
-fn reads_the_sound_document() {
+fn a_valid_document_is_read_in_all_three_ways() {
     let body = whole().to_string();
-    let told = readings(body.as_bytes()).map(|reading| reading.unwrap().description);
-    assert_eq!(told, ["Partially Degraded Service", "Slow queries", "Slow queries"]);
-    let components = Components::parse(&body).unwrap();
-    assert_eq!(components.all.len(), 2);
-    assert_eq!(components.all[0].group.as_deref(), Some("EU region"));
+    let descriptions = readings(body.as_bytes()).map(|reading| reading.unwrap().description);
+    assert_eq!(descriptions, ["Partially Degraded Service", "Slow queries", "Slow queries"]);
+    let region = StatusPage { components: vec![Pattern::new("EU region")], ..whole_page(false) };
+    let reading = judge_body(&region, &Remap::default(), body.as_bytes(), Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(reading.description, "Query engine: degraded performance");
 }
 
 proptest! {
-    /// Arbitrary bytes.
     #[test]
-    fn bears_any_bytes(body in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn any_bytes_are_accepted(body in prop::collection::vec(any::<u8>(), 0..400)) {
         check(&body);
     }
 
-    /// Arbitrary text of the right alphabet, which gets deeper into the parser.
+    /// Text of JSON tokens gets deeper into the parser than arbitrary bytes.
     #[test]
-    fn bears_any_json_like_text(body in "(\\{|\\}|\\[|\\]|:|,|\"status\"|\"indicator\"|\"none\"|\"components\"|1|null| ){0,40}") {
+    fn any_json_like_text_is_accepted(body in "(\\{|\\}|\\[|\\]|:|,|\"status\"|\"indicator\"|\"none\"|\"components\"|1|null| ){0,40}") {
         check(body.as_bytes());
     }
 
-    /// A sound document with bytes cut out, put in or changed.
+    /// A valid document with bytes removed, inserted or changed.
     #[test]
-    fn bears_damaged_documents(cuts in prop::collection::vec((any::<prop::sample::Index>(), 0usize..8, prop::collection::vec(any::<u8>(), 0..4)), 1..4)) {
+    fn damaged_documents_are_accepted(cuts in prop::collection::vec((any::<prop::sample::Index>(), 0usize..8, prop::collection::vec(any::<u8>(), 0..4)), 1..4)) {
         let mut body = whole().to_string().into_bytes();
         for (at, length, instead) in cuts {
             let from = at.index(body.len() + 1);
@@ -171,9 +184,9 @@ proptest! {
         check(&body);
     }
 
-    /// A sound document with whole values replaced.
+    /// A valid document with values replaced.
     #[test]
-    fn bears_odd_values(changes in prop::collection::vec((0usize..60, odd_value()), 1..5)) {
+    fn odd_values_are_accepted(changes in prop::collection::vec((0usize..60, odd_value()), 1..5)) {
         let mut document = whole();
         for (at, value) in changes {
             replace(&mut document, at, value);
@@ -182,21 +195,25 @@ proptest! {
     }
 }
 
-/// 1.4 kB as it was sent in gzip: 55 groups of 4,096 children each and 4,000 components. It is no status page, and is refused
-/// before its children are read; as many children as a page may have components are read.
+/// 55 groups of 4,096 children each and 4,000 components (1.4 kB in gzip) are rejected before all children are read. As many
+/// children as a status page may have components are accepted.
 #[test]
-fn a_page_made_to_be_slow_is_refused() {
+fn a_page_made_to_be_slow_is_rejected() {
     let children = vec!["c"; 4096].join("\",\"");
     let group = format!("{{\"id\":\"g\",\"group\":true,\"components\":[\"{children}\"]}}");
     let odd = "{\"id\":\"x\"},".repeat(4_000);
     let ill = "{\"id\":\"y\",\"status\":\"partial_outage\"}";
     let page_of = |groups: usize| {
         let body = format!("{{\"components\":[{odd}{},{ill}]}}", vec![group.as_str(); groups].join(","));
-        assert!(body.len() < super::MAX_BODY);
-        let components = read::<Components>(body.as_bytes(), &Form::default())?;
-        reading::of_components(&components, None, &page(), &Remap::default())
+        assert!(body.len() < 1 << 20);
+        judge_body(
+            &StatusPage { incidents: false, ..page() },
+            &Remap::default(),
+            body.as_bytes(),
+            Timestamp::UNIX_EPOCH,
+        )
     };
     assert_eq!(page_of(1).unwrap().severity, Severity::Major);
     let refused = page_of(55).unwrap_err().to_string();
-    assert!(refused.contains("more than 4096 components in all"), "{refused}");
+    assert!(refused.contains("more than 20000 entries"), "{refused}");
 }

@@ -1,13 +1,14 @@
-//! A cell as its column's type wants it: where a column widened, so do the values that come in it.
+//! Converts a cell to the type of its column: values are widened with their column.
 //!
-//! Nothing is rounded. What does not fit (a 64-bit integer in a column of doubles) stays exact as a decimal.
+//! No value is rounded. A value that does not fit, such as a 64-bit integer in a column of doubles, becomes an exact
+//! decimal.
 
 use std::borrow::Cow;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use crate::domain::cell::{Cell, ColumnType, EXACT_IN_DOUBLE};
+use crate::domain::syncing::cell::{Cell, ColumnType, EXACT_IN_DOUBLE};
 
 /// A value of one type.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +20,7 @@ pub(super) enum Fitted<'a> {
     /// A JSON number of any length.
     Decimal(Cow<'a, str>),
     Date(Date),
-    /// The instant at which a day begins, UTC.
+    /// The start of a day, UTC.
     Midnight(Date),
     Timestamp(Timestamp),
     /// JSON text.
@@ -27,7 +28,7 @@ pub(super) enum Fitted<'a> {
     Text(Cow<'a, str>),
 }
 
-/// The cell as a value of its column.
+/// Converts a cell to the type of its column.
 pub(super) fn fit(cell: &Cell, kind: ColumnType) -> Fitted<'_> {
     match (cell, kind) {
         (Cell::Null, _) => Fitted::Null,
@@ -54,14 +55,14 @@ pub(super) fn fit(cell: &Cell, kind: ColumnType) -> Fitted<'_> {
     }
 }
 
-/// Seconds from 1970 to the beginning of a day, UTC: also of days at whose ends no instant of the library's is.
+/// Seconds from 1970 to the start of a day, UTC; also for days beyond the range of [`Timestamp`].
 pub(super) fn seconds_to(day: Date) -> i64 {
     const DAY: i64 = 86_400;
     let since = day.duration_since(jiff::civil::date(1970, 1, 1));
     since.as_secs() / DAY * DAY
 }
 
-/// Whether a text is a number as JSON writes it.
+/// Whether a text is a JSON number.
 fn is_number(text: &str) -> bool {
     let starts = text.strip_prefix('-').unwrap_or(text).as_bytes().first().is_some_and(u8::is_ascii_digit);
     let ends = text.ends_with(|last: char| last.is_ascii_digit());
@@ -72,9 +73,8 @@ fn is_number(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// No day is beyond the reach of its midnight.
     #[test]
-    fn midnights_of_all_days() {
+    fn every_day_has_a_midnight() {
         for (day, seconds) in [
             ("1970-01-01", 0),
             ("1969-12-31", -86_400),
@@ -86,9 +86,8 @@ mod tests {
         }
     }
 
-    /// Each cell in each column it can meet: widened along the lattice, never rounded.
     #[test]
-    fn cells_widen_with_their_column() {
+    fn cells_widen_with_their_column_and_are_never_rounded() {
         use ColumnType::{Bigint, Boolean, Decimal, Double, Json, Text, Timestamp, Unknown};
         let day: Date = "2026-05-02".parse().unwrap();
         let instant: jiff::Timestamp = "2026-05-02T09:00:00.5Z".parse().unwrap();

@@ -1,9 +1,9 @@
-//! The fronts by which other people's pipelines run a connector: one JSON document in and one out ([`stdin`]), and
+//! The entry points by which other pipelines run a connector: one JSON document in and one out ([`stdin`]), and
 //! Fivetran's source service over gRPC ([`fivetran`]).
 //!
-//! Both consume the op stream of a [`source::Source`] and know nothing of how it comes about. Neither keeps anything
-//! between two calls: what has to be remembered goes to the caller and comes back with the next call, as
-//! [`saved::Saved`]. Neither reads the environment: a call is configured by what it brings.
+//! Both consume the op stream of a [`source::PipelineSource`] and do not know how it is produced. Neither stores anything
+//! between two calls: the caller stores the state and sends it with the next call, as [`saved::SavedState`]. Neither reads
+//! the environment: a request contains its configuration.
 //!
 //! Start at [`stdin::answer`] and [`fivetran::serve`].
 

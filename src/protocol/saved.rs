@@ -1,10 +1,10 @@
-//! What a front gives its caller to keep, and gets back with the next call: the connector's state, and what only a
-//! front without a destination has to remember.
+//! The state that the caller of an entry point stores and sends with the next call: the connector's state, and what an
+//! entry point without a destination needs in addition.
 //!
-//! A state may hold a cursor for each of a million children. So its cursors stay text, and what a call changes lies over it.
+//! A state may have a cursor for each of a million children. So the cursors of the request stay text, and changes are
+//! kept separately.
 //!
-//! Start at [`Saved::read`]. What was written by a newer program or for another connector is refused, with words on
-//! what to do.
+//! Start at [`SavedState::read`]. A state of a newer program or of another connector is refused, with advice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,40 +16,38 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::domain::cell::ColumnType;
-use crate::domain::connector::Definition;
-use crate::domain::op::{Checkpoint, Column, State, TableShape};
-use crate::domain::state_text::{TextCursors, TextPart};
+use crate::domain::syncing::cell::ColumnType;
+use crate::domain::syncing::definition::connector::Definition;
+use crate::domain::syncing::op::{Checkpoint, Column, State, TableShape};
+use crate::domain::syncing::state_text::{TextCursors, TextPart};
 
 /// The state between two calls.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Saved {
-    /// As [`State::format`], which this is an extension of.
+pub struct SavedState {
+    /// As [`State::format`], which this format extends.
     format: u32,
-    /// As [`State::connector`].
     connector: String,
-    /// As [`State::tables`].
     tables: Cursors,
-    /// The columns seen so far, so that a type never narrows from call to call.
+    /// The columns so far, so that a type never narrows from call to call.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     shapes: BTreeMap<String, Vec<(String, ColumnType)>>,
-    /// Tables that the caller has been told to empty before their first rows.
+    /// Tables that the caller was told to truncate before their first rows.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     met: BTreeSet<String>,
-    /// Tables read to their end, while a sync goes on over several calls.
+    /// Tables that were read to their end, in a sync of several calls.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     done: BTreeSet<String>,
-    /// When the sync began that goes on over several calls.
+    /// Start of a sync of several calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Timestamp>,
-    /// Keys of rows in tables from which rows can vanish; each the JSON array of its parts as text.
+    /// Keys of the rows of tables whose deletions are detected; each is a JSON array of its parts as text.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     keys: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// A state as it is read; its members are those of [`Saved`].
+/// A state while it is read; its members are those of [`SavedState`].
 #[derive(Deserialize)]
-struct Members<'t> {
+struct SavedMembers<'t> {
     connector: String,
     #[serde(borrow, default)]
     tables: Option<&'t RawValue>,
@@ -65,67 +63,54 @@ struct Members<'t> {
     keys: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Whose state it is.
+/// The format and the connector of a state.
 #[derive(Deserialize)]
-struct Origin {
+struct SavedOrigin {
     #[serde(default)]
     format: Value,
     #[serde(default)]
     connector: Value,
 }
 
-/// The cursors that came, and over them what has changed since; `None`: removed.
+/// The cursors of the request, and the changes since; `None` for a removed one.
 #[derive(Debug, Clone, Default)]
 struct Cursors {
-    came: TextCursors,
+    received: TextCursors,
     changed: BTreeMap<String, BTreeMap<String, Option<Value>>>,
 }
 
-/// Why a state cannot be gone on from.
+/// Why a sync cannot resume from a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SavedError {
-    /// No JSON, or no object.
     #[error(
-        "the state is not a JSON object ({0}); give back what the last call returned, or {{}} to read everything anew"
+        "the state is not a JSON object ({0}); send what the last call returned, or {{}} to read everything again"
     )]
     NotAnObject(String),
-    /// Somebody else's.
+    /// Written by another program.
     #[error(
-        "the state was not written by this program (it has no `format`); give {{}} to read everything anew"
+        "the state was not written by this program (it has no `format`); send {{}} to read everything again"
     )]
     Foreign,
     /// Written by a later program.
     #[error(
-        "the state has format {found}, and this program reads format {known}: update the program, or give {{}} to \
-         read everything anew"
+        "the state has format {found}, but this program reads format {known}: update the program, or send {{}} to \
+         read everything again"
     )]
-    Format {
-        /// Its format.
-        found: u64,
-        /// Ours.
-        known: u32,
-    },
+    Format { found: u64, known: u32 },
     /// Written for another connector.
     #[error(
-        "the state belongs to the connector {found:?}, not to {wanted:?}; give that connector's state, or {{}} to read everything anew"
+        "the state belongs to the connector {found:?}, not to {wanted:?}; send that connector's state, or {{}} to read everything again"
     )]
-    OtherConnector {
-        /// Whose it is.
-        found: String,
-        /// Who was asked.
-        wanted: String,
-    },
-    /// Right at the top, wrong within.
-    #[error(
-        "the state is damaged ({0}); give back what the last call returned, or {{}} to read everything anew"
-    )]
+    OtherConnector { found: String, wanted: String },
+    /// A member is invalid.
+    #[error("the state is damaged ({0}); send what the last call returned, or {{}} to read everything again")]
     Damaged(String),
 }
 
-impl Saved {
-    /// Before anything was read.
-    pub fn new(connector: &str) -> Saved {
-        Saved {
+impl SavedState {
+    /// The state before the first sync.
+    pub fn new(connector: &str) -> SavedState {
+        SavedState {
             format: State::FORMAT,
             connector: connector.to_owned(),
             tables: Cursors::default(),
@@ -137,28 +122,28 @@ impl Saved {
         }
     }
 
-    /// What the caller kept; nothing, null and `{}` are the beginning.
+    /// Reads the caller's state. An empty text, null and `{}` mean the state before the first sync.
     ///
     /// # Errors
-    /// When it cannot be gone on from.
-    pub fn read(kept: &TextPart, connector: &str) -> Result<Saved, SavedError> {
-        let text = kept.as_str().trim();
+    /// When a sync cannot resume from it.
+    pub fn read(stored: &TextPart, connector: &str) -> Result<SavedState, SavedError> {
+        let text = stored.as_str().trim();
         if text.is_empty() {
-            return Ok(Saved::new(connector));
+            return Ok(SavedState::new(connector));
         }
-        let sound = serde_json::from_str::<IgnoredAny>(text);
-        sound.map_err(|e| SavedError::NotAnObject(e.to_string()))?;
+        let syntax = serde_json::from_str::<IgnoredAny>(text);
+        syntax.map_err(|e| SavedError::NotAnObject(e.to_string()))?;
         if text == "null" {
-            return Ok(Saved::new(connector));
+            return Ok(SavedState::new(connector));
         }
         if !text.starts_with('{') {
             return Err(SavedError::NotAnObject(kind_of(text).to_owned()));
         }
         if text.trim_matches(['{', '}']).trim().is_empty() {
-            return Ok(Saved::new(connector));
+            return Ok(SavedState::new(connector));
         }
         let damaged = |e: serde_json::Error| SavedError::Damaged(e.to_string());
-        let origin: Origin = serde_json::from_str(text).map_err(damaged)?;
+        let origin: SavedOrigin = serde_json::from_str(text).map_err(damaged)?;
         match origin.format.as_u64() {
             None => return Err(SavedError::Foreign),
             Some(format) if format != u64::from(State::FORMAT) => {
@@ -169,13 +154,13 @@ impl Saved {
         if let Some(found) = origin.connector.as_str().filter(|found| *found != connector) {
             return Err(SavedError::OtherConnector { found: found.to_owned(), wanted: connector.to_owned() });
         }
-        let members: Members<'_> = serde_json::from_str(text).map_err(damaged)?;
-        let came =
-            members.tables.map(|tables| TextCursors::read(kept, tables)).transpose().map_err(damaged)?;
-        Ok(Saved {
+        let members: SavedMembers<'_> = serde_json::from_str(text).map_err(damaged)?;
+        let received =
+            members.tables.map(|tables| TextCursors::read(stored, tables)).transpose().map_err(damaged)?;
+        Ok(SavedState {
             format: State::FORMAT,
             connector: members.connector,
-            tables: Cursors { came: came.unwrap_or_default(), changed: BTreeMap::new() },
+            tables: Cursors { received: received.unwrap_or_default(), changed: BTreeMap::new() },
             shapes: members.shapes,
             met: members.met,
             done: members.done,
@@ -184,31 +169,31 @@ impl Saved {
         })
     }
 
-    /// The text for the caller to keep.
+    /// The text for the caller to store.
     pub fn to_json(&self) -> String {
-        // Texts, numbers and maps with text keys: there is nothing in it that JSON cannot say.
+        // Texts, numbers and maps with text keys: serialization cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The length of [`Saved::to_json`], without making it.
+    /// The length of [`SavedState::to_json`], without building the text.
     pub fn json_len(&self) -> usize {
         let mut length = Length(0);
-        // As above; and counting does not fail.
+        // As above; counting cannot fail.
         let _ = serde_json::to_writer(&mut length, self);
         length.0
     }
 
-    /// [`Saved::to_json`] at the end of `out`.
+    /// Appends [`SavedState::to_json`] to `out`.
     ///
     /// # Errors
-    /// Never in practice; the serializer's own.
+    /// Those of the serializer; never in practice.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         serde_json::to_writer(out, self)
     }
 
-    /// What the connector needs of it.
+    /// The connector's part of the state.
     pub fn state(&self) -> State {
-        let text = self.tables.came.clone();
+        let text = self.tables.received.clone();
         let set = |(table, partitions): (&String, &BTreeMap<String, Option<Value>>)| {
             let set = partitions.iter().filter_map(|(name, cursor)| Some((name.clone(), cursor.clone()?)));
             (table.clone(), set.collect())
@@ -217,7 +202,7 @@ impl Saved {
         State { format: self.format, connector: self.connector.clone(), tables, text }
     }
 
-    /// Moves on. Says whether anything is other than before.
+    /// Applies a checkpoint. Returns whether it changed anything.
     pub fn apply(&mut self, checkpoint: Checkpoint) -> bool {
         let mut moved = false;
         for (table, partition, cursor) in checkpoint.entries {
@@ -226,8 +211,8 @@ impl Saved {
         moved
     }
 
-    /// Remembers the columns of a table. Says whether any is new or wider.
-    pub fn learn(&mut self, shape: &TableShape) -> bool {
+    /// Adds the columns of a table. Returns whether any is new or wider.
+    pub fn add_shape(&mut self, shape: &TableShape) -> bool {
         let known = self.shapes.entry(shape.table.clone()).or_default();
         let before = known.clone();
         for column in shape.columns.iter().filter(|column| column.kind != ColumnType::Unknown) {
@@ -239,9 +224,9 @@ impl Saved {
         *known != before
     }
 
-    /// The tables as they are known from earlier calls; none that nothing was seen of.
+    /// The tables with columns from earlier calls.
     pub fn shapes(&self, definition: &Definition) -> Vec<TableShape> {
-        let known = |table: &crate::domain::connector::Table| {
+        let known = |table: &crate::domain::syncing::definition::connector::Table| {
             let seen = self.shapes.get(&table.name)?;
             let mut shape = table.declared_shape();
             for (name, kind) in seen {
@@ -255,49 +240,48 @@ impl Saved {
         definition.tables.iter().filter_map(known).collect()
     }
 
-    /// Whether this is the first time that rows of a table are sent.
-    pub(super) fn meet(&mut self, table: &str) -> bool {
+    /// Whether a table is sent for the first time. Returns true only once per table.
+    pub(super) fn is_first(&mut self, table: &str) -> bool {
         !self.met.contains(table) && self.met.insert(table.to_owned())
     }
 
-    /// Tables that earlier calls of the same sync have read to their end.
+    /// Tables that earlier calls of this sync have read to their end.
     pub(super) fn done(&self) -> &BTreeSet<String> {
         &self.done
     }
 
-    /// A table was read to its end.
+    /// Records that a table was read to its end.
     pub(super) fn finish(&mut self, table: &str) {
         self.done.insert(table.to_owned());
     }
 
-    /// A call of a sync begins. Says when the sync did: at its first call.
+    /// Starts a call of a sync. Returns the start of the sync, which is that of its first call.
     pub(super) fn begin_sync(&mut self, now: Timestamp) -> Timestamp {
         *self.since.get_or_insert(now)
     }
 
-    /// The sync is over: the next reads every table again.
+    /// Ends the sync: the next one reads every table again.
     pub(super) fn end_sync(&mut self) {
         self.done.clear();
         self.since = None;
     }
 
-    /// The remembered keys of a table.
+    /// The stored keys of a table.
     pub(super) fn keys(&mut self, table: &str) -> &mut BTreeSet<String> {
         self.keys.entry(table.to_owned()).or_default()
     }
 
-    /// The length of all remembered keys.
+    /// The length of all stored keys.
     pub(super) fn key_bytes(&self) -> usize {
         self.keys.values().flatten().map(String::len).sum()
     }
 
-    /// Forgets the keys of a table.
-    pub(super) fn forget_keys(&mut self, table: &str) {
+    pub(super) fn remove_keys(&mut self, table: &str) {
         self.keys.remove(table);
     }
 }
 
-/// Counts what is written.
+/// Counts written bytes.
 struct Length(usize);
 
 impl io::Write for Length {
@@ -315,11 +299,11 @@ impl Cursors {
     fn get(&self, table: &str, partition: &str) -> Option<Value> {
         match self.changed.get(table).and_then(|changed| changed.get(partition)) {
             Some(changed) => changed.clone(),
-            None => serde_json::from_str(self.came.get(table, partition)?).ok(),
+            None => serde_json::from_str(self.received.get(table, partition)?).ok(),
         }
     }
 
-    /// Says whether that is a change.
+    /// Returns whether this is a change.
     fn set(&mut self, table: String, partition: String, cursor: Option<Value>) -> bool {
         if self.get(&table, &partition) == cursor {
             return false;
@@ -329,7 +313,7 @@ impl Cursors {
     }
 
     fn tables(&self) -> BTreeSet<&str> {
-        self.came.tables().chain(self.changed.keys().map(String::as_str)).collect()
+        self.received.tables().chain(self.changed.keys().map(String::as_str)).collect()
     }
 }
 
@@ -340,7 +324,7 @@ impl PartialEq for Cursors {
             each.flat_map(|(table, of)| of.keys().map(move |name| (table.clone(), name.clone()))).collect()
         };
         let (mine, theirs) = (names(self), names(other));
-        self.came == other.came
+        self.received == other.received
             && mine.union(&theirs).all(|(table, name)| self.get(table, name) == other.get(table, name))
     }
 }
@@ -349,7 +333,7 @@ impl Serialize for Cursors {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for table in self.tables() {
-            let partitions = Partitions { cursors: self, table };
+            let partitions = SavedPartitions { cursors: self, table };
             if partitions.is_any() {
                 map.serialize_entry(table, &partitions)?;
             }
@@ -359,16 +343,16 @@ impl Serialize for Cursors {
 }
 
 /// The cursors of one table.
-struct Partitions<'c> {
+struct SavedPartitions<'c> {
     cursors: &'c Cursors,
     table: &'c str,
 }
 
-impl Partitions<'_> {
-    fn came(&self) -> impl Iterator<Item = (std::borrow::Cow<'_, str>, &str)> {
+impl SavedPartitions<'_> {
+    fn received(&self) -> impl Iterator<Item = (std::borrow::Cow<'_, str>, &str)> {
         let changed = self.cursors.changed.get(self.table);
-        let stays = move |name: &str| changed.is_none_or(|changed| !changed.contains_key(name));
-        self.cursors.came.partitions(self.table).filter(move |(name, _)| stays(name))
+        let is_unchanged = move |name: &str| changed.is_none_or(|changed| !changed.contains_key(name));
+        self.cursors.received.partitions(self.table).filter(move |(name, _)| is_unchanged(name))
     }
 
     fn set(&self) -> impl Iterator<Item = (&String, &Value)> {
@@ -377,14 +361,14 @@ impl Partitions<'_> {
     }
 
     fn is_any(&self) -> bool {
-        self.came().next().is_some() || self.set().next().is_some()
+        self.received().next().is_some() || self.set().next().is_some()
     }
 }
 
-impl Serialize for Partitions<'_> {
+impl Serialize for SavedPartitions<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for (name, cursor) in self.came() {
+        for (name, cursor) in self.received() {
             let cursor: &RawValue = serde_json::from_str(cursor).map_err(serde::ser::Error::custom)?;
             map.serialize_entry(&name, cursor)?;
         }
@@ -412,12 +396,12 @@ mod tests {
 
     use super::*;
 
-    /// Nothing, null and `{}` begin anew; what this program cannot go on from is refused with what to do.
+    /// The errors contain advice.
     #[test]
-    fn states_are_read_or_refused() {
-        let read = |text: &str| Saved::read(&TextPart::from(text.to_owned()), "acme");
+    fn an_empty_state_starts_again_and_an_unusable_one_is_refused() {
+        let read = |text: &str| SavedState::read(&TextPart::from(text.to_owned()), "acme");
         for beginning in ["", " \n", "null", "{}", " { } "] {
-            assert_eq!(read(beginning), Ok(Saved::new("acme")));
+            assert_eq!(read(beginning), Ok(SavedState::new("acme")));
         }
         let refused = |text: &str| read(text).unwrap_err().to_string();
         let cases = [
@@ -432,47 +416,51 @@ mod tests {
             (refused(r#"{"format": 1, "connector": "acme", "tables": 5}"#), "damaged"),
             (refused(r#"{"format": 1}"#), "damaged"),
         ];
-        for (said, want) in cases {
+        for (message, want) in cases {
             assert!(
-                said.contains(want) && said.contains("{} to read everything anew"),
-                "{want} not in {said}"
+                message.contains(want) && message.contains("{} to read everything again"),
+                "{want} not in {message}"
             );
         }
     }
 
-    /// What is written reads back the same, and checkpoints set and remove entries.
+    /// Checkpoints set and remove entries.
     #[test]
-    fn states_come_back_as_they_went() {
-        let mut saved = Saved::new("acme");
+    fn a_state_survives_writing_and_reading() {
+        let mut saved = SavedState::new("acme");
         let set = |partition: &str, cursor| ("t".to_owned(), partition.to_owned(), cursor);
         saved
             .apply(Checkpoint { entries: vec![set("a", Some(json!(1))), set("b", Some(json!({"x": [2]})))] });
-        saved.meet("t");
+        saved.is_first("t");
         saved.finish("u");
         saved.keys("t").insert("[\"1\"]".into());
-        saved.learn(&TableShape {
+        saved.add_shape(&TableShape {
             table: "t".into(),
             columns: vec![
                 Column { name: "id".into(), kind: ColumnType::Bigint },
                 Column { name: "empty".into(), kind: ColumnType::Unknown },
             ],
             key: vec!["id".into()],
-            write: crate::domain::op::Write::Upsert,
+            write: crate::domain::syncing::op::Write::Upsert,
             deleted_if: None,
         });
         insta::assert_snapshot!(
             saved.to_json(),
             @r#"{"format":1,"connector":"acme","tables":{"t":{"a":1,"b":{"x":[2]}}},"shapes":{"t":[["id","bigint"]]},"met":["t"],"done":["u"],"keys":{"t":["[\"1\"]"]}}"#
         );
-        let read = Saved::read(&TextPart::from(saved.to_json()), "acme");
+        let read = SavedState::read(&TextPart::from(saved.to_json()), "acme");
         let mut read = read.unwrap();
         assert_eq!(read.to_json(), saved.to_json());
         assert_eq!(read.state().cursor("t", "b").unwrap().into_owned(), json!({"x": [2]}));
-        let came = read.clone();
+        let received = read.clone();
         assert!(!read.apply(Checkpoint { entries: vec![set("a", Some(json!(1))), set("c", None)] }));
-        assert!(read == came);
+        assert!(read == received);
         assert!(read.apply(Checkpoint { entries: vec![set("a", Some(json!(2))), set("b", None)] }));
-        assert!(read != came && read.to_json().contains(r#""tables":{"t":{"a":2}}"#), "{}", read.to_json());
+        assert!(
+            read != received && read.to_json().contains(r#""tables":{"t":{"a":2}}"#),
+            "{}",
+            read.to_json()
+        );
         read.apply(Checkpoint { entries: vec![set("a", None)] });
         assert!(read.to_json().contains(r#""tables":{}"#), "{}", read.to_json());
     }

@@ -1,4 +1,4 @@
-//! A tenant that exists only in memory: what would be shown goes to the log.
+//! A tenant in memory, for preview: logs the banner that would be written.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use tracing::info;
 
 use super::{LOG, Target, TargetError};
-use crate::domain::banner::Banner;
-use crate::domain::plan::Shown;
+use crate::domain::monitoring::banner::Banner;
+use crate::domain::monitoring::plan::Shown;
 
-/// Remembers the banner it was given, for as long as the program runs.
+/// Stores the last banner until the program stops.
 #[derive(Debug, Default)]
 pub struct DryRun {
     slot: Mutex<Option<Shown>>,

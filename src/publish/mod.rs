@@ -1,127 +1,48 @@
-//! Where a banner is shown: the one small interface to a tenant, and how it can fail.
+//! The interface to a tenant's banner slot, and its errors.
 //!
-//! A target reads and writes the slot, each once. What to write, whether a failed write is tried again and
-//! when, is decided by its caller. One file per kind of target: `qlik`, and `dry_run` for a preview.
+//! A target reads and writes the slot once per call. Callers decide what to write and when to retry. There is one file per kind
+//! of target: `qlik`, and `dry_run` for preview.
 
 mod dry_run;
 mod qlik;
-mod qlik_auth;
-
-use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::banner::Banner;
-use crate::domain::plan::Shown;
+use crate::domain::monitoring::banner::Banner;
+use crate::domain::monitoring::plan::Shown;
 
 pub use dry_run::DryRun;
-pub use qlik::{Qlik, REQUEST_TIMEOUT};
-pub use qlik_auth::QlikCredentials;
+pub use qlik::Qlik;
 
-/// Where the log lines of all targets belong: what people look for since the first version.
+pub use crate::qlik::TargetError;
+
+/// Log target of all targets. It has been the same since the first version.
 const LOG: &str = "QlikClient";
 
-/// A tenant with one slot for a banner.
+/// A tenant with one banner slot.
 #[async_trait]
 pub trait Target: Send + Sync {
-    /// The banner in the slot; `None` when there is none.
+    /// Reads the slot; `None` if it is empty.
     ///
     /// # Errors
-    /// See [`TargetError`]; an answer that cannot be understood is an error, never an empty slot.
+    /// See [`TargetError`]. An unexpected response is an error, never an empty slot.
     async fn read(&self) -> Result<Option<Shown>, TargetError>;
 
-    /// Puts the banner into the slot, whatever is there. Returns what the tenant made of it; `None` when it
-    /// took the banner but its answer could not be understood, so that the caller must read it back.
+    /// Writes the banner into the slot, whatever it contains. Returns the stored banner; `None` if the tenant accepted the
+    /// banner but its response could not be parsed, so that the caller must read the slot.
     ///
     /// # Errors
-    /// See [`TargetError`]. After [`TargetError::Trouble`] the banner may have been stored all the same.
+    /// See [`TargetError`]. After [`TargetError::Trouble`] the banner may have been stored.
     async fn write(&self, banner: &Banner) -> Result<Option<Shown>, TargetError>;
 
-    /// The present moment by the tenant's clock, counted on from its last answer; `None` if none told the time.
+    /// The current time by the tenant's clock, extrapolated from its last response; `None` if it is unknown.
     fn time(&self) -> Option<Timestamp> {
         None
     }
 
-    /// The user that our writes carry as `updatedBy`; `None` where people may write as the same user, or where the
-    /// tenant does not tell.
+    /// The user in `updatedBy` of the daemon's own writes; `None` if people may write as the same user, or if it is unknown.
     async fn own_user(&self) -> Option<String> {
         None
-    }
-}
-
-/// Why a tenant was not read or written. Texts are plain, short and free of secrets.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
-    /// The same request will be refused again: most often 400.
-    #[error("the tenant refused the request: {detail}")]
-    Refused {
-        /// In the tenant's words.
-        detail: String,
-    },
-    /// 401, or the token endpoint refused our credentials.
-    #[error(
-        "the tenant rejected our credentials (check that the key or client is valid and not expired): {detail}"
-    )]
-    Unauthorised {
-        /// In the tenant's words.
-        detail: String,
-    },
-    /// 403.
-    #[error(
-        "not allowed to set the banner (a user needs the role TenantAdmin, an OAuth client the scope admin_classic and consent Trusted): {detail}"
-    )]
-    Forbidden {
-        /// In the tenant's words.
-        detail: String,
-    },
-    /// 404 on a write: most often another host than the tenant's.
-    #[error("the banner API was not found (check QLIK_TENANT_URL): {detail}")]
-    NotFound {
-        /// In the tenant's words.
-        detail: String,
-    },
-    /// 429.
-    #[error("rate limited by the tenant: {detail}")]
-    RateLimited {
-        /// How long it asks us to wait.
-        wait: Option<Duration>,
-        /// In the tenant's words.
-        detail: String,
-    },
-    /// Likely to pass: 5xx, network, timeout, an answer that cannot be understood.
-    #[error("trouble with the tenant: {detail}")]
-    Trouble {
-        /// How long it asks us to wait.
-        wait: Option<Duration>,
-        /// What happened.
-        detail: String,
-    },
-}
-
-impl TargetError {
-    /// How long the tenant asks us to wait before the next request.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            TargetError::RateLimited { wait, .. } | TargetError::Trouble { wait, .. } => *wait,
-            _ => None,
-        }
-    }
-
-    /// Whether a person probably has to do something before the same request can succeed.
-    pub fn is_permanent(&self) -> bool {
-        !matches!(self, TargetError::RateLimited { .. } | TargetError::Trouble { .. })
-    }
-
-    /// One word for metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            TargetError::Refused { .. } => "refused",
-            TargetError::Unauthorised { .. } => "unauthorised",
-            TargetError::Forbidden { .. } => "forbidden",
-            TargetError::NotFound { .. } => "not_found",
-            TargetError::RateLimited { .. } => "rate_limited",
-            TargetError::Trouble { .. } => "trouble",
-        }
     }
 }

@@ -1,194 +1,223 @@
-//! The board: what the daemon knows at this moment, for everybody who shows it. The only shared state.
+//! The board: the current state that the daemon shows. It is the only shared state.
 //!
-//! Changed in place by whoever knows something new, read by the web and by nobody who decides. Bounded by the
-//! number of definitions, whatever happens.
+//! It is one-way: the runtime holds a [`BoardWriter`], which cannot read, and the web holds a [`BoardReader`]. Values that
+//! the runtime needs for decisions have an owner and a channel of their own. The size of the board is bounded by the number
+//! of definitions. Start at [`channel`].
 
 mod pace;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
-use crate::domain::assess::{Issue, MonitorState};
-use crate::domain::banner::Banner;
-use crate::domain::observation::{Event, Observation, Unknown};
-use crate::domain::plan::Why;
+use crate::domain::monitoring::assess::{Issue, MonitorState};
+use crate::domain::monitoring::banner::report::BannerReport;
+use crate::domain::monitoring::news::{ChannelReport, NewsState};
+use crate::domain::monitoring::observation::{Event, Observation, Unknown};
+use crate::domain::monitoring::plan::Why;
 
-pub use pace::{Pace, Paced};
+pub use pace::{Paced, PollPace};
 
-/// The handle; clones share one board.
-#[derive(Clone)]
-pub struct BoardHandle(Arc<watch::Sender<Board>>);
+/// Writing end of the board. Clones share one board.
+#[derive(Debug, Clone)]
+pub struct BoardWriter(watch::Sender<Board>);
 
-/// Everything on it.
+/// Reading end of the board. For display only, never for a decision.
+#[derive(Debug, Clone)]
+pub struct BoardReader(watch::Receiver<Board>);
+
 #[derive(Debug)]
 pub struct Board {
-    /// When the daemon started.
     pub started_at: Timestamp,
-    /// Whether the banner is really written.
+    /// `false` in preview: no banner is written.
     pub live: bool,
-    /// Who watches and writes, where several daemons share a memory; `None`: we do, alone.
+    /// Where several daemons share a state database; `None` if this daemon is alone.
     pub lease: Option<LeaseView>,
-    /// By name.
     pub monitors: BTreeMap<String, MonitorView>,
     /// Worst first.
     pub issues: Vec<Issue>,
-    /// The cycles.
     pub cycles: Cycles,
-    /// The banner.
-    pub banner: BannerView,
-    /// Why our own memory cannot be written, and since when.
+    /// By name of the tenant; in preview, what would be written.
+    pub banners: BTreeMap<String, BannerView>,
+    /// Why the state database cannot be written, and since when.
     pub store_trouble: Option<(Timestamp, String)>,
-    /// Whether the last reading of the definitions succeeded, and when it was.
+    /// Whether the last reload of the monitors succeeded, and when it was.
     pub definitions: (bool, Timestamp),
-    /// Whether the last reading of the connectors' definitions succeeded.
+    /// Whether the last reload of the connectors succeeded.
     pub connectors_ok: bool,
-    /// By connector.
+    /// Whether the last reload of the tenants succeeded.
+    pub tenants_ok: bool,
     pub syncs: BTreeMap<String, SyncView>,
+    /// The channels that messages are sent to.
+    pub channels: BTreeMap<String, ChannelView>,
 }
 
-/// The monitor's lease.
+/// The lease of monitoring: only its holder polls status pages and writes the banner.
 #[derive(Debug, Default)]
 pub struct LeaseView {
-    /// Whether it is ours. Otherwise we stand by, and what is shown of monitors is a copy of what its holder kept.
+    /// Whether this daemon is the leader. A standby shows a copy of the state that the leader saved.
     pub held: bool,
-    /// Whether the database has been asked at all.
+    /// Whether the database has answered at least once.
     pub known: bool,
-    /// Who has it, or had it last.
+    /// The current or last leader.
     pub holder: Option<String>,
-    /// Since when.
     pub since: Option<Timestamp>,
-    /// Why the database cannot be asked.
+    /// Why the database cannot be reached.
     pub trouble: Option<String>,
-    /// When the copy was made.
+    /// When a standby last copied the saved state.
     pub copied_at: Option<Timestamp>,
 }
 
-/// One monitor.
 #[derive(Debug, Default)]
 pub struct MonitorView {
-    /// Where it looks.
+    /// Until then it is left out of banners.
+    pub muted_until: Option<Timestamp>,
+    /// URL of the status page, or the connector whose data is monitored.
     pub address: String,
-    /// What is believed.
+    /// Tags of its definition; the first one is its group on the dashboard.
+    pub tags: Vec<String>,
     pub state: MonitorState,
-    /// How long the last look took.
+    /// What to change in its definition, because another engine reads its page.
+    pub advice: Option<String>,
+    /// Duration of the last poll.
     pub took: Duration,
-    /// Until when it is not polled, because the page asked for it.
+    /// Polling pauses until then, because the status page sent `Retry-After`.
     pub paused_until: Option<Timestamp>,
-    /// Looks since the start.
-    pub looks: u64,
-    /// Looks answered by 304.
+    /// Polls since the start.
+    pub polls: u64,
+    /// Polls answered with 304.
     pub not_modified: u64,
-    /// Looks without a reading, by reason.
+    /// Failed polls, by reason.
     pub failures: BTreeMap<&'static str, u64>,
-    /// How long the last looks took.
-    pub pace: Pace,
-    /// The last reasons why it could not be read, oldest first; a reason that repeats stands once.
+    /// Durations of the last polls.
+    pub pace: PollPace,
+    /// The last failures, oldest first. Consecutive failures for the same reason are one entry.
     pub missed: VecDeque<Missed>,
-    /// What was open on the page at the last reading; `None` where that does not read it.
+    /// Incidents and maintenance that were open at the last poll; `None` if the monitor does not read them.
     pub open: Option<Vec<Event>>,
 }
 
-/// Looks in a row that failed for one reason.
+/// Consecutive polls that failed for the same reason.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Missed {
-    /// Why.
     pub reason: Unknown,
-    /// The first.
     pub first: Timestamp,
-    /// The last.
     pub last: Timestamp,
-    /// How many.
     pub times: u32,
 }
 
-/// The cycles.
 #[derive(Debug, Default)]
 pub struct Cycles {
     /// Finished since the start.
     pub finished: u64,
-    /// The end of the last.
     pub finished_at: Option<Timestamp>,
-    /// A later end than this after the last means that something hangs.
-    pub patience: Duration,
-    /// Looks that were due while the one before had not ended.
+    /// If no cycle finishes within this time after the last one, the daemon hangs.
+    pub max_age: Duration,
+    /// Polls that were due while the previous one was still running.
     pub missed: u64,
 }
 
-/// The banner.
+/// The banner of a tenant. On a standby: as the leader saved it, and empty if it saved nothing.
 #[derive(Debug, Default)]
 pub struct BannerView {
-    /// What the tenant showed last.
-    pub shown: Option<Banner>,
-    /// Whether it is ours.
-    pub ours: bool,
-    /// Since when something is owed.
-    pub owed_since: Option<Timestamp>,
-    /// When the tenant last answered as it should.
-    pub answered_at: Option<Timestamp>,
-    /// Why the last exchange failed; `None` after one that did not.
-    pub trouble: Option<String>,
+    /// The tenant's root.
+    pub url: String,
+    /// What is known of the tenant's banner slot.
+    pub report: BannerReport,
     /// Writes by reason.
     pub writes: BTreeMap<&'static str, u64>,
-    /// Times that a look at the tenant found nothing to write.
+    /// Checks of the tenant after which no write was needed.
     pub avoided: u64,
-    /// How far the tenant's clock is ahead of ours, once it differs.
+    /// How far the tenant's clock is ahead of the clock of this machine, once it differs.
     pub clock_skew: Option<SignedDuration>,
     /// Why the state of the banner cannot be saved.
-    pub memory_trouble: Option<String>,
-    /// How old the last good answer may get while all is well.
-    pub patience: Duration,
-    /// Failed exchanges.
+    pub state_error: Option<String>,
+    /// Maximum age of the last successful request.
+    pub max_age: Duration,
+    /// Failed requests.
     pub failures: u64,
-    /// Seconds from the change seen on a page to the banner accepted.
+    /// Seconds from a change on a status page to the accepted write.
     pub lag: Histogram,
 }
 
-/// How a connector's data stands.
+/// A channel. On a standby: as the leader saved it.
+#[derive(Debug, Default)]
+pub struct ChannelView {
+    pub report: ChannelReport,
+    /// Confirmed messages since the start.
+    pub sent: BTreeMap<NewsState, u64>,
+    /// Failed attempts since the start.
+    pub failures: u64,
+}
+
+/// State of a connector's data and runs.
 #[derive(Debug, Default, Clone)]
 pub struct SyncView {
     /// Start of the last complete run.
     pub last_success: Option<Timestamp>,
-    /// The last run: when it ended, how, why, how long it took, and rows seen by table.
     pub last_run: Option<LastRun>,
-    /// Runs by how they ended.
+    /// Runs by outcome.
     pub ends: BTreeMap<&'static str, u64>,
-    /// Whether a run is going on.
     pub running: bool,
-    /// Time from one run to the next, as configured.
+    /// Configured interval between runs.
     pub every: Duration,
-    /// Which daemon runs it, where several share the jobs.
+    /// The daemon that is executing a run, where several share the jobs.
     pub holder: Option<String>,
-    /// When the next run begins.
+    /// Start of the next run.
     pub next_at: Option<Timestamp>,
+    pub exports: ExportsView,
 }
 
-/// The end of a run.
+/// Exports of a connector since the start.
+#[derive(Debug, Default, Clone)]
+pub struct ExportsView {
+    /// Whether the connector exports.
+    pub on: bool,
+    pub last: Option<LastExport>,
+    /// End of the last one that did not fail.
+    pub last_success: Option<Timestamp>,
+    /// Exports by outcome: `complete` or `failed`.
+    pub ends: BTreeMap<&'static str, u64>,
+    /// Files, rows and bytes written.
+    pub files: u64,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// The last export of a connector.
+#[derive(Debug, Clone)]
+pub struct LastExport {
+    pub at: Timestamp,
+    /// Why it failed; `None` if it did not.
+    pub failure: Option<String>,
+    pub took: Duration,
+    /// Files written; others were up to date.
+    pub files: u64,
+}
+
+/// The last finished run of a connector.
 #[derive(Debug, Clone)]
 pub struct LastRun {
-    /// When it ended.
     pub ended_at: Timestamp,
     /// `complete`, `partial`, `deferred` or `failed`.
     pub end: &'static str,
-    /// Why, where it is not complete.
+    /// Why the run is not complete.
     pub reason: Option<String>,
-    /// Its duration.
     pub took: Duration,
-    /// Rows the source sent, by table.
+    /// Rows that the source sent, by table.
     pub rows: BTreeMap<String, u64>,
-    /// How much of it was waiting for limits and for further tries.
+    /// Part of `took` that was spent waiting for rate limits and retries.
     pub waited: Duration,
 }
 
 /// Counts of durations by upper bound.
 #[derive(Debug, Clone)]
 pub struct Histogram {
-    /// Counts per bound of [`Histogram::BOUNDS`], and one more for what is above.
+    /// Counts per bound of [`Histogram::BOUNDS`], and one more above the last bound.
     pub counts: [u64; 9],
-    /// Sum of all, in seconds.
+    /// Sum in seconds.
     pub sum: f64,
 }
 
@@ -202,7 +231,6 @@ impl Histogram {
     /// Upper bounds in seconds.
     pub const BOUNDS: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0];
 
-    /// Counts one.
     pub fn observe(&mut self, took: Duration) {
         let seconds = took.as_secs_f64();
         let place = Self::BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(Self::BOUNDS.len());
@@ -211,50 +239,62 @@ impl Histogram {
     }
 }
 
-impl BoardHandle {
-    /// An empty board.
-    pub fn new(started_at: Timestamp, live: bool) -> BoardHandle {
-        BoardHandle(Arc::new(watch::Sender::new(Board {
-            started_at,
-            live,
-            lease: None,
-            monitors: BTreeMap::new(),
-            issues: Vec::new(),
-            cycles: Cycles::default(),
-            banner: BannerView::default(),
-            store_trouble: None,
-            definitions: (true, started_at),
-            connectors_ok: true,
-            syncs: BTreeMap::new(),
-        })))
-    }
+/// Creates an empty board and returns its two ends.
+pub fn channel(started_at: Timestamp, live: bool) -> (BoardWriter, BoardReader) {
+    let (writer, reader) = watch::channel(Board {
+        started_at,
+        live,
+        lease: None,
+        monitors: BTreeMap::new(),
+        issues: Vec::new(),
+        cycles: Cycles::default(),
+        banners: BTreeMap::new(),
+        store_trouble: None,
+        definitions: (true, started_at),
+        connectors_ok: true,
+        tenants_ok: true,
+        syncs: BTreeMap::new(),
+        channels: BTreeMap::new(),
+    });
+    (BoardWriter(writer), BoardReader(reader))
+}
 
-    /// Changes it in place; whoever waits for a change is woken.
+impl BoardWriter {
+    /// Changes the board in place and notifies subscribers.
     pub fn update(&self, change: impl FnOnce(&mut Board)) {
         self.0.send_modify(change);
     }
+}
 
-    /// Reads it. The reference must not be held over an await.
+impl BoardReader {
+    /// The board is locked while `read` runs, so it must be short.
     pub fn read<T>(&self, read: impl FnOnce(&Board) -> T) -> T {
         read(&self.0.borrow())
     }
 
-    /// To wait for changes.
+    /// Returns a receiver of the changes from now on.
     pub fn subscribe(&self) -> watch::Receiver<Board> {
-        self.0.subscribe()
+        let mut changes = self.0.clone();
+        changes.mark_unchanged();
+        changes
     }
 }
 
 impl MonitorView {
-    /// Reasons that are kept.
+    /// The end of its mute, while it is muted.
+    pub fn muted(&self, now: Timestamp) -> Option<Timestamp> {
+        self.muted_until.filter(|until| now < *until)
+    }
+
+    /// Maximum number of entries in `missed`.
     const MISSED: usize = 12;
 
-    /// Notes one look.
+    /// Records a poll.
     pub fn looked(&mut self, took: Duration, not_modified: bool, seen: &Observation) {
         self.took = took;
-        self.looks += 1;
+        self.polls += 1;
         self.not_modified += u64::from(not_modified);
-        // The age of our own data takes no time to look at.
+        // Checking the age of synced data takes no time and is not a poll.
         if !took.is_zero() {
             self.pace.push(seen.at, took, seen.verdict().is_ok());
         }
@@ -281,7 +321,19 @@ impl MonitorView {
 }
 
 impl BannerView {
-    /// Notes a write that the tenant accepted.
+    /// Why the tenant may not show what it should.
+    fn trouble(&self, age: impl Fn(Timestamp) -> Duration) -> Option<String> {
+        if let Some(why) = &self.state_error {
+            return Some(format!("the state of the banner cannot be saved: {why}"));
+        }
+        if let Some(why) = &self.report.trouble {
+            return Some(format!("cannot update the banner: {why}"));
+        }
+        let at = self.report.answered_at.filter(|at| age(*at) > self.max_age)?;
+        Some(format!("the last request to the tenant succeeded {} s ago", age(at).as_secs()))
+    }
+
+    /// Records a write that the tenant accepted.
     pub fn wrote(&mut self, why: Why, lag: Option<Duration>) {
         *self.writes.entry(why.as_str()).or_default() += 1;
         if let Some(lag) = lag {
@@ -291,41 +343,40 @@ impl BannerView {
 }
 
 impl LeaseView {
-    /// In words.
+    /// Describes the role of this daemon.
     pub fn role(&self) -> String {
         let since = self.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
         match (&self.holder, self.held) {
             (_, true) => format!("leading{since}"),
-            (Some(holder), false) => format!("standing by: {holder} has the lease{since}"),
-            (None, false) => "standing by".to_owned(),
+            (Some(holder), false) => format!("standby: {holder} holds the lease{since}"),
+            (None, false) => "standby".to_owned(),
         }
     }
 }
 
 impl Board {
-    /// Whether we are the one that watches and writes.
+    /// Whether this daemon polls status pages and writes the banner.
     pub fn leads(&self) -> bool {
         self.lease.as_ref().is_none_or(|lease| lease.held)
     }
 
-    /// The monitors that are not polled at `now`, because their pages asked for it, and until when.
+    /// The monitors whose polling is paused at `now` because of `Retry-After`, and until when.
     pub fn paused(&self, now: Timestamp) -> impl Iterator<Item = (&str, Timestamp)> {
         let until = move |view: &MonitorView| view.paused_until.filter(|until| *until > now);
         self.monitors.iter().filter_map(move |(name, view)| Some((name.as_str(), until(view)?)))
     }
 
-    /// Whether the daemon does its work at `now`; otherwise every reason why not. One that stands by does it as long as
-    /// the database answers.
+    /// Returns the reasons why the daemon is not ready at `now`. A standby is ready as long as the database answers.
     pub fn ready(&self, now: Timestamp) -> Vec<String> {
         let mut reasons = Vec::new();
         let store_trouble = self.store_trouble.as_ref();
-        let store_trouble = store_trouble
-            .map(|(since, why)| format!("the store has not been writable since {since:.0}: {why}"));
+        let store_trouble =
+            store_trouble.map(|(since, why)| format!("state cannot be saved since {since:.0}: {why}"));
         if let Some(lease) = &self.lease {
-            reasons.extend(lease.trouble.as_ref().map(|why| format!("the database does not answer: {why}")));
+            reasons.extend(lease.trouble.as_ref().map(|why| format!("the database is unreachable: {why}")));
             if !lease.held {
                 let unknown = !lease.known && reasons.is_empty();
-                reasons.extend(unknown.then(|| "the database has not been asked yet".to_owned()));
+                reasons.extend(unknown.then(|| "the database has not answered yet".to_owned()));
                 reasons.extend(store_trouble);
                 return reasons;
             }
@@ -333,19 +384,16 @@ impl Board {
         let age = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or(Duration::ZERO);
         match self.cycles.finished_at {
             None => reasons.push("the first cycle has not finished".to_owned()),
-            Some(at) if age(at) > self.cycles.patience => {
+            Some(at) if age(at) > self.cycles.max_age => {
                 reasons.push(format!("the last cycle finished {} s ago", age(at).as_secs()));
             }
             Some(_) => {}
         }
         reasons.extend(store_trouble);
-        if let Some(why) = &self.banner.memory_trouble {
-            reasons.push(format!("the state of the banner cannot be saved: {why}"));
-        }
-        if let Some(why) = &self.banner.trouble {
-            reasons.push(format!("the tenant's last answer: {why}"));
-        } else if let Some(at) = self.banner.answered_at.filter(|at| age(*at) > self.banner.patience) {
-            reasons.push(format!("the tenant last answered {} s ago", age(at).as_secs()));
+        let troubles: Vec<String> = self.banners.values().filter_map(|banner| banner.trouble(age)).collect();
+        // One tenant that is down must not take the dashboard away from the others.
+        if troubles.len() == self.banners.len() {
+            reasons.extend(troubles.into_iter().take(1));
         }
         reasons
     }

@@ -1,42 +1,41 @@
-//! The one place that asks what time it is.
+//! The only place that reads the wall clock.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use crate::domain::schedule;
+use crate::domain::monitoring::schedule;
 
-/// The wall clock, or in tests one that runs with the runtime's own (pausable) time.
+/// The wall clock, or in tests a clock that follows tokio's (pausable) time.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Option<(Timestamp, Instant)>,
-    /// Seconds that it is ahead.
+    /// Offset in seconds.
     ahead: Option<&'static AtomicI64>,
 }
 
 impl Clock {
-    /// The machine's.
     pub fn system() -> Clock {
         Clock { start: None, ahead: None }
     }
 
-    /// One that shows `now` at this moment and goes on with the runtime's time.
+    /// A clock that shows `now` at first and then follows tokio's time.
     pub fn starting_at(now: Timestamp) -> Clock {
         Clock { start: Some((now, Instant::now())), ahead: None }
     }
 
-    /// The same clock, ahead by as many seconds as the number says, which may change: for tests of clocks that jump.
+    /// The same clock, ahead by a variable number of seconds, for tests of clock jumps.
     pub fn ahead_by(self, seconds: &'static AtomicI64) -> Clock {
         Clock { ahead: Some(seconds), ..self }
     }
 
-    /// The present moment.
     pub fn now(self) -> Timestamp {
         let now = match self.start {
+            #[expect(clippy::disallowed_methods, reason = "the machine's clock")]
             None => Timestamp::now(),
-            Some((start, began)) => {
-                let passed = SignedDuration::try_from(began.elapsed()).unwrap_or(SignedDuration::MAX);
+            Some((start, started)) => {
+                let passed = SignedDuration::try_from(started.elapsed()).unwrap_or(SignedDuration::MAX);
                 start.checked_add(passed).unwrap_or(Timestamp::MAX)
             }
         };
@@ -44,13 +43,13 @@ impl Clock {
         now.checked_add(SignedDuration::from_secs(ahead)).unwrap_or(now)
     }
 
-    /// The present moment as a time since 1970.
+    /// The current Unix time.
     pub fn since_epoch(self) -> std::time::Duration {
         std::time::Duration::try_from(self.now().duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
     }
 }
 
-/// The wall clock beside the one that timers run by, which stands still while the machine sleeps.
+/// Compares the wall clock with the monotonic clock of timers, which stops while the machine sleeps.
 pub(super) struct Comparison {
     clock: Clock,
     wall: Timestamp,
@@ -58,7 +57,6 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    /// Begins to compare.
     pub(super) fn begin(clock: Clock) -> Comparison {
         Comparison { clock, wall: clock.now(), steady: Instant::now() }
     }

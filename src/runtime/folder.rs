@@ -1,7 +1,7 @@
-//! A folder of definitions, read on a thread of its own: a network volume that hangs holds up nobody, and what was
-//! read last stays until there is something better.
+//! A folder of definitions that is read on its own thread, so that a network volume that hangs blocks nothing. The last
+//! definitions stay in use until the folder was read again.
 //!
-//! It doesn't judge what was read. Start at [`Folder::look`].
+//! The caller validates the result. Start at [`WatchedFolder::scan`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,64 +10,70 @@ use tokio::task::JoinSet;
 
 use crate::definitions::{self, Stamp};
 
-/// How a folder is read. May block.
+/// Reads a folder. May block.
 pub(super) type Read<T> = Arc<dyn Fn(&Path) -> T + Send + Sync>;
 
-/// A folder that is read again when it changed, or when somebody asks.
-pub(super) struct Folder<T> {
+/// A folder that is read again when it changed, or on request.
+pub(super) struct WatchedFolder<T> {
     path: PathBuf,
+    /// Another folder that its files refer to.
+    also: Option<PathBuf>,
     read: Read<T>,
-    /// As of the last reading.
-    stamp: Option<Stamp>,
-    under_way: JoinSet<(Option<Stamp>, Option<T>)>,
-    /// Somebody asked while a look was under way that may have passed the file that was meant.
-    asked: bool,
+    /// State of the folders at the last read.
+    stamp: FolderStamps,
+    scanning: JoinSet<(FolderStamps, Option<T>)>,
+    /// A read was requested during a scan, which may already have passed the changed file.
+    requested: bool,
 }
 
-/// What a reading found.
-pub(super) struct Found<T> {
+/// The state of the folder and of the other one, if they can be listed.
+type FolderStamps = (Option<Stamp>, Option<Stamp>);
+
+/// Result of reading a folder.
+pub(super) struct FolderScan<T> {
     /// Whether the folder can be listed.
     pub(super) there: bool,
     pub(super) read: T,
 }
 
-impl<T: Send + 'static> Folder<T> {
-    pub(super) fn new(path: PathBuf, read: Read<T>) -> Folder<T> {
-        Folder { path, read, stamp: None, under_way: JoinSet::new(), asked: false }
+impl<T: Send + 'static> WatchedFolder<T> {
+    pub(super) fn new(path: PathBuf, also: Option<PathBuf>, read: Read<T>) -> WatchedFolder<T> {
+        let stamp = (None, None);
+        WatchedFolder { path, also, read, stamp, scanning: JoinSet::new(), requested: false }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Begins a look; it reads if something changed since the last reading, or if `asked` to. Only one is under way at
-    /// a time.
-    pub(super) fn look(&mut self, asked: bool) {
-        if !self.under_way.is_empty() {
-            self.asked |= asked;
+    /// Starts a scan, which reads the folder if it changed since the last read or if `forced`. Only one scan runs at a time.
+    pub(super) fn scan(&mut self, forced: bool) {
+        if !self.scanning.is_empty() {
+            self.requested |= forced;
             return;
         }
-        let (path, read, known) = (self.path.clone(), Arc::clone(&self.read), self.stamp.clone());
-        self.under_way.spawn_blocking(move || {
-            // Before the reading: a file that changes meanwhile is found changed at the next look.
-            let stamp = definitions::stamp(&path);
-            let found = (asked || stamp != known).then(|| read(&path));
+        let (path, also) = (self.path.clone(), self.also.clone());
+        let (read, known) = (Arc::clone(&self.read), self.stamp.clone());
+        self.scanning.spawn_blocking(move || {
+            // Taken before the read, so that the next scan detects files that change during the read.
+            let stamp = (definitions::stamp(&path), also.and_then(|also| definitions::stamp(&also)));
+            let found = (forced || stamp != known).then(|| read(&path));
             (stamp, found)
         });
     }
 
-    /// What the next look that read something found; `None` when no look is under way. Can be dropped and called again.
-    pub(super) async fn found(&mut self) -> Option<Found<T>> {
+    /// Waits for the next scan that read the folder; `None` if no scan is running. Cancel-safe.
+    pub(super) async fn found(&mut self) -> Option<FolderScan<T>> {
         loop {
-            let ended = self.under_way.join_next().await?;
-            if std::mem::take(&mut self.asked) {
-                self.look(true);
+            let ended = self.scanning.join_next().await?;
+            if std::mem::take(&mut self.requested) {
+                self.scan(true);
             }
             let Ok((stamp, found)) = ended else { continue };
-            let there = stamp.is_some();
+            let there = stamp.0.is_some();
             self.stamp = stamp;
             if let Some(read) = found {
-                return Some(Found { there, read });
+                return Some(FolderScan { there, read });
             }
         }
     }
@@ -82,26 +88,25 @@ mod tests {
 
     use super::*;
 
-    /// A reading that hangs holds up nobody; what is asked for meanwhile is read after it, and what did not change is
-    /// not read again.
+    /// A request during a scan is served after it, and an unchanged folder is not read again.
     #[tokio::test]
-    async fn a_reading_that_hangs_holds_up_nobody() {
+    async fn a_scan_that_hangs_blocks_nothing() {
         let (go, gate) = mpsc::channel();
-        let (gate, readings) = (Mutex::new(gate), AtomicU32::new(0));
+        let (gate, reads) = (Mutex::new(gate), AtomicU32::new(0));
         let read: Read<u32> = Arc::new(move |_| {
             gate.lock().unwrap().recv().unwrap();
-            readings.fetch_add(1, Ordering::Relaxed) + 1
+            reads.fetch_add(1, Ordering::Relaxed) + 1
         });
-        let mut folder = Folder::new("no such folder".into(), read);
-        folder.look(true);
+        let mut folder = WatchedFolder::new("no such folder".into(), None, read);
+        folder.scan(true);
         assert!(folder.found().now_or_never().is_none());
-        folder.look(true);
+        folder.scan(true);
         assert!(folder.found().now_or_never().is_none());
         for nth in 1..=2 {
             go.send(()).unwrap();
             assert_eq!(folder.found().await.unwrap().read, nth);
         }
-        folder.look(false);
+        folder.scan(false);
         assert!(folder.found().await.is_none());
     }
 }

@@ -1,8 +1,7 @@
-//! The monitor's lease, where several daemons share one memory: gets it, keeps it, gives it back at the end.
+//! Leader election where several daemons share a state database: acquires the lease, renews it and releases it at the end.
 //!
-//! One task with a connection of its own asks the database; what it may believe is decided by
-//! [`Tenure`]. Everybody else holds a `Right` and asks that before each write. Start
-//! at [`Contest`].
+//! One task with its own connection talks to the database; [`Tenure`] decides whether the lease is still valid. All other
+//! code holds a `Right` and checks it before each write. Start at [`Contest`].
 
 use std::time::Duration;
 
@@ -11,45 +10,43 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::clock::Clock;
 use crate::database::{Connected, Database, DatabaseError, DatabaseErrorKind};
-use crate::domain::tenure::{Pace, Step, Tenure};
+use crate::domain::tenure::{LeasePace, Tenure, TenureStep};
+use crate::runtime::clock::Clock;
 use crate::store::lease::{Holder, Lease, Taken};
 
-/// A statement that takes longer is given up with its connection: the lease must not run out meanwhile.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// Timeout of a statement. Its connection is closed then, so that the lease does not expire while waiting.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What is contended for, and where.
+/// A lease to acquire, and the database that holds it.
 pub struct Contest {
-    /// The database.
     pub database: Database,
-    /// The lease, and who we are.
     pub lease: Lease,
-    /// Its times.
-    pub pace: Pace,
+    pub pace: LeasePace,
 }
 
-/// How the contest stands.
+/// State of the leader election.
 #[derive(Debug, Clone, Default)]
-pub struct Standing {
-    /// Ours, as far as we know. It may be over: see [`Right::left`].
-    pub(super) hold: Option<Hold>,
-    /// Who else has it, or had it last.
-    pub(super) other: Option<Holder>,
-    /// Whether the database has been asked at all.
-    pub(super) known: bool,
-    /// Why the database cannot be asked now.
-    pub(super) trouble: Option<String>,
+pub struct LeaseStatus {
+    /// Our lease as last confirmed. It may have expired since: see [`Right::left`].
+    pub(in crate::runtime) hold: Option<Hold>,
+    /// Another daemon that is or was the leader.
+    pub(in crate::runtime) other: Option<Holder>,
+    /// Whether the database has answered at least once.
+    pub(in crate::runtime) known: bool,
+    /// Why the database cannot be reached now.
+    pub(in crate::runtime) trouble: Option<String>,
 }
 
-/// A lease of ours.
+/// A lease that this daemon acquired.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Hold {
-    pub(super) token: i64,
-    /// When it began, by our own clock.
-    pub(super) since: Timestamp,
+pub(in crate::runtime) struct Hold {
+    /// Fencing token.
+    pub(in crate::runtime) token: i64,
+    /// When it was acquired, by the clock of this machine.
+    pub(in crate::runtime) since: Timestamp,
     until: Instant,
-    /// The same by the wall clock: where the machine sleeps, the other stands still.
+    /// The same by the wall clock, because the monotonic clock stops while the machine sleeps.
     until_wall: Timestamp,
 }
 
@@ -62,45 +59,49 @@ impl Hold {
     }
 }
 
-impl Standing {
-    /// The lease, if we hold it now.
-    pub(super) fn held(&self, clock: Clock) -> Option<Hold> {
+impl LeaseStatus {
+    /// The lease, if this daemon holds it now.
+    pub(in crate::runtime) fn held(&self, clock: Clock) -> Option<Hold> {
         self.hold.filter(|hold| hold.left(clock).is_some())
     }
 }
 
-/// The right to write, for one term. Once it is over it does not come back, though the lease may go on: that is for
-/// the next term.
+/// Permission to write during one term as leader. Once it has expired it never becomes valid again, even if the lease is
+/// renewed; that starts a new term.
 #[derive(Clone)]
-pub(super) struct Right(Option<Under>);
+pub(in crate::runtime) struct Right(Option<Under>);
 
-/// A lease as the ground of a right.
 #[derive(Clone)]
 struct Under {
-    standing: watch::Receiver<Standing>,
+    standing: watch::Receiver<LeaseStatus>,
     token: i64,
     clock: Clock,
     over: CancellationToken,
 }
 
 impl Right {
-    /// Of a daemon that shares its memory with nobody.
-    pub(super) fn forever() -> Right {
+    /// For a daemon that shares its state with no other.
+    pub(in crate::runtime) fn forever() -> Right {
         Right(None)
     }
 
-    /// Under a lease.
-    pub(super) fn under(standing: watch::Receiver<Standing>, token: i64, clock: Clock) -> Right {
+    /// Valid as long as the lease with this fencing token.
+    pub(in crate::runtime) fn under(
+        standing: watch::Receiver<LeaseStatus>,
+        token: i64,
+        clock: Clock,
+    ) -> Right {
         Right(Some(Under { standing, token, clock, over: CancellationToken::new() }))
     }
 
-    /// Whether it can end.
-    pub(super) fn is_lease(&self) -> bool {
+    /// Whether it depends on a lease and can expire.
+    pub(in crate::runtime) fn is_lease(&self) -> bool {
         self.0.is_some()
     }
 
-    /// How long it certainly lasts; `None`: it is over. To be asked right before a write, which is to end by then.
-    pub(super) fn left(&self) -> Option<Duration> {
+    /// The time for which it is certainly valid; `None` once it has expired. Must be checked right before a write, which must
+    /// end within that time.
+    pub(in crate::runtime) fn left(&self) -> Option<Duration> {
         let Some(under) = &self.0 else { return Some(Duration::MAX) };
         let hold = under.standing.borrow().hold.filter(|hold| hold.token == under.token);
         let left = hold.and_then(|hold| hold.left(under.clock)).filter(|_| !under.over.is_cancelled());
@@ -110,8 +111,8 @@ impl Right {
         left
     }
 
-    /// Returns when it is over.
-    pub(super) async fn over(&self) {
+    /// Waits until it has expired.
+    pub(in crate::runtime) async fn over(&self) {
         let Some(under) = &self.0 else { return std::future::pending().await };
         let mut standing = under.standing.clone();
         loop {
@@ -126,91 +127,91 @@ impl Right {
     }
 }
 
-/// The task that contends.
-pub(super) struct Keeper {
+/// The task that acquires and renews the lease.
+pub(in crate::runtime) struct Keeper {
     contest: Contest,
     clock: Clock,
-    begun: Instant,
+    started: Instant,
     tenure: Tenure,
     connection: Option<Connected>,
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<LeaseStatus>,
 }
 
-/// When something was asked, by both clocks: the machine may sleep before the answer is read.
+/// When a statement was sent, by both clocks: the machine may sleep before the answer is read.
 #[derive(Clone, Copy)]
 struct Sent {
-    /// Since the beginning.
+    /// Since the start of the task.
     at: Duration,
     by_wall: Timestamp,
 }
 
 impl Keeper {
-    pub(super) fn new(contest: Contest, clock: Clock) -> (Keeper, watch::Receiver<Standing>) {
-        let (standing, seen) = watch::channel(Standing::default());
+    pub(in crate::runtime) fn new(contest: Contest, clock: Clock) -> (Keeper, watch::Receiver<LeaseStatus>) {
+        let (standing, seen) = watch::channel(LeaseStatus::default());
         let tenure = Tenure::new(contest.pace);
-        let keeper = Keeper { contest, clock, begun: Instant::now(), tenure, connection: None, standing };
+        let keeper = Keeper { contest, clock, started: Instant::now(), tenure, connection: None, standing };
         (keeper, seen)
     }
 
-    /// Contends until `stop`; then gives back what it has. To be stopped only after everybody who writes has ended.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    /// Acquires and renews the lease until `stop`, then releases it. Must be stopped only after all writers have stopped.
+    pub(in crate::runtime) async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let began = Instant::now();
+            let round_started = Instant::now();
             self.contend().await;
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = sleep_until(began + self.tenure.wait()) => {}
+                () = sleep_until(round_started + self.tenure.wait()) => {}
             }
         }
         if let Some((token, _)) = self.tenure.held() {
-            let released = timeout(PATIENCE, self.release(token)).await;
+            let released = timeout(STATEMENT_TIMEOUT, self.release(token)).await;
             if let Err(e) = released.unwrap_or_else(|_| Err("no answer in time".into())) {
                 let ttl = self.contest.pace.ttl.as_secs();
-                tracing::warn!(target: "MainOrchestrator", "The lease could not be given back ({e}); it is free in {ttl} s.");
+                tracing::warn!(target: "MainOrchestrator", "Cannot release the lease: {e}; it expires within {ttl} s.");
             }
         }
     }
 
     async fn contend(&mut self) {
-        let sent = Sent { at: self.begun.elapsed(), by_wall: self.clock.now() };
-        let limit = PATIENCE.min(self.contest.pace.ttl);
-        let asked = timeout(limit, self.ask()).await.unwrap_or_else(|_| {
+        let sent = Sent { at: self.started.elapsed(), by_wall: self.clock.now() };
+        let limit = STATEMENT_TIMEOUT.min(self.contest.pace.ttl);
+        let answer = timeout(limit, self.acquire()).await.unwrap_or_else(|_| {
             let reason = format!("no answer within {} s", limit.as_secs());
             self.connection = None;
             Err(DatabaseError::lost(self.contest.database.name(), reason))
         });
-        match asked {
+        match answer {
             Ok(Taken::Ours(token)) => self.hold(token, sent),
             Ok(Taken::Theirs(other)) => self.stand_by(other),
             Err(error) => {
-                // A lock that somebody holds a little long is no outage.
+                // A lock that is held a little longer is not an outage.
                 if !matches!(error.kind(), DatabaseErrorKind::Timeout | DatabaseErrorKind::Conflict) {
                     self.connection = None;
                     self.tenure.cut_off();
                 }
-                self.tell_trouble(&error);
+                self.report_trouble(&error);
             }
         }
     }
 
-    async fn ask(&mut self) -> Result<Taken, DatabaseError> {
+    async fn acquire(&mut self) -> Result<Taken, DatabaseError> {
         if self.connection.as_ref().is_none_or(|db| db.client.is_closed()) {
             self.tenure.cut_off();
             self.connection = Some(self.contest.database.connect().await?);
         }
-        self.tenure.connected(self.begun.elapsed());
+        self.tenure.connected(self.started.elapsed());
         let Some(db) = &self.connection else { return Ok(Taken::Theirs(None)) };
-        let judge = |e| db.judge("asking for the monitor's lease", &e);
+        let judge = |e| db.judge("requesting the monitoring lease", &e);
         let lease = &self.contest.lease;
-        if let Step::Renew(token) = self.tenure.step(self.begun.elapsed()) {
+        if let TenureStep::Renew(token) = self.tenure.step(self.started.elapsed()) {
             if lease.renew(&db.client, token).await.map_err(judge)? {
                 return Ok(Taken::Ours(token));
             }
             self.tenure.lost();
         }
-        let expired_too = self.tenure.step(self.begun.elapsed()) == Step::Take { expired_too: true };
+        let expired_too = self.tenure.step(self.started.elapsed()) == TenureStep::Take { expired_too: true };
         match lease.take(&db.client, expired_too).await.map_err(judge)? {
-            // We took it before, and the answer was lost.
+            // An earlier attempt succeeded, but its answer was lost.
             Taken::Theirs(Some(holder)) if holder.name == lease.holder => {
                 let renewed = lease.renew(&db.client, holder.token).await.map_err(judge)?;
                 Ok(if renewed { Taken::Ours(holder.token) } else { Taken::Theirs(None) })
@@ -223,7 +224,7 @@ impl Keeper {
         self.tenure.holds_since(token, sent.at);
         let Some((_, until)) = self.tenure.held() else { return };
         let lasts = until.saturating_sub(sent.at);
-        let until = self.begun + until;
+        let until = self.started + until;
         let until_wall = sent.by_wall.checked_add(lasts).unwrap_or(Timestamp::MAX);
         self.standing.send_modify(|standing| {
             let before = standing.hold.filter(|hold| hold.token == token);
@@ -236,7 +237,7 @@ impl Keeper {
     fn stand_by(&mut self, other: Option<Holder>) {
         self.tenure.lost();
         let same =
-            |standing: &Standing| standing.known && standing.hold.is_none() && standing.trouble.is_none();
+            |standing: &LeaseStatus| standing.known && standing.hold.is_none() && standing.trouble.is_none();
         self.standing.send_if_modified(|standing| {
             let news = !same(standing) || (other.is_some() && standing.other != other);
             (standing.hold, standing.trouble, standing.known) = (None, None, true);
@@ -247,7 +248,7 @@ impl Keeper {
         });
     }
 
-    fn tell_trouble(&mut self, error: &DatabaseError) {
+    fn report_trouble(&mut self, error: &DatabaseError) {
         let trouble = Some(error.to_string());
         self.standing.send_if_modified(|standing| {
             let news = standing.trouble != trouble;
@@ -257,7 +258,7 @@ impl Keeper {
     }
 
     async fn release(&mut self, token: i64) -> Result<(), String> {
-        // Whoever is asked about it from now on must not find it held.
+        // From now on readers must not see the lease as held.
         self.standing.send_modify(|standing| standing.hold = None);
         if self.connection.as_ref().is_none_or(|db| db.client.is_closed()) {
             self.connection = Some(self.contest.database.connect().await.map_err(|e| e.to_string())?);
@@ -272,34 +273,32 @@ mod tests {
     use super::*;
     use crate::store::schema::Schema;
 
-    fn keeper(clock: Clock) -> (Keeper, watch::Receiver<Standing>) {
+    fn keeper(clock: Clock) -> (Keeper, watch::Receiver<LeaseStatus>) {
         let url = "postgres://dsm@db.example.com/acme?sslmode=disable".into();
         let database = Database::new(&url, None, None).unwrap();
         let (name, holder) = ("monitor".to_owned(), "ann".to_owned());
-        let lease = Lease { schema: Schema::SHARED, name, holder, ttl: Pace::USUAL.ttl };
-        Keeper::new(Contest { database, lease, pace: Pace::USUAL }, clock)
+        let lease = Lease { schema: Schema::SHARED, name, holder, ttl: LeasePace::USUAL.ttl };
+        Keeper::new(Contest { database, lease, pace: LeasePace::USUAL }, clock)
     }
 
-    /// A machine that slept while the answer was on its way holds a lease no longer than one that was awake.
     #[tokio::test(start_paused = true)]
-    async fn sleep_before_the_answer_counts() {
-        let asked: Timestamp = "2026-05-01T12:00:00Z".parse().unwrap();
+    async fn sleep_before_the_answer_does_not_extend_the_lease() {
+        let sent_at: Timestamp = "2026-05-01T12:00:00Z".parse().unwrap();
         for (slept, holds) in [(0, true), (12, true), (13, false), (60, false)] {
-            let woken = Clock::starting_at(asked + jiff::SignedDuration::from_secs(slept));
+            let woken = Clock::starting_at(sent_at + jiff::SignedDuration::from_secs(slept));
             let (mut keeper, standing) = keeper(woken);
-            keeper.hold(1, Sent { at: Duration::ZERO, by_wall: asked });
+            keeper.hold(1, Sent { at: Duration::ZERO, by_wall: sent_at });
             assert_eq!(standing.borrow().held(woken).is_some(), holds, "slept {slept} s");
         }
     }
 
-    /// A right that is over stays so for everybody who has it, even when the lease is renewed too late; who asks anew
-    /// has a right of its own.
+    /// This holds for all clones, also if the lease is renewed too late. A new right is valid.
     #[tokio::test(start_paused = true)]
-    async fn a_right_does_not_come_back() {
+    async fn an_expired_right_stays_expired() {
         let clock = Clock::starting_at("2026-05-01T12:00:00Z".parse().unwrap());
         let (mut keeper, standing) = keeper(clock);
         let renew = |keeper: &mut Keeper| {
-            let at = keeper.begun.elapsed();
+            let at = keeper.started.elapsed();
             keeper.hold(1, Sent { at, by_wall: clock.now() });
         };
         renew(&mut keeper);

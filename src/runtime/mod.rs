@@ -1,145 +1,139 @@
-//! The daemon at work: looks at pages when they are due, keeps the banner true, and stops cleanly.
+//! Runs the daemon: polls status pages, keeps the banner up to date, runs the jobs, and shuts down cleanly.
 //!
-//! Only here are tasks spawned. [`watcher`] owns what is believed, [`publisher`] owns the banner, [`board`] is
-//! what they show to everybody else. Where several daemons share a memory, one at a time has the `lease` under which
-//! they run (`terms`), while the others stand by. Start at [`run`].
+//! [`monitoring::watcher`] owns the assessment, a [`monitoring::publisher`] for each tenant owns its banner,
+//! [`monitoring::messenger`] owns the channels, and [`board`] shows them to the web. Where several
+//! daemons share a state database, one is the leader and holds the `lease`; watcher and publisher run for one term of it
+//! (`terms`), while the other daemons are on standby. Start at [`run`].
 
 pub mod board;
-pub mod claims;
 pub mod clock;
-pub mod connections;
+pub mod cluster;
 mod folder;
 pub mod jobs;
+pub mod last_successes;
 pub mod lease;
-pub mod publisher;
-mod standby;
-pub mod sync;
-mod terms;
-pub mod watcher;
+pub mod monitoring;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use board::BoardHandle;
+use board::BoardWriter;
 use clock::Clock;
+use cluster::context::{Contended, TermContext};
+use cluster::terms::Fault;
+use last_successes::LastSuccesses;
 use lease::{Contest, Keeper};
-use terms::{Contended, Fault, Monitor};
+use monitoring::tenants::TenantRoster;
 
-use crate::domain::plan::Policy;
-use crate::publish::Target;
-use crate::store::{Closer, Kept, Store};
+use crate::store::{Closer, Store, StoredState};
 
-/// How long a stop may take before what still runs is given up.
+/// How long a stop waits for running work.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// Everything the daemon is made of; `commands::run` puts it together, tests put in stand-ins.
-pub struct Daemon {
-    /// Time.
+/// What watcher, publisher and messenger share. In each term, `store` writes under the lease of that term.
+#[derive(Clone)]
+pub struct MonitoringContext {
     pub clock: Clock,
-    /// What everybody shows.
-    pub board: BoardHandle,
-    /// Our own memory, the way to wait for it, and what was in it.
-    pub store: (Store, Closer, Kept),
-    /// Who may watch and write, where several daemons share the memory; `None`: we do, alone.
-    pub contest: Option<Contest>,
-    /// Where the banner is.
-    pub target: Arc<dyn Target>,
-    /// Whose banner it is: what is remembered belongs to this tenant. `None` in preview: nothing is remembered.
-    pub tenant: Option<String>,
-    /// What the operator wants of it.
-    pub policy: Policy,
-    /// How often the tenant is read although nothing changed.
+    pub board: BoardWriter,
+    pub store: Store,
+    /// `false` in preview: the state of banners is not saved.
+    pub live: bool,
+    /// Interval at which a banner is read even if nothing changed.
     pub recheck: Duration,
-    /// Whether a stop clears the banner.
+    /// Whether a stop clears the banners.
     pub clear_on_stop: bool,
-    /// How pages are watched.
-    pub watch: watcher::Options,
-    /// The connectors that are on, and how that is found out again.
-    pub jobs: jobs::Roster,
-    /// Serves the board, if wanted.
-    pub web: Option<(TcpListener, axum::Router)>,
 }
 
-/// How others reach a running daemon.
+/// All parts of the daemon. `commands::daemon` assembles them; tests use stand-ins.
+pub struct Daemon {
+    pub context: MonitoringContext,
+    /// Waits until the state database is closed.
+    pub closer: Closer,
+    /// The state that earlier runs saved.
+    pub kept: StoredState,
+    /// The leader election where several daemons share the state; `None` if this daemon is alone.
+    pub contest: Option<Contest>,
+    pub watch: monitoring::watcher::Options,
+    pub tenants: TenantRoster,
+    pub jobs: jobs::ConnectorRoster,
+    pub channels: monitoring::messenger::ChannelRoster,
+    /// The web server, if `LISTEN` is set. It runs until dropped.
+    pub web: Option<BoxFuture<'static, ()>>,
+}
+
+/// Controls a running daemon.
 #[derive(Clone, Default)]
 pub struct Controls {
-    /// Ends it: what runs is finished within [`GRACE`].
+    /// Stops the daemon; running work has [`GRACE`] to finish.
     pub stop: CancellationToken,
-    /// Re-reads the definitions and tries again whatever is owed.
+    /// Makes the watcher reload its definitions and poll all monitors.
     pub reload: Arc<Notify>,
-    /// The same, heard by the publisher and by the jobs.
-    nudge: Arc<Notify>,
-    recall: Arc<Notify>,
+    /// The same for the publisher and the channels, which retry pending writes, and for the jobs.
+    reload_publisher: Arc<Notify>,
+    reload_jobs: Arc<Notify>,
+    reload_channels: Arc<Notify>,
 }
 
 impl Controls {
-    /// Re-reads the definitions and tries again whatever is owed.
+    /// Reloads the definitions and retries pending writes.
     pub fn reload(&self) {
         self.reload.notify_one();
-        self.nudge.notify_one();
-        self.recall.notify_one();
+        self.reload_publisher.notify_one();
+        self.reload_jobs.notify_one();
+        self.reload_channels.notify_one();
     }
 }
 
-/// Runs until told to stop. Returns whether everything ended within the grace period.
+/// Runs the daemon until it is stopped. Returns whether all work finished within the grace period.
 pub async fn run(daemon: Daemon, controls: Controls) -> bool {
-    let (store, closer, kept) = daemon.store;
-    let tasks = TaskTracker::new();
-    daemon.board.update(|board| board.banner.patience = daemon.recheck * 2 + Duration::from_secs(60));
+    let Daemon { context, closer, kept, .. } = daemon;
+    let (clock, board, tasks) = (context.clock, context.board.clone(), TaskTracker::new());
     let release = CancellationToken::new();
-    let (mut keeping, mut contended) = (None, None);
+    let (mut lease_task, mut contended) = (None, None);
     if let Some(contest) = daemon.contest {
         let (name, every) = (contest.lease.holder.clone(), contest.pace.renew);
-        let (keeper, standing) = Keeper::new(contest, daemon.clock);
-        keeping = Some(tokio::spawn(keeper.run(release.clone())));
+        let (keeper, standing) = Keeper::new(contest, clock);
+        lease_task = Some(tokio::spawn(keeper.run(release.clone())));
         contended = Some(Contended { standing, name, every });
     }
-    let monitor = Monitor {
-        clock: daemon.clock,
-        board: daemon.board.clone(),
-        store,
-        target: daemon.target,
-        tenant: daemon.tenant,
-        policy: daemon.policy,
-        recheck: daemon.recheck,
-        clear_on_stop: daemon.clear_on_stop,
-        controls: controls.clone(),
-    };
-    let mut watching = tasks.spawn(monitor.run(daemon.watch, kept, contended));
-    let web = daemon.web.map(|(listener, router)| tokio::spawn(connections::serve(listener, router)));
+    let successes = LastSuccesses::default();
+    let monitor = TermContext { context, successes: successes.subscribe(), controls: controls.clone() };
+    let (tenants, channels) = (daemon.tenants, daemon.channels);
+    let mut watching = tasks.spawn(monitor.run(daemon.watch, tenants, channels, kept, contended));
+    let web = daemon.web.map(tokio::spawn);
     let jobs = daemon.jobs;
-    tasks.spawn(jobs.run(daemon.clock, daemon.board.clone(), controls.recall.clone(), controls.stop.clone()));
+    tasks.spawn(jobs.run(clock, board, successes, controls.reload_jobs.clone(), controls.stop.clone()));
     tasks.close();
     let fault = tokio::select! {
         biased;
         () = controls.stop.cancelled() => None,
         ended = &mut watching => Some(match ended {
             Ok(Err(Fault(fault))) => fault,
-            Ok(Ok(())) => "The monitor ended by itself".to_owned(),
-            Err(e) => format!("The monitor ended by itself ({e})"),
+            Ok(Ok(())) => "Monitoring stopped unexpectedly".to_owned(),
+            Err(e) => format!("Monitoring stopped unexpectedly ({e})"),
         }),
     };
     if let Some(fault) = &fault {
-        tracing::error!(target: "MainOrchestrator", "{fault}; stopping. This is a fault of the program.");
+        tracing::error!(target: "MainOrchestrator", "{fault}; stopping. This is a bug in the program.");
         controls.stop.cancel();
     }
     let drained = tokio::time::timeout(GRACE, tasks.wait()).await.is_ok();
     if let Some(web) = web {
-        // Nobody who reads slowly holds up the stop.
+        // Slow clients must not delay the stop.
         web.abort();
     }
-    if let (true, Some(keeping)) = (drained, keeping) {
-        // Only now nobody writes any more. What still hangs loses its right when the lease runs out.
+    if let (true, Some(lease_task)) = (drained, lease_task) {
+        // All writers have stopped. If they have not, the lease is not released and expires.
         release.cancel();
-        let _ = tokio::time::timeout(GRACE, keeping).await;
+        let _ = tokio::time::timeout(GRACE, lease_task).await;
     }
     if drained {
-        // Its senders are gone, so the thread ends; a blocking wait of a moment is all that is left.
+        // All senders are dropped, so the thread ends soon; this blocks only briefly.
         closer.join();
     }
     drained && fault.is_none()

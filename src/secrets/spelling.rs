@@ -1,5 +1,5 @@
-//! How a secret may be spelt: the text is read as it is and with its escapes undone, and searched for the secret's
-//! bytes, its base64 and its hex.
+//! Encodings of a secret. The text is searched as it is and with its escapes decoded, for the secret's bytes,
+//! its base64 and its hex.
 
 use std::ops::Range;
 
@@ -10,16 +10,15 @@ use secrecy::{ExposeSecret, SecretSlice};
 
 use super::SHORT;
 
-/// Escapes within escapes: JSON quoted in JSON, a URL within a URL. Deeper nesting is no echo of a request.
+/// Nested escapes: JSON quoted in JSON, a URL within a URL. An echoed request is not nested deeper.
 const DEPTH: usize = 2;
 
-/// What to look for.
 pub(super) struct Spellings {
     short: bool,
-    /// The secret itself, also as forms write its blanks.
+    /// The secret itself, also with blanks as forms encode them.
     plain: Vec<SecretSlice<u8>>,
     hex: Vec<SecretSlice<u8>>,
-    /// What base64 makes of it whatever stands before and behind it.
+    /// The base64 characters that do not depend on the bytes before and after the secret.
     base64: Vec<SecretSlice<u8>>,
 }
 
@@ -44,18 +43,18 @@ impl Spellings {
         Spellings { short, plain: hidden(plain), hex: hidden(hex), base64: hidden(base64) }
     }
 
-    /// Where they stand in the original text.
-    pub(super) fn find(&self, text: &str, view: &View<'_>, found: &mut Vec<Range<usize>>) {
+    /// Finds the secret's ranges in the original text.
+    pub(super) fn find(&self, text: &str, view: &DecodedView<'_>, found: &mut Vec<Range<usize>>) {
         for needle in self.plain.iter().chain(&self.hex) {
             let ranges = view.find(needle.expose_secret()).map(|range| view.original(range));
-            found.extend(ranges.filter(|range| !self.short || stands_alone(text, range)));
+            found.extend(ranges.filter(|range| !self.short || is_whole_word(text, range)));
         }
         for needle in &self.base64 {
-            // The rest of the encoded text holds the user's name, and bits of the secret.
+            // The rest of the base64 text encodes the user name and some bits of the secret.
             let mut done = 0;
             for range in view.find(needle.expose_secret()) {
                 if range.start >= done {
-                    let range = view.grown(range);
+                    let range = view.extended(range);
                     done = range.end;
                     found.push(view.original(range));
                 }
@@ -64,17 +63,17 @@ impl Spellings {
     }
 }
 
-/// The characters of base64 that depend on the secret alone if it begins `offset` bytes (modulo 3) into the text.
+/// The base64 characters that depend only on the secret if it starts `offset` bytes (modulo 3) into the text.
 fn cores(secret: &[u8], offset: usize) -> [String; 2] {
     let padded: Vec<u8> = std::iter::repeat_n(0, offset).chain(secret.iter().copied()).collect();
-    // Of six bits each: the first that lies wholly in the secret, and the one behind the last.
+    // Units of six bits: the first that lies completely in the secret, and the one after the last.
     let (first, last) = ((offset * 8).div_ceil(6), padded.len() * 8 / 6);
     let core = |encoded: String| encoded.get(first..last).unwrap_or_default().to_owned();
     [core(BASE64_STANDARD_NO_PAD.encode(&padded)), core(BASE64_URL_SAFE_NO_PAD.encode(&padded))]
 }
 
-/// Whether a place in a text is not a part of a word or a number.
-fn stands_alone(text: &str, range: &Range<usize>) -> bool {
+/// Whether a range of the text is not part of a word or a number.
+fn is_whole_word(text: &str, range: &Range<usize>) -> bool {
     let joins = |near: Option<char>, beyond: Option<char>| match near {
         Some('.' | '-') => beyond.is_some_and(char::is_alphanumeric),
         Some(c) => c.is_alphanumeric() || c == '_',
@@ -85,21 +84,21 @@ fn stands_alone(text: &str, range: &Range<usize>) -> bool {
     !joins(before.next(), before.next()) && !joins(after.next(), after.next())
 }
 
-/// A text with some of its escapes undone.
-pub(super) struct View<'a> {
+/// A text with some of its escapes decoded.
+pub(super) struct DecodedView<'a> {
     bytes: std::borrow::Cow<'a, [u8]>,
-    /// Where each byte, and the end, stands in the original text; `None`: at its own place.
+    /// The position of each byte, and of the end, in the original text; `None`: the same position.
     places: Option<Vec<usize>>,
 }
 
-impl View<'_> {
+impl DecodedView<'_> {
     fn find<'v>(&'v self, needle: &'v [u8]) -> impl Iterator<Item = Range<usize>> + 'v {
         let fits = !needle.is_empty() && needle.len() <= self.bytes.len();
         let found = fits.then(|| memmem::find_iter(&self.bytes, needle));
         found.into_iter().flatten().map(|at| at..at + needle.len())
     }
 
-    fn grown(&self, range: Range<usize>) -> Range<usize> {
+    fn extended(&self, range: Range<usize>) -> Range<usize> {
         let belongs = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
         let before = self.bytes[..range.start].iter().rev().take_while(belongs).count();
         let after = self.bytes[range.end..].iter().take_while(belongs).count();
@@ -114,15 +113,15 @@ impl View<'_> {
         self.place(range.start)..self.place(range.end)
     }
 
-    /// The view with one kind of escapes undone; `None` if there are none.
-    fn undone(&self, mark: u8, undo: Undo) -> Option<View<'static>> {
+    /// The view with one kind of escapes decoded; `None` if there are none.
+    fn decoded(&self, mark: u8, undo: Undo) -> Option<DecodedView<'static>> {
         memchr::memchr(mark, &self.bytes)?;
         let mut bytes = Vec::with_capacity(self.bytes.len());
         let mut places = Vec::with_capacity(self.bytes.len() + 1);
         let (mut at, mut changed) = (0, false);
         while let Some(byte) = self.bytes.get(at) {
-            let undone = if *byte == mark { undo(&self.bytes[at..]) } else { None };
-            let taken = match undone {
+            let decoded = if *byte == mark { undo(&self.bytes[at..]) } else { None };
+            let taken = match decoded {
                 Some((c, taken)) => {
                     changed = true;
                     c.push_to(&mut bytes);
@@ -137,21 +136,21 @@ impl View<'_> {
             at += taken;
         }
         places.push(self.place(self.bytes.len()));
-        changed.then(|| View { bytes: bytes.into(), places: Some(places) })
+        changed.then(|| DecodedView { bytes: bytes.into(), places: Some(places) })
     }
 }
 
-/// A text in all views of it.
-pub(super) fn views(text: &str) -> Vec<View<'_>> {
+/// All views of a text.
+pub(super) fn views(text: &str) -> Vec<DecodedView<'_>> {
     const KINDS: [(u8, Undo); 3] = [(b'%', percent), (b'\\', backslash), (b'&', entity)];
-    let mut all = vec![View { bytes: text.as_bytes().into(), places: None }];
+    let mut all = vec![DecodedView { bytes: text.as_bytes().into(), places: None }];
     let mut from = 0;
     for _ in 0..DEPTH {
         let until = all.len();
         for at in from..until {
             for (mark, undo) in KINDS {
-                let undone = all[at].undone(mark, undo);
-                all.extend(undone);
+                let decoded = all[at].decoded(mark, undo);
+                all.extend(decoded);
             }
         }
         from = until;
@@ -159,7 +158,7 @@ pub(super) fn views(text: &str) -> Vec<View<'_>> {
     all
 }
 
-/// What an escape at the begin of the bytes stands for, and how long it is.
+/// Decodes the escape at the start of the bytes; returns its meaning and its length.
 type Undo = fn(&[u8]) -> Option<(Unescaped, usize)>;
 
 enum Unescaped {
@@ -187,7 +186,7 @@ fn percent(bytes: &[u8]) -> Option<(Unescaped, usize)> {
     Some((Unescaped::Byte(u8::try_from(byte).ok()?), 3))
 }
 
-/// As JSON, and Rust's debug output, escape.
+/// Escapes of JSON and of Rust's debug output.
 fn backslash(bytes: &[u8]) -> Option<(Unescaped, usize)> {
     let c = match bytes.get(1)? {
         b'n' => '\n',
@@ -204,7 +203,7 @@ fn backslash(bytes: &[u8]) -> Option<(Unescaped, usize)> {
     Some((Unescaped::Char(c), 2))
 }
 
-/// `\u00e4`, two of them for what needs a surrogate pair, or `\u{e4}`.
+/// `\u00e4`, two of them for a surrogate pair, or `\u{e4}`.
 fn unicode(bytes: &[u8]) -> Option<(Unescaped, usize)> {
     if bytes.get(2) == Some(&b'{') {
         let length = bytes.get(3..10.min(bytes.len()))?.iter().position(|byte| *byte == b'}')?;
@@ -221,7 +220,7 @@ fn unicode(bytes: &[u8]) -> Option<(Unescaped, usize)> {
     Some((Unescaped::Char(c), 12))
 }
 
-/// `&amp;` and its like, and `&#39;`, `&#x27;`.
+/// `&amp;` and similar, `&#39;`, `&#x27;`.
 fn entity(bytes: &[u8]) -> Option<(Unescaped, usize)> {
     const LONGEST: usize = 10;
     const NAMED: [(&[u8], char); 5] =

@@ -1,22 +1,23 @@
-//! `.env`: lines `NAME=value`, with comments and quotes. Nothing is substituted, and no line hides another.
+//! `.env`: lines `NAME=value`, with comments and quotes. Nothing is substituted, and each line is parsed by
+//! itself.
 
 use std::collections::BTreeMap;
 
-use super::source::Problem;
+use super::problem::Problem;
 
 const QUOTE_IT: &str = "put a value with spaces, `$` or `#` in single quotes: NAME='value'";
 
-/// What stands in the file.
+/// The parsed file.
 #[derive(Default)]
 pub(super) struct EnvFile {
-    /// Values by name, with their lines, from 1.
+    /// Values by name, with their line numbers, from 1.
     pub(super) entries: BTreeMap<String, (String, usize)>,
-    /// Every line that cannot be read. Values are not shown.
+    /// Every line that cannot be parsed. Values are not shown.
     pub(super) problems: Vec<Problem>,
 }
 
 impl EnvFile {
-    /// Reads the file's text; `place` is what people call it.
+    /// Parses the file's text; `place` is the file's name in messages.
     pub(super) fn parse(place: &str, text: &str) -> EnvFile {
         let mut file = EnvFile::default();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -26,7 +27,7 @@ impl EnvFile {
                 Ok(None) => {}
                 Ok(Some((name, value))) => {
                     if let Some((_, first)) = file.entries.get(&name) {
-                        file.problems.push(wrong(format!("{name} is set in line {first} already; keep one")));
+                        file.problems.push(wrong(format!("{name} is already set in line {first}; keep one")));
                     }
                     file.entries.insert(name, (value, at + 1));
                 }
@@ -37,7 +38,7 @@ impl EnvFile {
     }
 }
 
-/// One line, read by the library alone: it is never given more, so that no line hides another.
+/// Parses one line. The library gets one line at a time, so that an open quote cannot swallow the next line.
 fn entry(line: &str) -> Result<Option<(String, String)>, String> {
     let name = || line.trim_start_matches("export ").split('=').next().unwrap_or_default().trim().to_owned();
     if substitutes(line) {
@@ -46,7 +47,7 @@ fn entry(line: &str) -> Result<Option<(String, String)>, String> {
     match dotenvy::from_read_iter(line.as_bytes()).next() {
         None => Ok(None),
         Some(Ok(entry)) => Ok(Some(entry)),
-        // The library's words show the value.
+        // The library's error text contains the value.
         Some(Err(_)) if line.contains('=') => {
             Err(format!("{} cannot be parsed (an open quote, an unknown escape?); {QUOTE_IT}", name()))
         }
@@ -54,7 +55,7 @@ fn entry(line: &str) -> Result<Option<(String, String)>, String> {
     }
 }
 
-/// Whether the library would replace a `$` by some other variable's value, mostly by nothing.
+/// Whether the library would replace a `$` by another variable's value, which is mostly empty.
 fn substitutes(line: &str) -> bool {
     let (mut single, mut escaped) = (false, false);
     !line.starts_with('#')
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_as_people_write_them() {
+    fn parses_common_forms_of_values() {
         for (line, want) in [
             ("A=b", Ok("b")),
             ("  export A = b  # comment", Ok("b")),
@@ -101,15 +102,15 @@ mod tests {
         }
     }
 
-    /// A line that cannot be read hides no other, and its value is not shown.
+    /// A line that cannot be parsed hides no other line, and its value is not shown.
     #[test]
-    fn tells_every_line() {
+    fn reports_every_bad_line() {
         let text = "\u{feff}A=1\r\n\r\nB=hush hush\r\nC=hush$hush\r\nA=2\r\n# D=hush hush\r\nE=3\r\n";
         let file = EnvFile::parse(".env", text);
         insta::assert_snapshot!(file.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), @"
         .env:3: B cannot be parsed (an open quote, an unknown escape?); put a value with spaces, `$` or `#` in single quotes: NAME='value'
         .env:4: C: `$` is not substituted; put a value with spaces, `$` or `#` in single quotes: NAME='value'
-        .env:5: A is set in line 1 already; keep one
+        .env:5: A is already set in line 1; keep one
         ");
         assert_eq!(file.entries.into_keys().collect::<Vec<_>>(), ["A", "E"]);
     }

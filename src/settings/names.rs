@@ -1,34 +1,40 @@
-//! Names that are set and mean nothing: a mistyped setting is an error, not silence.
+//! Unknown variable names: a mistyped setting is an error.
 
 use std::collections::BTreeSet;
 
-use super::source::{Named, Origin, Problem, Vars};
+use super::problem::Problem;
+use super::source::{Named, VarOrigin, Vars};
 use super::variables::VARIABLES;
 use crate::domain::nearest::{nearest, slip};
 
-/// What is ours whatever follows.
+/// Every name with this prefix belongs to this program.
 const OWN: &str = "QLIK_";
 
-/// Other programs' variables that a slip of the keyboard would make ours.
+/// The names of a tenant's credentials begin so; other programs have variables with this prefix, too.
+const TENANT: &str = "TENANT_";
+
+/// How the names of a tenant's credentials end.
+const CREDENTIALS: [&str; 3] = ["_API_KEY", "_CLIENT_ID", "_CLIENT_SECRET"];
+
+/// Common variables of other programs that are one typing error away from ours.
 const FOREIGN: [&str; 2] = ["FTP_PROXY", "ftp_proxy"];
 
 /// Docker Compose reads its own variables from the same `.env`.
 const COMPOSE: &str = "COMPOSE_";
 
-/// Variables that commands read beside the settings and the connectors' own.
+/// Variables that commands read besides the settings and the connectors' variables.
 const BESIDE: [&str; 1] = ["FIVETRAN_SOURCE"];
 
-/// Every name that is set and means nothing. `connectors` are the variables of all connectors that are
-/// defined, if their definitions can be read.
+/// Every name that is set and unknown. `defined` are the variables of all definitions, if they can be read.
 ///
-/// `.env` is ours, so that each unknown name in it is a mistake. The process environment and the credentials are shared
-/// with other programs: there it is what begins with `QLIK_`, or is a slip away from a known name.
-pub fn unknown_names(vars: &dyn Vars, connectors: Option<&BTreeSet<String>>) -> Vec<Problem> {
+/// `.env` belongs to this program, so each unknown name in it is an error. The process environment and the
+/// credentials are shared with other programs: there, a name is an error if it starts with `QLIK_`, is the name of
+/// a tenant's credentials, or is a typing error away from a known name.
+pub fn unknown_names(vars: &dyn Vars, defined: Option<&BTreeSet<String>>) -> Vec<Problem> {
     let settings = VARIABLES.iter().map(|variable| variable.name).chain(BESIDE);
-    let known: BTreeSet<&str> =
-        settings.chain(connectors.into_iter().flatten().map(String::as_str)).collect();
+    let known: BTreeSet<&str> = settings.chain(defined.into_iter().flatten().map(String::as_str)).collect();
     let names = vars.names();
-    names.iter().filter_map(|named| problem(named, &known, &names, connectors.is_some())).collect()
+    names.iter().filter_map(|named| problem(named, &known, &names, defined.is_some())).collect()
 }
 
 fn problem(
@@ -43,41 +49,48 @@ fn problem(
         return None;
     }
     let ours = match origin {
-        Origin::EnvFile(_) if whole => !name.starts_with(COMPOSE),
-        Origin::EnvFile(_) | Origin::Process | Origin::Credential => {
-            slip(stem, known.iter().copied()).is_some() || name.starts_with(OWN) && !of_a_service(name, all)
+        VarOrigin::EnvFile(_) if whole => !name.starts_with(COMPOSE),
+        VarOrigin::EnvFile(_) | VarOrigin::Process | VarOrigin::Credential => {
+            slip(stem, known.iter().copied()).is_some() || is_own(stem) && !of_a_service(name, all)
         }
     };
     if !ours {
         return None;
     }
     let suffix = if stem == name { "" } else { "_FILE" };
-    let meant = match nearest(stem, known.iter().copied()) {
+    let upper = stem.to_ascii_uppercase();
+    let same = known.get(upper.as_str()).copied();
+    let meant = match same.or_else(|| nearest(&upper, known.iter().copied())) {
         Some(known) => format!("did you mean {known}{suffix}?"),
         None if name.starts_with(OWN) => {
             let own: Vec<&str> = known.iter().copied().filter(|known| known.starts_with(OWN)).collect();
-            format!("known are {}", own.join(", "))
+            format!("known names: {}", own.join(", "))
         }
-        None => "remove it, or put it into the environment of the program that it is for".to_owned(),
+        None => "remove it, or move it to the environment of the program that needs it".to_owned(),
     };
     Some(match origin {
-        Origin::EnvFile(place) => {
+        VarOrigin::EnvFile(place) => {
             Problem::new(place, format!("{name} is not a setting of this program or of a connector; {meant}"))
         }
-        Origin::Process => Problem::new(name, format!("is not a setting; {meant}")),
-        Origin::Credential => {
+        VarOrigin::Process => Problem::new(name, format!("is not a setting; {meant}")),
+        VarOrigin::Credential => {
             Problem::new(format!("the credential {name}"), format!("is not a setting; {meant}"))
         }
     })
 }
 
-/// Proxies are customarily set in either case.
+fn is_own(name: &str) -> bool {
+    let of_tenant = name.starts_with(TENANT) && CREDENTIALS.iter().any(|ending| name.ends_with(ending));
+    name.starts_with(OWN) || of_tenant
+}
+
+/// Proxy variables are common in lower case, too.
 fn lower_case(name: &str, known: &BTreeSet<&str>) -> bool {
     let upper = name.to_ascii_uppercase();
     upper.ends_with("_PROXY") && name.to_ascii_lowercase() == *name && known.contains(upper.as_str())
 }
 
-/// Kubernetes (and Docker's links) describe each service to every container: `QLIK_PROXY_SERVICE_HOST`.
+/// Kubernetes and Docker links describe each service to every container: `QLIK_PROXY_SERVICE_HOST`.
 fn of_a_service(name: &str, all: &[Named]) -> bool {
     all.iter().any(|other| {
         let service = other.name.strip_suffix("_SERVICE_HOST").or_else(|| other.name.strip_suffix("_PORT"));

@@ -1,17 +1,17 @@
-//! Where a variable's value comes from: the process, `.env`, a file named by `NAME_FILE`, systemd's credentials.
+//! Sources of a variable's value: the process, `.env`, a file named by `NAME_FILE`, systemd credentials.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 
 use super::env_file::EnvFile;
+use super::problem::Problem;
 
-/// Where systemd puts credentials.
+/// systemd sets this to the folder of the credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
-/// Where variables come from: the process and its files, or a map in tests.
+/// A source of variables: the process and its files, or a map in tests.
 pub trait Vars: Send + Sync {
-    /// The value as given, if any.
+    /// The unprocessed value, if set.
     fn get(&self, name: &str) -> Option<String>;
 
     /// A file's content, for `NAME_FILE` and credentials.
@@ -19,15 +19,20 @@ pub trait Vars: Send + Sync {
         std::fs::read_to_string(path)
     }
 
-    /// Every name that is set to something, with its place.
+    /// Every name that is set, with its origin.
     fn names(&self) -> Vec<Named>;
 
-    /// Whether quotes around the value were read as such; elsewhere they are a part of it.
-    fn unquotes(&self, _name: &str) -> bool {
-        false
+    /// Where a plain value comes from.
+    fn origin(&self, _name: &str) -> VarOrigin {
+        VarOrigin::Process
     }
 
-    /// What of it cannot be read.
+    /// The command-line flag that sets a variable, and its value. It overrides every other source.
+    fn flag(&self, _name: &str) -> Option<(&'static str, &str)> {
+        None
+    }
+
+    /// Errors found while reading this source.
     fn problems(&self) -> &[Problem] {
         &[]
     }
@@ -39,41 +44,48 @@ impl Vars for BTreeMap<String, String> {
     }
 
     fn names(&self) -> Vec<Named> {
-        self.keys().map(|name| Named { name: name.clone(), origin: Origin::Process }).collect()
+        self.keys().map(|name| Named { name: name.clone(), origin: VarOrigin::Process }).collect()
     }
 }
 
 /// A name that is set, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// The name.
     pub name: String,
-    /// Where it is set.
-    pub origin: Origin,
+    pub origin: VarOrigin,
 }
 
 /// Where a name is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum VarOrigin {
     /// The process environment, which other programs share.
     Process,
-    /// `.env`, which is ours alone: file and line.
+    /// `.env`, which belongs to this program: file and line.
     EnvFile(String),
     /// A systemd credential.
     Credential,
 }
 
-/// The process environment, and below it a `.env` file.
+/// A command-line flag that sets a variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlagValue {
+    pub variable: &'static str,
+    /// The flag as typed: `--data-dir`.
+    pub flag: &'static str,
+    pub value: String,
+}
+
+/// The process environment. It overrides `.env`; command-line flags override both.
 #[derive(Default)]
 pub struct ProcessVars {
     process: BTreeMap<String, String>,
     place: String,
     file: EnvFile,
+    flags: Vec<FlagValue>,
 }
 
 impl ProcessVars {
-    /// Reads the process environment, and the file if there is one. What of it cannot be read is in
-    /// [`Vars::problems`].
+    /// Reads the process environment, and the file if it exists. Errors are in [`Vars::problems`].
     pub fn load(path: &Path) -> ProcessVars {
         let place = path.display().to_string();
         let file = match std::fs::read_to_string(path) {
@@ -87,10 +99,26 @@ impl ProcessVars {
                 EnvFile { problems: vec![Problem::new(&place, words)], ..EnvFile::default() }
             }
         };
-        // What is not Unicode is told apart by the replacement character when it is looked up.
+        // Invalid Unicode becomes the replacement character here and is rejected by `check`.
         let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        #[expect(clippy::disallowed_methods, reason = "the one place where settings are read")]
         let process = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect();
-        ProcessVars { process, place, file }
+        ProcessVars { process, place, file, flags: Vec::new() }
+    }
+
+    /// As [`load`](Self::load), for a file that the user named: it must exist.
+    pub fn load_named(path: &Path) -> ProcessVars {
+        let mut vars = ProcessVars::load(path);
+        if let Err(e) = std::fs::metadata(path)
+            && e.kind() == std::io::ErrorKind::NotFound
+        {
+            vars.file.problems.push(Problem::new(&vars.place, "file not found (--env-file)"));
+        }
+        vars
+    }
+
+    pub fn with_flags(self, flags: Vec<FlagValue>) -> ProcessVars {
+        ProcessVars { flags, ..self }
     }
 
     fn in_process(&self, name: &str) -> Option<&String> {
@@ -106,24 +134,35 @@ impl Vars for ProcessVars {
     fn names(&self) -> Vec<Named> {
         let filled = |value: &str| !value.trim().is_empty();
         let process = self.process.iter().filter(|(_, value)| filled(value));
-        let process = process.map(|(name, _)| Named { name: name.clone(), origin: Origin::Process });
-        let file = self.file.entries.iter().filter(|(_, (value, _))| filled(value));
-        let file = file.map(|(name, (_, line))| Named {
+        let process = process.map(|(name, _)| Named { name: name.clone(), origin: VarOrigin::Process });
+        let mut file: Vec<_> = self.file.entries.iter().filter(|(_, (value, _))| filled(value)).collect();
+        file.sort_by_key(|(_, (_, line))| *line);
+        let file = file.into_iter().map(|(name, (_, line))| Named {
             name: name.clone(),
-            origin: Origin::EnvFile(format!("{}:{line}", self.place)),
+            origin: VarOrigin::EnvFile(format!("{}:{line}", self.place)),
         });
         let folder = self.get(CREDENTIALS).filter(|folder| filled(folder));
-        // A folder that cannot be listed is told with each credential that is looked up.
+        // If the folder cannot be listed, each lookup of a credential reports that.
         let entries = folder.into_iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
         let credentials = entries.filter_map(|entry| {
             let name = entry.ok()?.file_name().into_string().ok()?;
-            Some(Named { name, origin: Origin::Credential })
+            Some(Named { name, origin: VarOrigin::Credential })
         });
         process.chain(file).chain(credentials).collect()
     }
 
-    fn unquotes(&self, name: &str) -> bool {
-        self.in_process(name).is_none()
+    fn origin(&self, name: &str) -> VarOrigin {
+        match self.file.entries.get(name) {
+            Some((_, line)) if self.in_process(name).is_none() => {
+                VarOrigin::EnvFile(format!("{}:{line}", self.place))
+            }
+            _ => VarOrigin::Process,
+        }
+    }
+
+    fn flag(&self, name: &str) -> Option<(&'static str, &str)> {
+        let flag = self.flags.iter().find(|flag| flag.variable == name)?;
+        Some((flag.flag, &flag.value))
     }
 
     fn problems(&self) -> &[Problem] {
@@ -131,50 +170,74 @@ impl Vars for ProcessVars {
     }
 }
 
-/// One mistake in the configuration: where, and what to do about it. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// A variable, or a file with line and column.
-    pub place: String,
-    /// What is wrong and what would be right.
-    pub message: String,
+pub struct LocatedValue {
+    pub value: String,
+    pub origin: ValueOrigin,
 }
 
-impl Problem {
-    /// A problem at a place.
-    pub fn new(place: impl fmt::Display, message: impl Into<String>) -> Problem {
-        Problem { place: place.to_string(), message: message.into() }
-    }
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValueOrigin {
+    /// A command-line flag.
+    Flag(&'static str),
+    /// The process environment.
+    Environment,
+    /// `.env`: file and line.
+    EnvFile(String),
+    /// The file that this variable names. Its path is not shown: the secret itself may have been put there by
+    /// mistake.
+    File(String),
+    /// A systemd credential.
+    Credential,
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
-    }
-}
-
-/// Looks a variable up as `NAME`, as the file named by `NAME_FILE`, and in systemd's credentials. An empty
-/// value counts as not set; white space at the end of a file does not count.
+/// Looks up a variable as a flag, as `NAME`, as the file named by `NAME_FILE`, and in systemd's credentials.
+/// An empty value counts as not set; white space at the end of a file is removed.
 ///
 /// # Errors
-/// When it is set in two ways, its file cannot be read, or it cannot be meant as it is: with a line break or another
-/// control character, or wrapped in quotes that are a part of it.
+/// If the variable is set in two ways, its file cannot be read, or its value contains a line break or another
+/// control character or is wrapped in quotes.
 pub fn lookup(vars: &dyn Vars, name: &str) -> Result<Option<String>, Problem> {
+    Ok(locate(vars, name)?.map(|located| located.value))
+}
+
+/// As [`lookup`], with the origin of the value.
+///
+/// # Errors
+/// As [`lookup`].
+pub fn locate(vars: &dyn Vars, name: &str) -> Result<Option<LocatedValue>, Problem> {
+    if let Some((flag, value)) = vars.flag(name) {
+        let checked = if value.trim().is_empty() { Err("is empty".to_owned()) } else { check(value, false) };
+        checked.map_err(|message| Problem::new(flag, message))?;
+        return Ok(Some(LocatedValue { value: value.to_owned(), origin: ValueOrigin::Flag(flag) }));
+    }
     let filled = |value: Option<String>| value.filter(|v| !v.trim().is_empty());
-    let plain = filled(vars.get(name)).map(|value| (name.to_owned(), value));
+    let plain = filled(vars.get(name)).map(|value| {
+        let origin = match vars.origin(name) {
+            VarOrigin::EnvFile(place) => ValueOrigin::EnvFile(place),
+            VarOrigin::Process | VarOrigin::Credential => ValueOrigin::Environment,
+        };
+        (name.to_owned(), LocatedValue { value, origin })
+    });
     let by_file = filled(vars.get(&format!("{name}_FILE"))).map(|path| (format!("{name}_FILE"), path));
     let by_file = match by_file {
         None => None,
         Some((place, path)) => match vars.read(Path::new(&path)) {
-            Ok(value) => Some((place, content(&value))),
-            // The path is not shown: a person may have put the secret itself there.
+            Ok(text) => {
+                let origin = ValueOrigin::File(place.clone());
+                Some((place, LocatedValue { value: content(&text), origin }))
+            }
+            // The path is not shown: the secret itself may have been put there by mistake.
             Err(e) => return Err(Problem::new(place, format!("the file it names cannot be read: {e}"))),
         },
     };
     let credential = match filled(vars.get(CREDENTIALS)) {
         None => None,
         Some(folder) => match vars.read(&Path::new(&folder).join(name)) {
-            Ok(value) => Some((format!("the credential {name}"), content(&value))),
+            Ok(text) => {
+                let located = LocatedValue { value: content(&text), origin: ValueOrigin::Credential };
+                Some((format!("the credential {name}"), located))
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => {
                 return Err(Problem::new(format!("the credential {name}"), format!("cannot be read: {e}")));
@@ -184,10 +247,10 @@ pub fn lookup(vars: &dyn Vars, name: &str) -> Result<Option<String>, Problem> {
     let mut found = [plain, by_file, credential].into_iter().flatten();
     match (found.next(), found.next()) {
         (None, _) => Ok(None),
-        (Some((place, value)), None) => {
-            let unquoted = place == name && vars.unquotes(name);
-            check(&value, unquoted).map_err(|message| Problem::new(place, message))?;
-            Ok(Some(value).filter(|v| !v.is_empty()))
+        (Some((place, located)), None) => {
+            let unquoted = matches!(located.origin, ValueOrigin::EnvFile(_));
+            check(&located.value, unquoted).map_err(|message| Problem::new(place, message))?;
+            Ok(Some(located).filter(|located| !located.value.is_empty()))
         }
         (Some((a, _)), Some((b, _))) => {
             Err(Problem::new(name, format!("both {a} and {b} are set; keep one")))
@@ -195,12 +258,12 @@ pub fn lookup(vars: &dyn Vars, name: &str) -> Result<Option<String>, Problem> {
     }
 }
 
-/// A file's text without what editors put around it.
+/// A file's text without a byte-order mark and trailing white space.
 fn content(text: &str) -> String {
     text.trim_start_matches('\u{feff}').trim_end().to_owned()
 }
 
-/// What no setting can mean.
+/// Rejects characters and quotes that no setting contains.
 fn check(value: &str, unquoted: bool) -> Result<(), String> {
     if value.contains(char::REPLACEMENT_CHARACTER) {
         return Err("is not valid UTF-8".to_owned());
@@ -211,7 +274,7 @@ fn check(value: &str, unquoted: bool) -> Result<(), String> {
             '\t' => "a tab".to_owned(),
             other => format!("a control character (U+{:04X})", u32::from(other)),
         };
-        let place = if at + 1 == value.chars().count() { "ends in" } else { "holds" };
+        let place = if at + 1 == value.chars().count() { "ends with" } else { "contains" };
         return Err(format!("{place} {what} (character {}); write the value alone, on one line", at + 1));
     }
     let ends = (value.chars().next(), value.chars().next_back());

@@ -1,4 +1,4 @@
-//! What settings make of what people write.
+//! How settings are parsed and validated.
 
 use super::*;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ fn problems(pairs: &[(&str, &str)]) -> Vec<String> {
     Settings::from_vars(&vars(pairs)).err().unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
-/// Without any variable everything has its documented default, and the program runs in preview.
+/// Without variables, every setting has its documented default, and the program runs in preview mode.
 #[test]
 fn defaults() {
     let settings = Settings::from_vars(&vars(&[])).unwrap();
@@ -27,9 +27,8 @@ fn defaults() {
     assert!(settings.warnings.is_empty());
 }
 
-/// Every mistake is told at once, by variable, with what would be right.
 #[test]
-fn tells_all_mistakes_at_once() {
+fn reports_all_errors_at_once() {
     insta::assert_snapshot!(problems(&[
         ("POLL_INTERVAL", "soon"), ("POLL_TIMEOUT", "1ms"), ("LOG_FORMAT", "xml"), ("LISTEN", "8080"),
         ("LOG_ROTATE_SIZE", "big"), ("QLIK_TENANT_URL", "https://acme.test/hub"), ("LOG_KEEP", "-1"),
@@ -45,9 +44,9 @@ fn tells_all_mistakes_at_once() {
     ");
 }
 
-/// A part of the tenant's variables is a mistake that names what is missing; secrets are not repeated.
+/// The message names the missing variable; secrets are not repeated.
 #[test]
-fn a_part_of_the_tenant() {
+fn incomplete_tenant_settings_are_an_error() {
     for (pairs, want) in [
         (
             vec![("QLIK_TENANT_URL", "acme.test")],
@@ -59,18 +58,18 @@ fn a_part_of_the_tenant() {
         ),
         (
             vec![("QLIK_TENANT_URL", "acme.test"), ("QLIK_CLIENT_ID", "c")],
-            "QLIK_CLIENT_SECRET: is missing beside QLIK_CLIENT_ID",
+            "QLIK_CLIENT_SECRET: is missing; it is required with QLIK_CLIENT_ID",
         ),
         (
             vec![("QLIK_TENANT_URL", "acme.test"), ("QLIK_API_KEY", "hush-hush"), ("QLIK_CLIENT_ID", "c")],
-            "QLIK_API_KEY: is set beside QLIK_CLIENT_ID or QLIK_CLIENT_SECRET; keep one of the two ways",
+            "QLIK_API_KEY: is set together with QLIK_CLIENT_ID or QLIK_CLIENT_SECRET; keep one of the two",
         ),
     ] {
         assert_eq!(problems(&pairs), [want]);
     }
 }
 
-/// The tenant's address is completed where that is safe and refused where it is not.
+/// A missing scheme is added; unsafe addresses are rejected.
 #[test]
 fn tenant_addresses() {
     for (text, want) in [
@@ -85,11 +84,15 @@ fn tenant_addresses() {
         ("ftp://acme.test", Err(())),
         ("https://", Err(())),
     ] {
-        assert_eq!(tenant_url(text).map(String::from).map_err(|_| ()), want.map(str::to_owned), "{text}");
+        assert_eq!(
+            crate::domain::monitoring::audience::tenant::tenant_url(text).map(String::from).map_err(|_| ()),
+            want.map(str::to_owned),
+            "{text}"
+        );
     }
 }
 
-/// A variable may come from a file or a credential, without its last line break, but only in one way.
+/// The last line break is removed; setting a variable in two ways is an error.
 #[test]
 fn files_and_credentials() {
     let folder = tempfile::tempdir().unwrap();
@@ -120,14 +123,13 @@ fn files_and_credentials() {
     );
 }
 
-/// A key put where its file's name belongs is not repeated.
 #[test]
 fn a_key_instead_of_a_path_stays_hidden() {
-    let said = problems(&[("QLIK_TENANT_URL", "acme.test"), ("QLIK_API_KEY_FILE", "hush-hush")]).join(" ");
-    assert!(said.contains("QLIK_API_KEY_FILE") && !said.contains("hush"), "{said}");
+    let reported =
+        problems(&[("QLIK_TENANT_URL", "acme.test"), ("QLIK_API_KEY_FILE", "hush-hush")]).join(" ");
+    assert!(reported.contains("QLIK_API_KEY_FILE") && !reported.contains("hush"), "{reported}");
 }
 
-/// Settings never print a secret, however they are shown.
 #[test]
 fn debug_hides_secrets() {
     let settings = Settings::from_vars(&vars(&[
@@ -139,23 +141,22 @@ fn debug_hides_secrets() {
     assert!(!format!("{settings:?}").contains("hush"));
 }
 
-/// Unwise values are allowed with a warning.
 #[test]
-fn warns() {
+fn unusual_values_give_warnings() {
     let settings = Settings::from_vars(&vars(&[("POLL_INTERVAL", "5s"), ("POLL_TIMEOUT", "10s")])).unwrap();
     let places: Vec<_> = settings.warnings.iter().map(|w| w.place.as_str()).collect();
     assert_eq!(places, ["POLL_INTERVAL", "POLL_TIMEOUT"]);
 }
 
-/// Who may see the dashboard is said in one way, and with a token worth the name.
+/// The token must be long enough, and WEB_TOKEN excludes WEB_OPEN=true.
 #[test]
-fn one_way_to_the_dashboard() {
+fn dashboard_access_is_set_in_one_way() {
     let token = ("WEB_TOKEN", "0123456789abcdef");
     let web = Settings::from_vars(&vars(&[token, ("WEB_HOSTS", "a.test, b.test,")])).unwrap().web;
     assert_eq!(web.hosts, ["a.test", "b.test"]);
-    assert!(web.token.is_some() && web.open == Open::Nothing);
+    assert!(web.token.is_some() && web.open == PublicAccess::Nothing);
     let both = Settings::from_vars(&vars(&[token, ("WEB_OPEN", "status")])).unwrap().web;
-    assert!(both.token.is_some() && both.open == Open::Status);
+    assert!(both.token.is_some() && both.open == PublicAccess::Status);
     assert_eq!(
         problems(&[token, ("WEB_OPEN", "true")]),
         ["WEB_OPEN: is true beside WEB_TOKEN; keep one of the two"]
@@ -164,7 +165,6 @@ fn one_way_to_the_dashboard() {
     assert!(short.contains("16 characters or more") && !short.contains("hush"), "{short}");
 }
 
-/// Sizes and durations as people write them.
 #[test]
 fn sizes_and_durations() {
     for (text, want) in
@@ -179,9 +179,9 @@ fn sizes_and_durations() {
     }
 }
 
-/// What cannot be a value is refused wherever it comes from, except for quotes that `.env` takes off.
+/// Invalid values are rejected from every source. `.env` removes one pair of quotes.
 #[test]
-fn values_that_mean_nothing() {
+fn invalid_values_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     let path = file.display().to_string();
@@ -191,7 +191,7 @@ fn values_that_mean_nothing() {
     std::fs::write(&file, "0123456789\nabcdef\n").unwrap();
     assert_eq!(
         problems(&[("WEB_TOKEN_FILE", &path)]),
-        ["WEB_TOKEN_FILE: holds a line break (character 11); write the value alone, on one line"]
+        ["WEB_TOKEN_FILE: contains a line break (character 11); write the value alone, on one line"]
     );
     std::fs::write(folder.path().join(".env"), "WEB_TOKEN='\"quotes-of-its-own\"'\n").unwrap();
     let from_file = ProcessVars::load(&folder.path().join(".env"));
@@ -202,7 +202,7 @@ fn values_that_mean_nothing() {
     assert!(utf16.problems()[0].message.contains("is not UTF-8"));
 }
 
-/// Capitals win over small letters, with a warning; `ALL_PROXY` holds where the other is not set.
+/// Upper case overrides lower case, with a warning; `ALL_PROXY` applies where no specific proxy is set.
 #[test]
 fn proxies_in_either_case() {
     let settings = Settings::from_vars(&vars(&[
@@ -212,15 +212,15 @@ fn proxies_in_either_case() {
         ("no_proxy", "a.test b.test:80"),
     ]))
     .unwrap();
-    let said =
+    let expected =
         "https through socks5h://all.test, http through http://capital.test; a.test, b.test:80 directly";
-    assert_eq!(settings.proxies.to_string(), said);
+    assert_eq!(settings.proxies.to_string(), expected);
     assert_eq!(settings.warnings.iter().map(|w| w.place.as_str()).collect::<Vec<_>>(), ["HTTP_PROXY"]);
 }
 
-/// With a mistake in one setting the others still hold, so that further mistakes are found.
+/// The other settings stay valid, so that further errors are found.
 #[test]
-fn a_wrong_setting_is_as_if_not_set() {
+fn an_invalid_setting_counts_as_not_set() {
     let (settings, problems) = Settings::read(&vars(&[("POLL_INTERVAL", "soon"), ("LOG_KEEP", "7")]));
     assert_eq!((settings.poll_interval.as_secs(), settings.log.keep, problems.len()), (60, 7, 1));
 }
@@ -230,9 +230,9 @@ fn unknown(pairs: &[(&str, &str)], connectors: &[&str]) -> Vec<String> {
     unknown_names(&vars(pairs), Some(&known)).iter().map(ToString::to_string).collect()
 }
 
-/// Unknown names are mistakes where they are ours; names of other programs, proxies and services are not.
+/// Names of other programs, proxies and services are not errors.
 #[test]
-fn unknown_names_are_told() {
+fn unknown_names_are_reported() {
     let connectors = ["ACME_API_KEY", "ACME_EVERY"];
     assert_eq!(
         unknown(&[("ACME_APIKEY", "x")], &connectors),

@@ -1,11 +1,11 @@
-//! Leases in PostgreSQL: the right to do something alone, for a limited time, with a token that fences former holders.
+//! Leases in PostgreSQL: an exclusive right for a limited time, with a fencing token that outdates former leaders.
 //!
-//! A lease is a row. It is free when it was given back, or when its time is over by the server's clock; whoever takes
-//! it gets the next token. Whatever is written under a lease checks the token in the same transaction
-//! ([`Lease::confirm`]), so that a former holder's write is refused however late it comes. The holder is checked with
-//! it: a replica that is promoted without the last commits gives the same token once more. These are single
-//! statements: when to ask again, and what a daemon may believe in between, is
-//! [`domain::tenure`](crate::domain::tenure). Start at [`Lease::take`].
+//! A lease is a row. It is free when it was released, or when it has expired by the server's clock; the daemon that
+//! takes it gets the next token. Each write under a lease checks the token in the same transaction
+//! ([`Lease::confirm`]), so that a late write of a former leader is refused. The holder is checked too, because a
+//! replica that is promoted without the last commits issues the same token again. This module has single statements
+//! only: [`domain::tenure`](crate::domain::tenure) decides when to renew and what a daemon may assume in between. Start
+//! at [`Lease::take`].
 
 use std::time::Duration;
 
@@ -15,51 +15,48 @@ use tokio_postgres::{Error, GenericClient, Row};
 
 use super::schema::Schema;
 
-/// A lease by its name, for one who wants it.
+/// A named lease, and the daemon that takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// Where the table is.
     pub schema: Schema,
-    /// What for.
     pub name: String,
-    /// Who we are, in words for people; different for each start of each daemon.
+    /// Readable name of this daemon, different for each start.
     pub holder: String,
-    /// How long it lasts after each renewal.
+    /// How long it is valid after each renewal.
     pub ttl: Duration,
 }
 
-/// Who holds a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// In words for people.
+    /// Readable name of the daemon.
     pub name: String,
-    /// Since when, by the server's clock.
+    /// By the server's clock.
     pub since: Timestamp,
-    /// The token of this holding.
+    /// Its fencing token.
     pub token: i64,
-    /// Whether it is over: given back, or its time has passed.
+    /// Whether the lease was released or has expired.
     pub over: bool,
 }
 
-/// What came of trying to take a lease.
+/// Result of [`Lease::take`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
-    /// It is ours, under this token, greater than that of every earlier holding.
+    /// We hold it, with this fencing token, which is greater than all earlier ones.
     Ours(i64),
-    /// Somebody has it, or had it last; not known who, if somebody was quicker just now.
+    /// Another daemon holds it, or held it last; `None` if it was taken at the same moment.
     Theirs(Option<Holder>),
 }
 
 impl Lease {
-    /// Takes the lease if it is free. One that was not given back but whose time is over counts as free only with
-    /// `expired_too`: after an outage of the database its holder deserves the first try.
+    /// Takes the lease if it is free. An expired lease counts as free only with `expired_too`: after an outage of the
+    /// database its holder may renew it first.
     ///
     /// # Errors
-    /// The database's.
+    /// When the database refuses.
     pub async fn take(&self, db: &impl GenericClient, expired_too: bool) -> Result<Taken, Error> {
-        // A look first: the statement below locks the row even when it changes nothing.
-        if let Some(Found { holder, given_back }) = self.found(db).await?
-            && !(holder.over && (expired_too || given_back))
+        // Read first: the statement below locks the row even when it changes nothing.
+        if let Some(LeaseRow { holder, released }) = self.read(db).await?
+            && !(holder.over && (expired_too || released))
         {
             return Ok(Taken::Theirs(Some(holder)));
         }
@@ -80,11 +77,10 @@ impl Lease {
         }
     }
 
-    /// Holds it for another while. `false`: it was lost to somebody. A lease whose time is over is renewed all the
-    /// same as long as nobody took it.
+    /// Renews the lease. Returns `false` if it is lost. An expired lease can be renewed until another daemon takes it.
     ///
     /// # Errors
-    /// The database's; it may have been renewed then.
+    /// When the database refuses; the lease may have been renewed all the same.
     pub async fn renew(&self, db: &impl GenericClient, token: i64) -> Result<bool, Error> {
         let count = db
             .execute_typed(
@@ -103,10 +99,10 @@ impl Lease {
         Ok(count > 0)
     }
 
-    /// Gives it back, so that the next need not wait. Nothing happens if it is not ours any more.
+    /// Releases the lease, so that the next leader need not wait. No effect if we no longer hold it.
     ///
     /// # Errors
-    /// The database's.
+    /// When the database refuses.
     pub async fn release(&self, db: &impl GenericClient, token: i64) -> Result<(), Error> {
         let release = self.schema.sql(
             "UPDATE @.lease SET released = true, expires_at = clock_timestamp()
@@ -118,11 +114,11 @@ impl Lease {
         Ok(())
     }
 
-    /// Whether the token is still the last one, asked in a transaction that writes under it: until that ends nobody
-    /// else can take the lease.
+    /// Whether we still hold the lease with this token. Called in the transaction that writes under it: until that ends,
+    /// no other daemon can take the lease.
     ///
     /// # Errors
-    /// The database's.
+    /// When the database refuses.
     pub async fn confirm(&self, tx: &impl GenericClient, token: i64) -> Result<bool, Error> {
         let confirm = self.schema.sql(
             "SELECT 1 FROM @.lease WHERE name = $1 AND token = $2 AND holder = $3 AND NOT released FOR SHARE",
@@ -133,12 +129,12 @@ impl Lease {
         Ok(!rows.is_empty())
     }
 
-    async fn found(&self, db: &impl GenericClient) -> Result<Option<Found>, Error> {
-        let look = self.schema.sql(
+    async fn read(&self, db: &impl GenericClient) -> Result<Option<LeaseRow>, Error> {
+        let select = self.schema.sql(
             "SELECT holder, since, token, released, expires_at < clock_timestamp() FROM @.lease WHERE name = $1",
         );
-        let rows = db.query_typed(&look, &[(&self.name, Type::TEXT)]).await?;
-        rows.first().map(Found::read).transpose()
+        let rows = db.query_typed(&select, &[(&self.name, Type::TEXT)]).await?;
+        rows.first().map(LeaseRow::read).transpose()
     }
 }
 
@@ -149,21 +145,21 @@ const TAKE: &str = "INSERT INTO @.lease AS l (name, holder, token, since, expire
     WHERE l.released OR ($4 AND l.expires_at < clock_timestamp())
     RETURNING token";
 
-struct Found {
+struct LeaseRow {
     holder: Holder,
-    given_back: bool,
+    released: bool,
 }
 
-impl Found {
-    fn read(row: &Row) -> Result<Found, Error> {
-        let given_back = row.try_get(3)?;
+impl LeaseRow {
+    fn read(row: &Row) -> Result<LeaseRow, Error> {
+        let released = row.try_get(3)?;
         let expired: bool = row.try_get(4)?;
         let holder = Holder {
             name: row.try_get(0)?,
             since: row.try_get(1)?,
             token: row.try_get(2)?,
-            over: given_back || expired,
+            over: released || expired,
         };
-        Ok(Found { holder, given_back })
+        Ok(LeaseRow { holder, released })
     }
 }

@@ -1,10 +1,11 @@
-//! Our own memory: what is believed of each monitor, its history, the banner.
+//! The state database: the state of each monitor, its history, and the banner record.
 //!
 //! One worker owns the database (`sqlite`: a thread, `DATA_DIR/monitor.db`; `postgres`: a task, a schema that several
-//! daemons share); everybody else sends it what to keep and may wait for the answer. Single looks are not rows: only
-//! what is believed now, each change of it, and how long each day was spent at which severity. Where daemons share a
-//! memory, what is kept is kept under a [`lease`]. Start at [`Store::open`] and [`Store::connect`].
+//! daemons share). All other code sends it requests and may wait for the reply. Single polls are not stored: only the
+//! current state, each transition, and how long each day was spent at which severity. Where daemons share a database,
+//! every write needs a [`lease`]. Start at [`Store::open`] and [`Store::connect`].
 
+mod batch;
 pub mod jobs;
 pub mod lease;
 mod postgres;
@@ -12,7 +13,6 @@ pub mod schema;
 mod sqlite;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,59 +23,58 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::database::{Database, DatabaseError};
-use crate::domain::assess::{MonitorState, Transition};
-use crate::domain::history::{Days, MonitorDay, Span};
-use crate::domain::plan::Memory;
+use crate::domain::monitoring::assess::{MonitorState, Transition};
+use crate::domain::monitoring::banner::report::BannerReport;
+use crate::domain::monitoring::history::{MonitorDay, Span};
+use crate::domain::monitoring::news::ChannelState;
+use crate::domain::monitoring::plan::BannerState;
+use crate::domain::monitoring::responses::MonitorResponses;
 
+pub use batch::Batch;
 use lease::Lease;
 
-/// Enough for a burst; whoever sends more waits, which slows it to the speed of the disk.
+/// Enough for a burst. Beyond it, senders wait and so slow down to the speed of the disk.
 const QUEUE: usize = 256;
 
-/// A server may be silent for this long before whoever asked goes on without an answer: those who ask have work that
-/// does not need the server. Longer than the worker's own patience, so that its reason is heard.
-const ANSWER_WITHIN: Duration = Duration::from_secs(6);
+/// Callers give up after this, because they have other work that does not need the server. Longer than the worker's own
+/// timeout, so that callers get the worker's reason.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Changes that wait while nothing can be kept; beyond that older ones are merged. About 1 kB each.
-const MAX_WAITING: usize = 2_000;
-
-/// How long history is kept: a year and a bit, so that a year can be compared with the last.
+/// How long history is kept: more than a year, so that a year can be compared with the previous one.
 const KEEP_HISTORY: SignedDuration = SignedDuration::from_hours(400 * 24);
 
-/// As many of the newest days that have rows are kept whatever the clock says: one that is wrong by years deletes nothing.
+/// At least this many of the newest days with rows are kept, so that a clock that is wrong by years deletes nothing.
 const KEEP_DAYS: i64 = 400;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another daemon works on the same folder.
+    /// Another daemon uses the same folder.
     #[error(
         "DATA_DIR {folder} is in use by another data-sources-monitor ({holder}); two would fight over the \
          banner. Stop it, or give this one a DATA_DIR of its own"
     )]
     InUse {
-        /// The folder.
         folder: String,
         /// What the lock file says of the holder.
         holder: String,
     },
-    /// The folder or a file in it cannot be used, until somebody changes that.
+    /// The folder or a file in it cannot be used; a retry does not help.
     #[error("DATA_DIR {path}: {reason}")]
     Unusable {
         /// Folder or file.
         path: String,
-        /// Why.
         reason: String,
     },
-    /// The same, which may be over by itself: locked by another program, no space, a failing disk, read-only.
+    /// The folder or a file in it cannot be used at the moment: locked by another program, no space, a failing disk,
+    /// read-only. A retry may succeed.
     #[error("DATA_DIR {path}: {reason}")]
     Unavailable {
         /// Folder or file.
         path: String,
-        /// Why.
         reason: String,
     },
-    /// The database on a server cannot be used.
+    /// The PostgreSQL database cannot be used.
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// A later version wrote it.
@@ -85,15 +84,13 @@ pub enum OpenError {
     TooNew {
         /// The file or schema.
         path: String,
-        /// Its layout.
         found: i64,
-        /// Ours.
         known: i64,
     },
 }
 
 impl OpenError {
-    /// Whether the same may succeed later although nobody changes the configuration.
+    /// Whether a retry may succeed without a change of the configuration.
     pub fn is_transient(&self) -> bool {
         match self {
             OpenError::Unavailable { .. } => true,
@@ -103,182 +100,148 @@ impl OpenError {
     }
 }
 
-/// Something could not be kept or read. The daemon goes on with what it has in memory.
+/// State could not be saved or read. The daemon continues with what it holds in memory.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{place}: {reason}")]
 pub struct KeepError {
     /// The file or schema.
     pub place: String,
-    /// Why.
     pub reason: String,
     /// Another daemon holds the lease, so nothing may be written anywhere.
     pub fenced: bool,
 }
 
-/// What was kept of an earlier run.
+/// The state that an earlier process saved.
 #[derive(Debug, Default)]
-pub struct Kept {
-    /// By monitor.
+pub struct StoredState {
+    /// With the name of the monitor.
     pub states: Vec<(String, MonitorState)>,
-    /// Of the banner, and the tenant it belongs to.
-    pub banner: Option<(String, Memory)>,
+    /// The banner records, by the URL of their tenant.
+    pub banners: BTreeMap<String, SavedBanner>,
+    /// By channel.
+    pub channels: BTreeMap<String, ChannelState>,
+}
+
+/// What is saved of a tenant's banner.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SavedBanner {
+    pub state: BannerState,
+    /// What the leader last knew of it.
+    pub report: Option<BannerReport>,
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Remembered {
     tenant: String,
-    memory: Memory,
+    memory: BannerState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    report: Option<BannerReport>,
 }
 
-impl Kept {
-    /// What is remembered of this tenant's banner: nothing if it was another's.
-    pub fn memory_of(&self, tenant: &str) -> Memory {
-        self.banner.as_ref().filter(|(whose, _)| whose == tenant).map(|(_, m)| m.clone()).unwrap_or_default()
+impl StoredState {
+    /// The banner record of this tenant; the default if there is none.
+    pub fn banner_state_of(&self, tenant: &str) -> BannerState {
+        self.banners.get(tenant).map(|saved| saved.state.clone()).unwrap_or_default()
     }
 }
 
-/// What the watcher has to keep: all of it together, or nothing.
-#[derive(Debug, Clone, Default)]
-pub struct Batch {
-    /// What is believed, by monitor.
-    pub states: BTreeMap<String, MonitorState>,
-    /// What changed.
-    pub transitions: Vec<Transition>,
-    /// Time watched since the last batch; added to what is kept.
-    pub days: Days,
+enum StoreRequest {
+    Keep(StateChange, WriterRight, ReplySender<()>),
+    Recall(ReplySender<StoredState>),
+    Days(Option<String>, Date, ReplySender<Vec<MonitorDay>>),
+    Responses(Option<String>, Date, ReplySender<Vec<MonitorResponses>>),
+    Transitions(Span, ReplySender<Vec<Transition>>),
 }
 
-impl Batch {
-    /// Whether there is nothing to keep.
-    pub fn is_empty(&self) -> bool {
-        self.states.is_empty() && self.transitions.is_empty() && self.days.is_empty()
-    }
-
-    /// Adds a change.
-    pub fn add(&mut self, change: Transition) {
-        self.transitions.push(change);
-        self.bound();
-    }
-
-    /// Merges the older half of the changes into one per monitor where there are too many: from the first state to the last.
-    fn bound(&mut self) {
-        if self.transitions.len() <= MAX_WAITING {
-            return;
-        }
-        let newer = self.transitions.split_off(self.transitions.len() - MAX_WAITING / 2);
-        let mut merged: BTreeMap<String, Transition> = BTreeMap::new();
-        for change in self.transitions.drain(..) {
-            match merged.entry(change.monitor.clone()) {
-                Entry::Vacant(free) => drop(free.insert(change)),
-                Entry::Occupied(mut first) => {
-                    let from = first.get().from;
-                    first.insert(Transition { from, ..change });
-                }
-            }
-        }
-        self.transitions = merged.into_values().filter(|change| change.from != change.to).collect();
-        self.transitions.sort_by_key(|change| change.at);
-        self.transitions.extend(newer);
-    }
-
-    /// Takes back a batch that could not be kept: what is newer in this one stands.
-    pub fn put_back(&mut self, mut earlier: Batch) {
-        for (name, state) in earlier.states {
-            self.states.entry(name).or_insert(state);
-        }
-        earlier.transitions.append(&mut self.transitions);
-        self.transitions = earlier.transitions;
-        for (key, day) in earlier.days {
-            self.days.entry(key).or_default().add(&day);
-        }
-        self.bound();
-    }
-}
-
-enum Ask {
-    Keep(Order, Writer, Reply<()>),
-    Recall(Reply<Kept>),
-    Days(Option<String>, Date, Reply<Vec<MonitorDay>>),
-    Transitions(Span, Reply<Vec<Transition>>),
-}
-
-enum Order {
+enum StateChange {
     Batch(Arc<Batch>),
-    Memory(Box<Remembered>),
+    BannerState(Box<Remembered>),
+    ForgetBanner(String),
+    /// The state of a channel; `None` deletes it.
+    Channel(String, Option<Box<ChannelState>>),
     Forget(Vec<String>),
     Prune(Timestamp),
 }
 
-/// What becomes of a damaged database.
+/// How a damaged database is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Damaged {
-    /// It is renamed, and a new one takes its place.
+    /// Rename it and create a new one.
     Replace,
-    /// It is an error.
+    /// Fail.
     Refuse,
 }
 
-/// Who writes, where several daemons might.
+/// The right under which a change is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Writer {
-    /// Nobody else can.
+enum WriterRight {
+    /// The folder is locked, so no other daemon can write.
     Alone,
-    /// The holder of the lease under this token, if it still is.
+    /// The leader with this fencing token; the write is refused if it no longer holds the lease.
     Holder(i64),
-    /// Who was the holder under this token: what was seen then is still true.
+    /// The former leader with this fencing token; it may still add history that it recorded as leader.
     Former(i64),
 }
 
-type Reply<T> = oneshot::Sender<Result<T, KeepError>>;
+type ReplySender<T> = oneshot::Sender<Result<T, KeepError>>;
 
-/// Waits for the worker at the end.
+/// Waits for the worker at shutdown.
 pub struct Closer(Option<JoinHandle<()>>);
 
 impl Closer {
-    /// Returns when everything sent is on disk and the file is closed. Every [`Store`] must be gone by then. On a
-    /// server there is nothing to wait for: what was answered is kept.
+    /// Returns when everything sent is on disk and the file is closed. Every [`Store`] must be dropped first. With
+    /// PostgreSQL there is nothing to wait for: a confirmed write is committed.
     pub fn join(self) {
         if let Some(thread) = self.0 {
-            // The thread only ends by finishing its work; a panic in it was logged by the panic hook.
+            // The thread ends only when its work is done; the panic hook has logged a panic in it.
             let _ = thread.join();
         }
     }
 }
 
-/// The handle. Dropping the last clone lets the worker finish; [`Closer::join`] waits for it.
+/// A handle of the state database. When the last clone is dropped, the worker finishes; [`Closer::join`] waits for it.
 #[derive(Clone)]
 pub struct Store {
-    asks: mpsc::Sender<Ask>,
+    requests: mpsc::Sender<StoreRequest>,
     place: String,
-    writer: Writer,
-    /// `None`: an answer comes for sure.
-    patience: Option<Duration>,
+    writer: WriterRight,
+    /// `None` for SQLite, whose thread always replies.
+    timeout: Option<Duration>,
 }
 
 impl Store {
-    /// Opens or makes the database in a folder, locks the folder against a second daemon, and reads what was kept.
+    /// Opens or creates the database in a folder, locks the folder against a second daemon, and reads the saved state.
     ///
     /// # Errors
-    /// When the folder is in use, cannot be written, or comes from a later version. A damaged database is no error: it is
-    /// renamed, with a warning.
-    pub fn open(folder: &Path) -> Result<(Store, Closer, Kept), OpenError> {
+    /// When the folder is in use, cannot be written, or comes from a later version. A damaged database is not an error: it
+    /// is renamed, with a warning.
+    pub fn open(folder: &Path) -> Result<(Store, Closer, StoredState), OpenError> {
         Self::open_in(folder, Damaged::Replace)
     }
 
-    /// The same, where a damaged database is an error.
+    /// As [`Store::open`], but a damaged database is an error.
     ///
     /// # Errors
     /// As [`Store::open`], and when the database is damaged.
-    pub fn open_undamaged(folder: &Path) -> Result<(Store, Closer, Kept), OpenError> {
+    pub fn open_undamaged(folder: &Path) -> Result<(Store, Closer, StoredState), OpenError> {
         Self::open_in(folder, Damaged::Refuse)
     }
 
-    fn open_in(folder: &Path, damaged: Damaged) -> Result<(Store, Closer, Kept), OpenError> {
-        let (asks, inbox) = mpsc::channel(QUEUE);
-        let (thread, kept) = sqlite::start(folder, damaged, inbox)?;
+    fn open_in(folder: &Path, damaged: Damaged) -> Result<(Store, Closer, StoredState), OpenError> {
+        let (requests, inbox) = mpsc::channel(QUEUE);
+        let (thread, stored) = sqlite::start(folder, damaged, inbox)?;
         let place = sqlite::file(folder).display().to_string();
-        let store = Store { asks, place, writer: Writer::Alone, patience: None };
-        Ok((store, Closer(Some(thread)), kept))
+        let store = Store { requests, place, writer: WriterRight::Alone, timeout: None };
+        Ok((store, Closer(Some(thread)), stored))
+    }
+
+    /// Locks a folder against daemons while its files are replaced; creates it if necessary. The lock is released when the
+    /// returned file is dropped.
+    ///
+    /// # Errors
+    /// When the folder is in use or cannot be written.
+    pub(crate) fn lock(folder: &Path) -> Result<std::fs::File, OpenError> {
+        sqlite::lock(folder)
     }
 
     /// Whether this user can write to a folder, or create it. Changes nothing.
@@ -289,29 +252,29 @@ impl Store {
         sqlite::check(folder)
     }
 
-    /// Connects to a server and makes the schema or brings it up to date. Nothing can be kept before
-    /// [`Store::under`]; what was kept is read by [`Store::recall`], once the lease is held.
+    /// Connects to PostgreSQL and creates or migrates the schema. Writes need a store from [`Store::under`];
+    /// [`Store::recall`] reads the saved state once the lease is held.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses, or a later version made the schema.
+    /// When the server cannot be reached or refuses, or a later version created the schema.
     pub async fn connect(database: Database, lease: Lease) -> Result<(Store, Closer), OpenError> {
-        let (asks, inbox) = mpsc::channel(QUEUE);
+        let (requests, inbox) = mpsc::channel(QUEUE);
         let place = format!("schema {}", lease.schema.name());
         postgres::start(database, lease, inbox).await?;
-        // No token was ever 0.
-        let store = Store { asks, place, writer: Writer::Holder(0), patience: Some(ANSWER_WITHIN) };
+        // Fencing tokens start at 1, so that 0 refuses all writes.
+        let store = Store { requests, place, writer: WriterRight::Holder(0), timeout: Some(REPLY_TIMEOUT) };
         Ok((store, Closer(None)))
     }
 
-    /// What is remembered of the banner, read beside a daemon that may be running. Nothing is made or changed.
+    /// Reads the banner record of a folder while a daemon may be running. Creates and changes nothing.
     ///
     /// # Errors
     /// When there is a database that cannot be read.
-    pub fn peek(folder: &Path, tenant: &str) -> Result<Memory, KeepError> {
-        Ok(sqlite::peek(folder)?.memory_of(tenant))
+    pub fn peek(folder: &Path, tenant: &str) -> Result<BannerState, KeepError> {
+        Ok(sqlite::peek(folder)?.banner_state_of(tenant))
     }
 
-    /// The same where it is on a server.
+    /// As [`Store::peek`], for PostgreSQL.
     ///
     /// # Errors
     /// When the server cannot be reached or refuses.
@@ -319,135 +282,178 @@ impl Store {
         database: &Database,
         schema: schema::Schema,
         tenant: &str,
-    ) -> Result<Memory, DatabaseError> {
+    ) -> Result<BannerState, DatabaseError> {
         postgres::peek(database, schema, tenant).await
     }
 
-    /// The same store for the holder of the lease under this token: what it keeps is refused as soon as somebody else
-    /// has the lease. In a folder, which only one daemon can open, it changes nothing.
+    /// A store that writes under this fencing token: its writes are refused as soon as another daemon holds the lease. No
+    /// effect in a folder, which only one daemon can open.
     #[must_use]
     pub fn under(&self, token: i64) -> Store {
-        let writer = if self.writer == Writer::Alone { Writer::Alone } else { Writer::Holder(token) };
+        let writer =
+            if self.writer == WriterRight::Alone { WriterRight::Alone } else { WriterRight::Holder(token) };
         Store { writer, ..self.clone() }
     }
 
-    /// What is kept now.
+    /// Reads the saved state.
     ///
     /// # Errors
     /// When it could not be read.
-    pub async fn recall(&self) -> Result<Kept, KeepError> {
-        self.ask(Ask::Recall).await
+    pub async fn recall(&self) -> Result<StoredState, KeepError> {
+        self.send(StoreRequest::Recall).await
     }
 
-    /// Keeps what is believed, what changed and the time watched.
+    /// Saves a batch.
     ///
     /// # Errors
-    /// When it could not be written; nothing of it is then.
+    /// When it could not be written; then none of it is stored.
     pub async fn keep(&self, batch: impl Into<Arc<Batch>>) -> Result<(), KeepError> {
-        self.order(Order::Batch(batch.into())).await
+        self.save(StateChange::Batch(batch.into())).await
     }
 
-    /// Keeps what changed and the time watched while the lease was held, after it was lost. What was believed is
-    /// dropped, since somebody else knows better by now.
+    /// Saves the transitions and monitored time of a leader after it lost its lease. The states are dropped, since the
+    /// new leader has newer ones.
     ///
     /// # Errors
-    /// When it could not be written; nothing of it is then.
+    /// When it could not be written; then none of it is stored.
     pub async fn keep_late(&self, mut batch: Batch) -> Result<(), KeepError> {
         batch.states.clear();
         let writer = match self.writer {
-            Writer::Alone => Writer::Alone,
-            Writer::Holder(token) | Writer::Former(token) => Writer::Former(token),
+            WriterRight::Alone => WriterRight::Alone,
+            WriterRight::Holder(token) | WriterRight::Former(token) => WriterRight::Former(token),
         };
-        Store { writer, ..self.clone() }.order(Order::Batch(Arc::new(batch))).await
+        Store { writer, ..self.clone() }.save(StateChange::Batch(Arc::new(batch))).await
     }
 
-    /// Saves the memory of a tenant's banner.
+    /// Saves the banner record of a tenant, and where daemons share it, what standbys show.
     ///
     /// # Errors
     /// When it could not be written.
-    pub async fn keep_memory(&self, tenant: &str, memory: Memory) -> Result<(), KeepError> {
-        self.order(Order::Memory(Box::new(Remembered { tenant: tenant.to_owned(), memory }))).await
+    pub async fn keep_banner_state(
+        &self,
+        tenant: &str,
+        memory: BannerState,
+        report: Option<BannerReport>,
+    ) -> Result<(), KeepError> {
+        let remembered = Remembered { tenant: tenant.to_owned(), memory, report };
+        self.save(StateChange::BannerState(Box::new(remembered))).await
     }
 
-    /// Forgets what was believed of monitors that are no longer defined. Their history stays.
+    /// Deletes the banner record of a tenant that is no longer defined.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn forget_banner_state(&self, tenant: &str) -> Result<(), KeepError> {
+        self.save(StateChange::ForgetBanner(tenant.to_owned())).await
+    }
+
+    /// Saves the state of a channel, or deletes it.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn keep_channel_state(&self, name: &str, state: Option<ChannelState>) -> Result<(), KeepError> {
+        self.save(StateChange::Channel(name.to_owned(), state.map(Box::new))).await
+    }
+
+    /// Deletes the states of monitors that are no longer defined. Their history stays.
     ///
     /// # Errors
     /// When it could not be written.
     pub async fn forget(&self, monitors: Vec<String>) -> Result<(), KeepError> {
-        self.order(Order::Forget(monitors)).await
+        self.save(StateChange::Forget(monitors)).await
     }
 
-    /// Forgets history that is too old.
+    /// Deletes history that is too old.
     ///
     /// # Errors
     /// When it could not be written.
     pub async fn prune(&self, now: Timestamp) -> Result<(), KeepError> {
-        self.order(Order::Prune(now)).await
+        self.save(StateChange::Prune(now)).await
     }
 
-    /// A handle that only reads.
-    pub fn reader(&self) -> Reader {
-        Reader { asks: self.asks.downgrade(), place: self.place.clone(), patience: self.patience }
+    /// A read-only handle.
+    pub fn reader(&self) -> StateReader {
+        StateReader { requests: self.requests.downgrade(), place: self.place.clone(), timeout: self.timeout }
     }
 
-    async fn order(&self, order: Order) -> Result<(), KeepError> {
+    async fn save(&self, change: StateChange) -> Result<(), KeepError> {
         let writer = self.writer;
-        self.ask(|reply| Ask::Keep(order, writer, reply)).await
+        self.send(|reply| StoreRequest::Keep(change, writer, reply)).await
     }
 
-    async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, KeepError> {
-        put(Some(self.asks.clone()), &self.place, self.patience, ask).await
+    async fn send<T>(&self, request: impl FnOnce(ReplySender<T>) -> StoreRequest) -> Result<T, KeepError> {
+        send(Some(self.requests.clone()), &self.place, self.timeout, request).await
     }
 }
 
-/// Reads what is kept, for whoever shows it. It does not keep the worker from ending.
+/// A read-only handle for the dashboard and API. It does not keep the worker alive.
 #[derive(Clone)]
-pub struct Reader {
-    asks: mpsc::WeakSender<Ask>,
+pub struct StateReader {
+    requests: mpsc::WeakSender<StoreRequest>,
     place: String,
-    patience: Option<Duration>,
+    timeout: Option<Duration>,
 }
 
-impl Reader {
-    /// The days of one monitor, or of all, since a date, by monitor and date.
+impl StateReader {
+    /// The days of one monitor, or of all, since a date, ordered by monitor and date.
     ///
     /// # Errors
     /// When it could not be read.
     pub async fn days(&self, of: Option<String>, since: Date) -> Result<Vec<MonitorDay>, KeepError> {
-        put(self.asks.upgrade(), &self.place, self.patience, |reply| Ask::Days(of, since, reply)).await
+        send(self.requests.upgrade(), &self.place, self.timeout, |reply| StoreRequest::Days(of, since, reply))
+            .await
     }
 
-    /// Changes of what was believed, newest first.
+    /// The response times of one monitor, or of all, since a date, ordered by monitor and date.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn responses(
+        &self,
+        of: Option<String>,
+        since: Date,
+    ) -> Result<Vec<MonitorResponses>, KeepError> {
+        send(self.requests.upgrade(), &self.place, self.timeout, |reply| {
+            StoreRequest::Responses(of, since, reply)
+        })
+        .await
+    }
+
+    /// Transitions, newest first.
     ///
     /// # Errors
     /// When it could not be read.
     pub async fn transitions(&self, span: Span) -> Result<Vec<Transition>, KeepError> {
-        put(self.asks.upgrade(), &self.place, self.patience, |reply| Ask::Transitions(span, reply)).await
+        send(self.requests.upgrade(), &self.place, self.timeout, |reply| {
+            StoreRequest::Transitions(span, reply)
+        })
+        .await
     }
 }
 
-/// Asks the worker, and lets go of it before its answer comes, which is waited for no longer than `patience`.
-async fn put<T>(
-    asks: Option<mpsc::Sender<Ask>>,
+/// Sends a request and waits for the reply, at most for `timeout`. The sender is dropped before the wait, so that a
+/// pending reply does not keep the worker alive.
+async fn send<T>(
+    requests: Option<mpsc::Sender<StoreRequest>>,
     place: &str,
-    patience: Option<Duration>,
-    ask: impl FnOnce(Reply<T>) -> Ask,
+    timeout: Option<Duration>,
+    request: impl FnOnce(ReplySender<T>) -> StoreRequest,
 ) -> Result<T, KeepError> {
     let failed =
         |reason: &str| KeepError { place: place.to_owned(), reason: reason.to_owned(), fenced: false };
-    let gone = || failed("the store's worker has ended");
+    let gone = || failed("the worker of the state database has stopped");
     let (reply, answer) = oneshot::channel();
-    let asks = asks.ok_or_else(gone)?;
-    let asking = async {
-        asks.send(ask(reply)).await.map_err(|_| gone())?;
-        drop(asks);
+    let requests = requests.ok_or_else(gone)?;
+    let exchange = async {
+        requests.send(request(reply)).await.map_err(|_| gone())?;
+        drop(requests);
         answer.await.map_err(|_| gone())?
     };
-    match patience {
-        None => asking.await,
-        Some(patience) => tokio::time::timeout(patience, asking)
+    match timeout {
+        None => exchange.await,
+        Some(timeout) => tokio::time::timeout(timeout, exchange)
             .await
-            .unwrap_or_else(|_| Err(failed("the server does not answer in time"))),
+            .unwrap_or_else(|_| Err(failed(&format!("no reply within {} s", timeout.as_secs())))),
     }
 }
 

@@ -1,40 +1,46 @@
-//! The memory in a schema that several daemons share: one task, one connection, made again when it is lost.
+//! The state database in a schema that several daemons share: one task, one connection, reopened when it is lost.
 //!
-//! Whoever asks gets an answer within some seconds, whatever the server does. What is kept is kept under the lease's
-//! token, checked in the same transaction; what a former holder saw in its time may still be added. Start at [`start`];
-//! what is written and read is in `tables`.
+//! Each request gets a reply within a few seconds, whatever the server does. Each write checks the fencing token in its
+//! transaction; a former leader may still add history that it recorded as leader. Start at [`start`]; `tables` has the
+//! statements.
 
 mod late;
+mod responses;
 mod tables;
+mod totals;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::lease::Lease;
 use super::schema::Schema;
-use super::{Ask, KeepError, OpenError, Order, Writer};
+use totals::BatchTotals;
+
+use super::{KeepError, OpenError, StateChange, StoreRequest, WriterRight};
 use crate::database::{Connected, Database, DatabaseError};
-use crate::domain::history::Days;
-use crate::domain::plan::Memory;
+use crate::domain::monitoring::history;
+use crate::domain::monitoring::plan::BannerState;
 
-/// Each answer comes within this, a new connection included: the publisher waits for it before it writes.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// Limit for one request, a new connection included: the publisher waits for the reply before it writes to the tenant.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A server that cannot be reached is not asked again before this; whoever asks meanwhile hears so at once.
+/// Wait before the next connection attempt; requests in the meantime fail at once.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// Deadlocks and serialization failures are tried again this often.
-const TRIES: usize = 3;
+/// For deadlocks and serialization failures.
+const MAX_ATTEMPTS: usize = 3;
 
-/// Connects, brings the schema up to date, and starts the task that answers.
+/// Connects, migrates the schema, and starts the worker task.
 pub(super) async fn start(
     database: Database,
     lease: Lease,
-    inbox: mpsc::Receiver<Ask>,
+    inbox: mpsc::Receiver<StoreRequest>,
 ) -> Result<(), OpenError> {
     let mut connected = database.connect_patiently().await?;
     lease.schema.prepare(&mut connected).await?;
@@ -44,19 +50,23 @@ pub(super) async fn start(
     Ok(())
 }
 
-/// What is remembered of a tenant's banner. Nothing is made or changed.
-pub(super) async fn peek(database: &Database, schema: Schema, tenant: &str) -> Result<Memory, DatabaseError> {
+/// Reads the banner record of a tenant. Creates and changes nothing.
+pub(super) async fn peek(
+    database: &Database,
+    schema: Schema,
+    tenant: &str,
+) -> Result<BannerState, DatabaseError> {
     let connected = database.connect().await?;
     if !schema.exists(&connected).await? {
-        return Ok(Memory::default());
+        return Ok(BannerState::default());
     }
-    Ok(tables::recall(&connected, schema).await?.memory_of(tenant))
+    Ok(tables::recall(&connected, schema).await?.banner_state_of(tenant))
 }
 
-/// Why something was not kept.
+/// Why a change was not saved.
 enum Trouble {
     Database(DatabaseError),
-    /// Somebody else holds the lease.
+    /// Another daemon holds the lease.
     Fenced,
 }
 
@@ -70,41 +80,46 @@ struct Worker {
     database: Database,
     lease: Lease,
     connection: Option<Connected>,
-    /// Why there is none, and since when.
+    /// When and why the last connection attempt failed.
     down: Option<(Instant, DatabaseError)>,
-    /// All that was kept of days under each token: rows hold totals, so that one kept twice adds nothing.
-    watched: BTreeMap<i64, Days>,
+    /// What is stored of the last days under each fencing token. Rows hold totals, so that a repeated write adds nothing.
+    watched: BTreeMap<i64, BatchTotals>,
 }
 
 impl Worker {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Ask>) {
-        while let Some(ask) = inbox.recv().await {
-            let deadline = Instant::now() + PATIENCE;
+    async fn run(mut self, mut inbox: mpsc::Receiver<StoreRequest>) {
+        while let Some(request) = inbox.recv().await {
+            let deadline = Instant::now() + REQUEST_TIMEOUT;
             let schema = self.lease.schema;
             let db = Box::pin(self.connected(deadline)).await;
-            // Whoever asked may have given up waiting.
-            match ask {
-                Ask::Keep(order, writer, reply) => {
+            // The receiver may have been dropped.
+            match request {
+                StoreRequest::Keep(change, writer, reply) => {
                     let done = match db {
                         Ok(mut db) => {
-                            let done = self.keep(&mut db, &order, writer, deadline).await;
-                            self.settle(db, done)
+                            let done = self.save(&mut db, &change, writer, deadline).await;
+                            self.finish(db, done)
                         }
                         Err(e) => Err(e),
                     };
                     drop(reply.send(done));
                 }
-                Ask::Recall(reply) => {
+                StoreRequest::Recall(reply) => {
                     drop(
                         reply
                             .send(self.read(db, deadline, async |db| tables::recall(db, schema).await).await),
                     );
                 }
-                Ask::Days(of, since, reply) => {
+                StoreRequest::Days(of, since, reply) => {
                     let days = async |db: &Connected| tables::days(db, schema, of.as_deref(), since).await;
                     drop(reply.send(self.read(db, deadline, days).await));
                 }
-                Ask::Transitions(span, reply) => {
+                StoreRequest::Responses(of, since, reply) => {
+                    let responses =
+                        async |db: &Connected| responses::read(db, schema, of.as_deref(), since).await;
+                    drop(reply.send(self.read(db, deadline, responses).await));
+                }
+                StoreRequest::Transitions(span, reply) => {
                     let transitions = async |db: &Connected| tables::transitions(db, schema, &span).await;
                     drop(reply.send(self.read(db, deadline, transitions).await));
                 }
@@ -112,7 +127,7 @@ impl Worker {
         }
     }
 
-    /// The connection, made again if it is gone.
+    /// The open connection, or a new one.
     async fn connected(&mut self, deadline: Instant) -> Result<Connected, KeepError> {
         if let Some(db) = self.connection.take().filter(|db| !db.client.is_closed()) {
             return Ok(db);
@@ -138,38 +153,38 @@ impl Worker {
     ) -> Result<T, KeepError> {
         let db = db?;
         let done = within(deadline, &self.database, work(&db)).await;
-        self.settle(db, done.map_err(Trouble::Database))
+        self.finish(db, done.map_err(Trouble::Database))
     }
 
-    async fn keep(
+    async fn save(
         &mut self,
         db: &mut Connected,
-        order: &Order,
-        writer: Writer,
+        change: &StateChange,
+        writer: WriterRight,
         deadline: Instant,
     ) -> Result<(), Trouble> {
         let token = match writer {
-            Writer::Alone => 0,
-            Writer::Holder(token) | Writer::Former(token) => token,
+            WriterRight::Alone => 0,
+            WriterRight::Holder(token) | WriterRight::Former(token) => token,
         };
         let mut totals = None;
-        if let Order::Batch(batch) = order {
-            totals = Some(tables::totals(self.watched.get(&token), &batch.days));
+        if let StateChange::Batch(batch) = change {
+            totals = Some(BatchTotals::of(self.watched.get(&token), batch));
         }
-        let mut tried = 0;
+        let mut attempt = 0;
         loop {
-            tried += 1;
-            let work = tables::keep(db, &self.lease, order, writer, totals.as_ref());
+            attempt += 1;
+            let work = tables::save(db, &self.lease, change, writer, totals.as_ref());
             let done = timeout_at(deadline, work).await;
-            match done.unwrap_or_else(|_| Err(Trouble::Database(silent(&self.database)))) {
-                Err(Trouble::Database(e)) if e.is_retriable() && tried < TRIES => {}
+            match done.unwrap_or_else(|_| Err(Trouble::Database(timed_out(&self.database)))) {
+                Err(Trouble::Database(e)) if e.is_retriable() && attempt < MAX_ATTEMPTS => {}
                 Err(trouble) => return Err(trouble),
                 Ok(()) => break,
             }
         }
         if let Some(totals) = totals {
-            tables::note(self.watched.entry(token).or_default(), totals);
-            // One more than the present: what is late is of the last.
+            self.watched.entry(token).or_default().merge(totals);
+            // The previous one too, for late writes of a former leader.
             while self.watched.len() > 2 {
                 self.watched.pop_first();
             }
@@ -177,8 +192,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Keeps the connection for the next, unless it may be in the middle of something.
-    fn settle<T>(&mut self, db: Connected, done: Result<T, Trouble>) -> Result<T, KeepError> {
+    /// Returns the result, and keeps the connection for the next request unless its state is uncertain.
+    fn finish<T>(&mut self, db: Connected, done: Result<T, Trouble>) -> Result<T, KeepError> {
         match done {
             Ok(value) => {
                 self.connection = Some(db);
@@ -198,16 +213,26 @@ impl Worker {
     }
 }
 
-/// The work's end, or that the server does not answer.
+/// Runs `work` up to a deadline.
 async fn within<T>(
     deadline: Instant,
     database: &Database,
     work: impl Future<Output = Result<T, DatabaseError>>,
 ) -> Result<T, DatabaseError> {
-    timeout_at(deadline, work).await.unwrap_or_else(|_| Err(silent(database)))
+    timeout_at(deadline, work).await.unwrap_or_else(|_| Err(timed_out(database)))
 }
 
-fn silent(database: &Database) -> DatabaseError {
-    let reason = format!("no answer within {} s", PATIENCE.as_secs());
+fn timed_out(database: &Database) -> DatabaseError {
+    let reason = format!("no answer within {} s", REQUEST_TIMEOUT.as_secs());
     DatabaseError::lost(database.name(), reason)
+}
+
+/// PostgreSQL cannot store NUL in text, which a status page may contain.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// PostgreSQL cannot store the earliest dates.
+fn first_day() -> Date {
+    history::date_of(Timestamp::UNIX_EPOCH)
 }

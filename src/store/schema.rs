@@ -5,30 +5,35 @@ use crate::database::steps::{SchemaSteps, StepsError};
 use crate::database::{Connected, DatabaseError};
 
 /// Numbered by position, from 1; never changed once released.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("postgres/1.sql"), include_str!("postgres/2.sql"), include_str!("postgres/3.sql")];
+const MIGRATIONS: [&str; 6] = [
+    include_str!("postgres/1.sql"),
+    include_str!("postgres/2.sql"),
+    include_str!("postgres/3.sql"),
+    include_str!("postgres/4.sql"),
+    include_str!("postgres/5.sql"),
+    include_str!("postgres/6.sql"),
+];
 
-/// A schema by its name, which is one of ours and needs no quotes.
+/// The name of a schema; it needs no quotes in SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schema(&'static str);
 
 impl Schema {
-    /// What all daemons of a database share.
+    /// The schema that all daemons of a database share.
     pub const SHARED: Schema = Schema("data_sources_monitor");
-    /// What daemons in preview share: they must not keep those that write the banner from their work.
+    /// The schema of daemons in preview mode, so that they never hold the lease that daemons with a tenant need.
     pub const PREVIEW: Schema = Schema("data_sources_monitor_preview");
 
-    /// Its name.
     pub fn name(self) -> &'static str {
         self.0
     }
 
-    /// A statement, in which `@` stands for the schema.
+    /// Replaces `@` in a statement by the schema.
     pub fn sql(self, text: &str) -> String {
         text.replace("@.", &format!("{}.", self.0))
     }
 
-    /// Creates the schema and its tables, or brings them up to date.
+    /// Creates or migrates the schema and its tables.
     ///
     /// # Errors
     /// When a newer version has created them, or the database refuses.
@@ -55,7 +60,7 @@ impl Schema {
         }
     }
 
-    /// Whether the schema has our tables.
+    /// Whether the schema contains our tables.
     ///
     /// # Errors
     /// When the database refuses.

@@ -1,7 +1,8 @@
-//! The memory in `DATA_DIR/monitor.db`: one thread and numbered migrations; `folder` opens and locks it.
+//! The state database in `DATA_DIR/monitor.db`: one thread and numbered migrations. `folder` opens and locks it.
 
 mod folder;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,16 +12,29 @@ use jiff::civil::Date;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use tokio::sync::mpsc;
 
-use super::{Ask, Batch, Damaged, KeepError, Kept, OpenError, Order, Remembered};
-use crate::domain::assess::Transition;
-use crate::domain::history::{self, Day, MonitorDay, Span};
+use super::{
+    Batch, Damaged, KeepError, OpenError, Remembered, SavedBanner, StateChange, StoreRequest, StoredState,
+};
+use crate::domain::monitoring::assess::Transition;
+use crate::domain::monitoring::history;
+use crate::domain::monitoring::history::{Day, MonitorDay, Span};
+use crate::domain::monitoring::news::ChannelState;
+use crate::domain::monitoring::responses::{
+    KEEP_RESPONSE_DAYS, MonitorResponses, ResponseDay, ResponseTotals,
+};
 
-use folder::Opened;
+use folder::OpenedFolder;
 
 /// Numbered by position, from 1; never changed once released.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
+const MIGRATIONS: [&str; 5] = [
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
+    include_str!("migrations/4.sql"),
+    include_str!("migrations/5.sql"),
+];
 
-/// Another process that reads the file holds it at most this long.
+/// How long a statement waits for another process that reads the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The database in a folder.
@@ -28,17 +42,22 @@ pub(super) fn file(folder: &Path) -> PathBuf {
     folder.join("monitor.db")
 }
 
-/// Starts the thread that answers, and reads what was kept.
+/// Starts the worker thread and reads the saved state.
 pub(super) fn start(
     folder: &Path,
     damaged: Damaged,
-    inbox: mpsc::Receiver<Ask>,
-) -> Result<(JoinHandle<()>, Kept), OpenError> {
-    let (opened, kept) = Opened::open(folder, damaged)?;
-    let spawned = std::thread::Builder::new().name("store".into()).spawn(move || work(opened, inbox));
+    inbox: mpsc::Receiver<StoreRequest>,
+) -> Result<(JoinHandle<()>, StoredState), OpenError> {
+    let (opened, stored) = OpenedFolder::open(folder, damaged)?;
+    let spawned = std::thread::Builder::new().name("store".into()).spawn(move || run(opened, inbox));
     let thread = spawned
         .map_err(|e| OpenError::Unavailable { path: folder.display().to_string(), reason: e.to_string() })?;
-    Ok((thread, kept))
+    Ok((thread, stored))
+}
+
+/// Takes the lock that allows one daemon per folder.
+pub(super) fn lock(folder: &Path) -> Result<std::fs::File, OpenError> {
+    folder::lock(folder)
 }
 
 /// Whether this user can write where the database is or would be. Changes nothing.
@@ -46,16 +65,16 @@ pub(super) fn check(folder: &Path) -> Result<(), OpenError> {
     folder::check(folder)
 }
 
-/// What was kept, read beside a daemon that may be running; nothing if there is no database.
-pub(super) fn peek(folder: &Path) -> Result<Kept, KeepError> {
+/// Reads the saved state while a daemon may be running; empty if there is no database.
+pub(super) fn peek(folder: &Path) -> Result<StoredState, KeepError> {
     let path = file(folder);
     if !path.exists() {
-        return Ok(Kept::default());
+        return Ok(StoredState::default());
     }
     let read = || {
         let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         db.busy_timeout(BUSY_TIMEOUT)?;
-        read_kept(&db)
+        read_state(&db)
     };
     read().map_err(|e| failed(&path, &e))
 }
@@ -64,7 +83,7 @@ fn failed(path: &Path, error: &rusqlite::Error) -> KeepError {
     KeepError { place: path.display().to_string(), reason: error.to_string(), fenced: false }
 }
 
-fn read_kept(db: &Connection) -> rusqlite::Result<Kept> {
+fn read_state(db: &Connection) -> rusqlite::Result<StoredState> {
     let mut select = db.prepare("SELECT name, state FROM monitor")?;
     let rows = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
     let mut states = Vec::new();
@@ -72,10 +91,24 @@ fn read_kept(db: &Connection) -> rusqlite::Result<Kept> {
         let (name, state) = row?;
         states.push((name, parse(&state)?));
     }
-    let memory: Option<String> =
-        db.query_row("SELECT memory FROM banner", [], |row| row.get(0)).optional()?;
-    let banner = memory.map(|text| parse::<Remembered>(&text)).transpose()?;
-    Ok(Kept { states, banner: banner.map(|remembered| (remembered.tenant, remembered.memory)) })
+    let mut select = db.prepare("SELECT memory FROM banner")?;
+    let mut banners = BTreeMap::new();
+    for row in select.query_map([], |row| row.get::<_, String>(0))? {
+        let Remembered { tenant, memory, report } = parse(&row?)?;
+        banners.insert(tenant, SavedBanner { state: memory, report });
+    }
+    Ok(StoredState { states, banners, channels: read_channels(db)? })
+}
+
+fn read_channels(db: &Connection) -> rusqlite::Result<BTreeMap<String, ChannelState>> {
+    // A file that an earlier version wrote is also read before it is migrated.
+    let table = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'channel'";
+    if db.query_row(table, [], |_| Ok(())).optional()?.is_none() {
+        return Ok(BTreeMap::new());
+    }
+    let mut select = db.prepare("SELECT name, state FROM channel")?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, parse(&row.get::<_, String>(1)?)?)))?;
+    rows.collect()
 }
 
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
@@ -87,54 +120,68 @@ fn to_text<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
 }
 
-fn work(mut opened: Opened, mut inbox: mpsc::Receiver<Ask>) {
-    while let Some(ask) = inbox.blocking_recv() {
-        // Nobody waits for an answer any more when the daemon stops in the middle.
-        if let Ask::Keep(order, _, reply) = ask {
+fn run(mut opened: OpenedFolder, mut inbox: mpsc::Receiver<StoreRequest>) {
+    while let Some(request) = inbox.blocking_recv() {
+        // The receiver may have been dropped at shutdown.
+        if let StoreRequest::Keep(change, _, reply) = request {
             drop(
                 reply.send(
-                    opened.restore_removed().and_then(|()| {
-                        carry_out(&mut opened.db, order).map_err(|e| failed(opened.path(), &e))
-                    }),
+                    opened
+                        .restore_removed()
+                        .and_then(|()| apply(&mut opened.db, change).map_err(|e| failed(opened.path(), &e))),
                 ),
             );
             continue;
         }
         let (db, path) = (&opened.db, opened.path());
-        match ask {
-            Ask::Keep(..) => {}
-            Ask::Recall(reply) => drop(reply.send(read_kept(db).map_err(|e| failed(path, &e)))),
-            Ask::Days(of, since, reply) => {
+        match request {
+            StoreRequest::Keep(..) => {}
+            StoreRequest::Recall(reply) => drop(reply.send(read_state(db).map_err(|e| failed(path, &e)))),
+            StoreRequest::Days(of, since, reply) => {
                 drop(reply.send(days(db, of, since).map_err(|e| failed(path, &e))))
             }
-            Ask::Transitions(span, reply) => {
+            StoreRequest::Responses(of, since, reply) => {
+                drop(reply.send(responses(db, of, since).map_err(|e| failed(path, &e))));
+            }
+            StoreRequest::Transitions(span, reply) => {
                 drop(reply.send(transitions(db, &span).map_err(|e| failed(path, &e))));
             }
         }
     }
-    // A clean file at the end; if it fails the next start does it.
+    // Leaves a file without a WAL; if this fails, the next start does it.
     let _ = opened.db.pragma_update(None, "wal_checkpoint", "TRUNCATE");
 }
 
-fn carry_out(db: &mut Connection, order: Order) -> rusqlite::Result<()> {
+fn apply(db: &mut Connection, change: StateChange) -> rusqlite::Result<()> {
     let tx = db.transaction()?;
-    match order {
-        Order::Batch(batch) => keep(&tx, &batch)?,
-        Order::Forget(monitors) => {
-            let mut forget = tx.prepare_cached("DELETE FROM monitor WHERE name = ?1")?;
+    match change {
+        StateChange::Batch(batch) => save_batch(&tx, &batch)?,
+        StateChange::Forget(monitors) => {
+            let mut delete = tx.prepare_cached("DELETE FROM monitor WHERE name = ?1")?;
             for name in &monitors {
-                forget.execute([name])?;
+                delete.execute([name])?;
             }
         }
-        Order::Memory(remembered) => {
+        StateChange::BannerState(remembered) => {
             let text = to_text(&remembered)?;
-            tx.execute(
-                "INSERT INTO banner (id, memory) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET memory = ?1",
-                [text],
-            )?;
+            tx.prepare_cached(
+                "INSERT INTO banner (tenant, memory) VALUES (?1, ?2) ON CONFLICT (tenant) DO UPDATE SET memory = ?2",
+            )?
+            .execute([&remembered.tenant, &text])?;
         }
-        Order::Prune(now) => {
-            let of_days: Option<Date> = tx
+        StateChange::ForgetBanner(tenant) => {
+            tx.execute("DELETE FROM banner WHERE tenant = ?1", [tenant])?;
+        }
+        StateChange::Channel(name, None) => {
+            tx.execute("DELETE FROM channel WHERE name = ?1", [name])?;
+        }
+        StateChange::Channel(name, Some(state)) => {
+            let put = "INSERT INTO channel (name, state) VALUES (?1, ?2)
+                ON CONFLICT (name) DO UPDATE SET state = excluded.state";
+            tx.execute(put, params![name, to_text(&state)?])?;
+        }
+        StateChange::Prune(now) => {
+            let first_kept: Option<Date> = tx
                 .query_row(
                     "SELECT DISTINCT date FROM day ORDER BY date DESC LIMIT 1 OFFSET ?1 - 1",
                     [super::KEEP_DAYS],
@@ -142,15 +189,20 @@ fn carry_out(db: &mut Connection, order: Order) -> rusqlite::Result<()> {
                 )
                 .optional()?;
             let oldest = now.checked_sub(super::KEEP_HISTORY).unwrap_or(Timestamp::MIN);
-            let oldest = of_days.map_or(Timestamp::MIN, |date| oldest.min(history::begin_of(date)));
-            tx.execute("DELETE FROM transition WHERE at < ?1", [text_of(oldest)])?;
+            let oldest = first_kept.map_or(Timestamp::MIN, |date| oldest.min(history::begin_of(date)));
+            tx.execute("DELETE FROM transition WHERE at < ?1", [timestamp_text(oldest)])?;
             tx.execute("DELETE FROM day WHERE date < ?1", [history::date_of(oldest).to_string()])?;
+            // The newest days with rows are kept, whatever the clock says.
+            tx.execute(
+                "DELETE FROM response WHERE date < (SELECT DISTINCT date FROM response ORDER BY date DESC LIMIT 1 OFFSET ?1 - 1)",
+                [KEEP_RESPONSE_DAYS],
+            )?;
         }
     }
     tx.commit()
 }
 
-fn keep(db: &Connection, batch: &Batch) -> rusqlite::Result<()> {
+fn save_batch(db: &Connection, batch: &Batch) -> rusqlite::Result<()> {
     let mut put = db.prepare_cached(
         "INSERT INTO monitor (name, state) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET state = excluded.state",
     )?;
@@ -161,7 +213,7 @@ fn keep(db: &Connection, batch: &Batch) -> rusqlite::Result<()> {
         "INSERT INTO transition (at, monitor, from_, to_, description) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
     for t in &batch.transitions {
-        add.execute(params![text_of(t.at), t.monitor, t.from.as_str(), t.to.as_str(), t.description])?;
+        add.execute(params![timestamp_text(t.at), t.monitor, t.from.as_str(), t.to.as_str(), t.description])?;
     }
     let mut count = db.prepare_cached(
         "INSERT INTO day (monitor, date, none, maintenance, minor, major, critical) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -172,18 +224,35 @@ fn keep(db: &Connection, batch: &Batch) -> rusqlite::Result<()> {
     for ((monitor, date), Day { at: [none, maintenance, minor, major, critical] }) in &batch.days {
         count.execute(params![monitor, date.to_string(), none, maintenance, minor, major, critical])?;
     }
+    add_responses(db, &batch.responses)
+}
+
+fn add_responses(db: &Connection, totals: &ResponseTotals) -> rusqlite::Result<()> {
+    let mut select = db.prepare_cached("SELECT hours FROM response WHERE monitor = ?1 AND date = ?2")?;
+    let mut put = db.prepare_cached(
+        "INSERT INTO response (monitor, date, hours) VALUES (?1, ?2, ?3)
+         ON CONFLICT (monitor, date) DO UPDATE SET hours = excluded.hours",
+    )?;
+    for ((monitor, date), day) in totals {
+        let date = date.to_string();
+        let stored: Option<Vec<u8>> =
+            select.query_row(params![monitor, date], |row| row.get(0)).optional()?;
+        let mut total = ResponseDay::decode(&stored.unwrap_or_default());
+        total.add(day);
+        put.execute(params![monitor, date, total.encode()])?;
+    }
     Ok(())
 }
 
-/// Three decimals always, so that texts sort like moments.
-fn text_of(at: Timestamp) -> String {
+/// Always three decimals, so that the texts sort by time.
+fn timestamp_text(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
 fn days(db: &Connection, of: Option<String>, since: Date) -> rusqlite::Result<Vec<MonitorDay>> {
-    let one = if of.is_some() { "AND monitor = ?2" } else { "AND ?2 IS NULL" };
+    let condition = if of.is_some() { "AND monitor = ?2" } else { "AND ?2 IS NULL" };
     let mut select = db.prepare_cached(&format!(
-        "SELECT monitor, date, none, maintenance, minor, major, critical FROM day WHERE date >= ?1 {one}
+        "SELECT monitor, date, none, maintenance, minor, major, critical FROM day WHERE date >= ?1 {condition}
          ORDER BY monitor, date"
     ))?;
     let day = |row: &Row<'_>| {
@@ -193,12 +262,22 @@ fn days(db: &Connection, of: Option<String>, since: Date) -> rusqlite::Result<Ve
     select.query_map(params![since.to_string(), of], day)?.collect()
 }
 
-fn transitions(db: &Connection, span: &Span) -> rusqlite::Result<Vec<Transition>> {
-    let (from, to) = (text_of(span.from), text_of(span.to));
-    let limit = i64::try_from(span.limit).unwrap_or(i64::MAX);
-    let of = if span.monitor.is_some() { "AND monitor = ?4" } else { "AND ?4 IS NULL" };
+fn responses(db: &Connection, of: Option<String>, since: Date) -> rusqlite::Result<Vec<MonitorResponses>> {
+    let condition = if of.is_some() { "AND monitor = ?2" } else { "AND ?2 IS NULL" };
     let mut select = db.prepare_cached(&format!(
-        "SELECT at, monitor, from_, to_, description FROM transition WHERE at >= ?1 AND at < ?2 {of}
+        "SELECT monitor, date, hours FROM response WHERE date >= ?1 {condition} ORDER BY monitor, date"
+    ))?;
+    let day =
+        |row: &Row<'_>| Ok((row.get(0)?, parsed(row, 1)?, ResponseDay::decode(&row.get::<_, Vec<u8>>(2)?)));
+    select.query_map(params![since.to_string(), of], day)?.collect()
+}
+
+fn transitions(db: &Connection, span: &Span) -> rusqlite::Result<Vec<Transition>> {
+    let (from, to) = (timestamp_text(span.from), timestamp_text(span.to));
+    let limit = i64::try_from(span.limit).unwrap_or(i64::MAX);
+    let condition = if span.monitor.is_some() { "AND monitor = ?4" } else { "AND ?4 IS NULL" };
+    let mut select = db.prepare_cached(&format!(
+        "SELECT at, monitor, from_, to_, description FROM transition WHERE at >= ?1 AND at < ?2 {condition}
          ORDER BY at DESC, id DESC LIMIT ?3"
     ))?;
     let transition = |row: &Row<'_>| {

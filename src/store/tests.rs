@@ -1,8 +1,10 @@
-//! What is kept comes back, and what cannot be used is refused clearly.
+//! Saved state is read back, and an unusable folder or file is refused with a clear reason.
 
+use super::batch::MAX_PENDING;
 use super::*;
-use crate::domain::history::Day;
-use crate::domain::severity::Severity;
+use crate::domain::monitoring::history::{Day, DayTotals};
+use crate::domain::monitoring::responses::{ResponseDay, ResponseHour};
+use crate::domain::monitoring::severity::Severity;
 use rusqlite::Connection;
 
 fn transition(at: &str) -> Transition {
@@ -15,28 +17,51 @@ fn transition(at: &str) -> Transition {
     }
 }
 
-/// What is kept comes back after a restart, as it was.
 #[tokio::test]
-async fn remembers() {
+async fn saved_state_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, closer, kept) = Store::open(folder.path()).unwrap();
-    assert!(kept.states.is_empty());
+    let (store, closer, stored) = Store::open(folder.path()).unwrap();
+    assert!(stored.states.is_empty());
     let state = MonitorState { severity: Severity::Major, description: "down".into(), ..Default::default() };
-    let memory = Memory { holding: true, stands: Some("x".into()), ..Default::default() };
+    let memory = BannerState { holding: true, stands: Some("x".into()), ..Default::default() };
     let states = [("A".to_owned(), state.clone())].into();
     store.keep(Batch { states, ..Batch::default() }).await.unwrap();
-    store.keep_memory("https://acme.test/", memory.clone()).await.unwrap();
+    store.keep_banner_state("https://acme.test/", memory.clone(), None).await.unwrap();
     drop(store);
     closer.join();
-    let (_store, _closer, kept) = Store::open(folder.path()).unwrap();
-    assert_eq!(kept.memory_of("https://acme.test/"), memory);
-    assert_eq!(kept.memory_of("https://other.test/"), Memory::default());
-    assert_eq!(kept.states, [("A".to_owned(), state)]);
+    let (_store, _closer, stored) = Store::open(folder.path()).unwrap();
+    assert_eq!(stored.banner_state_of("https://acme.test/"), memory);
+    assert_eq!(stored.banner_state_of("https://other.test/"), BannerState::default());
+    assert_eq!(stored.states, [("A".to_owned(), state)]);
 }
 
-/// A second daemon on the same folder is told who is there; after the first has gone the folder is free.
+/// Written by a version that knew one tenant only.
 #[tokio::test]
-async fn one_daemon_a_folder() {
+async fn the_banner_record_of_the_only_tenant_is_migrated() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Connection::open(folder.path().join("monitor.db")).unwrap();
+    for step in ["1", "2", "3"] {
+        let path = format!("{}/src/store/migrations/{step}.sql", env!("CARGO_MANIFEST_DIR"));
+        db.execute_batch(&std::fs::read_to_string(path).unwrap()).unwrap();
+    }
+    let state = BannerState { holding: true, stands: Some("x".into()), ..Default::default() };
+    let record = serde_json::json!({ "tenant": "https://acme.test/", "memory": state });
+    db.execute("INSERT INTO banner (id, memory) VALUES (1, ?1)", [record.to_string()]).unwrap();
+    db.pragma_update(None, "user_version", 3).unwrap();
+    drop(db);
+    let (store, closer, stored) = Store::open(folder.path()).unwrap();
+    assert_eq!(stored.banner_state_of("https://acme.test/"), state);
+    store.keep_banner_state("https://other.test/", BannerState::default(), None).await.unwrap();
+    store.forget_banner_state("https://acme.test/").await.unwrap();
+    drop(store);
+    closer.join();
+    let (_store, _closer, stored) = Store::open(folder.path()).unwrap();
+    assert_eq!(stored.banners.into_keys().collect::<Vec<_>>(), ["https://other.test/"]);
+}
+
+/// The error of the second daemon names the first; afterwards the folder is free.
+#[tokio::test]
+async fn a_folder_has_one_daemon_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let (store, closer, _) = Store::open(folder.path()).unwrap();
     let refused = Store::open(folder.path()).err().unwrap().to_string();
@@ -50,16 +75,15 @@ fn day(name: &str, date: &str, ms: u32) -> ((String, Date), Day) {
     ((name.to_owned(), date.parse().unwrap()), Day { at: [ms, 0, 0, 1, 0] })
 }
 
-/// The days before one, with a row each.
-fn days_until(date: &str, count: i64) -> Days {
+/// `count` days up to a date, with a row each.
+fn days_until(date: &str, count: i64) -> DayTotals {
     let date: Date = date.parse().unwrap();
-    let days = (0..count).map(|nth| crate::domain::history::days_before(date, nth));
+    let days = (0..count).map(|nth| crate::domain::monitoring::history::days_before(date, nth));
     days.map(|date| (("A".to_owned(), date), Day { at: [1, 0, 0, 0, 0] })).collect()
 }
 
-/// History older than 400 days goes, once there are 400 newer days; the rest stays.
 #[tokio::test]
-async fn prunes() {
+async fn history_older_than_400_days_is_deleted_once_there_are_400_newer_days() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _closer, _) = Store::open(folder.path()).unwrap();
     let transitions = vec![transition("2025-01-01T00:00:00Z"), transition("2026-05-01T00:00:00Z")];
@@ -67,7 +91,7 @@ async fn prunes() {
     days.extend([day("A", "2025-01-01", 5)]);
     store.keep(Batch { transitions, days, ..Batch::default() }).await.unwrap();
     store.prune("2026-05-02T00:00:00Z".parse().unwrap()).await.unwrap();
-    let left = store.reader().transitions(ever()).await.unwrap();
+    let left = store.reader().transitions(all_time()).await.unwrap();
     assert_eq!(left, [transition("2026-05-01T00:00:00Z")]);
     let left = store.reader().days(None, Date::MIN).await.unwrap();
     assert_eq!(left.len(), 400);
@@ -79,16 +103,16 @@ async fn a_clock_that_is_years_ahead_deletes_no_history() {
     let (store, _closer, _) = Store::open(folder.path()).unwrap();
     let transitions = vec![transition("2026-04-30T00:00:00Z")];
     store.keep(Batch { transitions, days: days_until("2026-05-01", 300), ..Batch::default() }).await.unwrap();
-    // At the start, and a day later, when rows of the wrong year are there.
+    // At the start, and a day later, when there are rows of the wrong year.
     store.prune("2029-01-01T00:00:00Z".parse().unwrap()).await.unwrap();
     store.keep(Batch { days: [day("A", "2029-01-01", 5)].into(), ..Batch::default() }).await.unwrap();
     store.prune("2029-01-02T00:00:00Z".parse().unwrap()).await.unwrap();
     assert_eq!(store.reader().days(None, Date::MIN).await.unwrap().len(), 301);
-    assert_eq!(store.reader().transitions(ever()).await.unwrap().len(), 1);
+    assert_eq!(store.reader().transitions(all_time()).await.unwrap().len(), 1);
 }
 
 #[test]
-fn changes_that_cannot_be_kept_are_bounded_and_merged_per_monitor() {
+fn pending_transitions_are_bounded_and_merged_per_monitor() {
     let mut batch = Batch::default();
     let start: Timestamp = "2026-05-01T00:00:00Z".parse().unwrap();
     let severities = [Severity::None, Severity::Minor, Severity::Major];
@@ -99,27 +123,26 @@ fn changes_that_cannot_be_kept_are_bounded_and_merged_per_monitor() {
         to: severities[(nth / 7 + 1) % 3],
         description: "x".into(),
     };
-    for nth in 0..3 * MAX_WAITING {
+    for nth in 0..3 * MAX_PENDING {
         batch.add(change(nth));
-        assert!(batch.transitions.len() <= MAX_WAITING);
+        assert!(batch.transitions.len() <= MAX_PENDING);
     }
-    // Each monitor's chain is whole, and ends as it did.
+    // Each monitor's chain has no gap and ends with its last transition.
     for monitor in 0..7 {
         let name = format!("M{monitor}");
         let chain: Vec<_> = batch.transitions.iter().filter(|change| change.monitor == name).collect();
         assert!(chain.windows(2).all(|pair| pair[0].to == pair[1].from && pair[0].at < pair[1].at));
-        let last = (0..3 * MAX_WAITING).rev().find(|nth| nth % 7 == monitor).unwrap();
+        let last = (0..3 * MAX_PENDING).rev().find(|nth| nth % 7 == monitor).unwrap();
         assert_eq!(*chain[chain.len() - 1], change(last));
     }
 }
 
-fn ever() -> Span {
+fn all_time() -> Span {
     Span { monitor: None, from: Timestamp::MIN, to: Timestamp::MAX, limit: 100 }
 }
 
-/// Time watched adds up over batches; days are given by monitor and date.
 #[tokio::test]
-async fn adds_days_up() {
+async fn monitored_time_adds_up_over_batches() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _closer, _) = Store::open(folder.path()).unwrap();
     for ms in [5, 7] {
@@ -132,9 +155,8 @@ async fn adds_days_up() {
     assert_eq!(shown, ["A 2026-05-02 [2, 0, 0, 2, 0]", "B 2026-05-01 [12, 0, 0, 2, 0]"]);
 }
 
-/// Transitions are found by time and monitor, the newest first, no more than asked for.
 #[tokio::test]
-async fn finds_transitions() {
+async fn transitions_are_found_by_time_and_monitor_up_to_a_limit() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _closer, _) = Store::open(folder.path()).unwrap();
     let of = |monitor: &str, hour: i64| {
@@ -153,30 +175,71 @@ async fn finds_transitions() {
     assert_eq!(ask(Some("B"), 3, 9, 2).await, []);
 }
 
-/// A batch that could not be kept goes back whole: newer states stand, older transitions come first, time adds up.
+/// Newer states win, older transitions come first, and time adds up.
 #[test]
-fn nothing_is_lost_when_put_back() {
+fn a_batch_that_could_not_be_saved_is_merged_without_loss() {
     let state = |description: &str| MonitorState { description: description.into(), ..Default::default() };
     let earlier = Batch {
         states: [("A".into(), state("old")), ("B".into(), state("old"))].into(),
         transitions: vec![transition("2026-05-01T00:00:00Z")],
         days: [day("A", "2026-05-01", 5)].into(),
+        ..polled("A", "2026-05-01T10:00:00Z")
     };
     let mut batch = Batch {
         states: [("A".into(), state("new"))].into(),
         transitions: vec![transition("2026-05-02T00:00:00Z")],
         days: [day("A", "2026-05-01", 7)].into(),
+        ..polled("A", "2026-05-01T10:59:00Z")
     };
     batch.put_back(earlier);
     assert_eq!(batch.states, [("A".into(), state("new")), ("B".into(), state("old"))].into());
     let order = [transition("2026-05-01T00:00:00Z"), transition("2026-05-02T00:00:00Z")];
     assert_eq!(batch.transitions, order);
     assert_eq!(batch.days.values().map(|day| day.at[0]).sum::<u32>(), 12);
+    let polls: Vec<u32> =
+        batch.responses.values().flat_map(|day| day.0.values()).map(ResponseHour::succeeded).collect();
+    assert_eq!(polls, [2]);
 }
 
-/// A folder that cannot be made and a file from the future need a person; a locked file does not.
+fn polled(monitor: &str, at: &str) -> Batch {
+    let mut batch = Batch::default();
+    batch.add_poll(monitor, at.parse().unwrap(), Duration::from_millis(84), true);
+    batch
+}
+
+#[tokio::test]
+async fn response_times_add_up_over_batches_and_are_kept_for_31_days() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _closer, _) = Store::open(folder.path()).unwrap();
+    for at in ["2026-05-01T10:00:00Z", "2026-05-01T10:01:00Z", "2026-05-01T23:59:59Z", "2026-05-02T00:00:00Z"]
+    {
+        store.keep(polled("A", at)).await.unwrap();
+    }
+    store.keep(polled("B", "2026-05-01T10:00:00Z")).await.unwrap();
+    let read = async |of: Option<&str>| {
+        let days = store.reader().responses(of.map(str::to_owned), Date::MIN).await.unwrap();
+        let hours = |day: &ResponseDay| {
+            let hours = day.0.iter().map(|(hour, polls)| format!(" {hour}h:{}", polls.succeeded()));
+            hours.collect::<String>()
+        };
+        days.iter().map(|(name, date, day)| format!("{name} {date}{}", hours(day))).collect::<Vec<_>>()
+    };
+    let want = ["A 2026-05-01 10h:2 23h:1", "A 2026-05-02 0h:1", "B 2026-05-01 10h:1"];
+    assert_eq!(
+        (read(None).await, read(Some("B")).await),
+        (want.map(str::to_owned).to_vec(), vec![want[2].to_owned()])
+    );
+    for nth in 3..=40_i64 {
+        let at = "2026-05-01T08:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_hours(24 * nth);
+        store.keep(polled("A", &at.to_string())).await.unwrap();
+    }
+    store.prune("2031-01-01T00:00:00Z".parse().unwrap()).await.unwrap();
+    let left = read(None).await;
+    assert_eq!((left.len(), left[0].as_str()), (31, "A 2026-05-11 8h:1"));
+}
+
 #[test]
-fn refuses_clearly() {
+fn a_locked_file_is_transient_and_an_unusable_folder_or_newer_file_is_not() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();
     let unusable = Store::open(&folder.path().join("file/data")).err().unwrap();
@@ -194,12 +257,12 @@ fn refuses_clearly() {
     assert!(newer.to_string().contains("a later version") && !newer.is_transient(), "{newer}");
 }
 
-/// What is kept, from a start that ends at once.
-fn kept(folder: &Path) -> Kept {
-    let (store, closer, kept) = Store::open(folder).unwrap();
+/// The saved state, read by opening and closing the store.
+fn stored(folder: &Path) -> StoredState {
+    let (store, closer, stored) = Store::open(folder).unwrap();
     drop(store);
     closer.join();
-    kept
+    stored
 }
 
 fn files(folder: &Path) -> Vec<String> {
@@ -209,12 +272,12 @@ fn files(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A damaged file, and one whose content was not written by this program, is kept under another name.
+/// The same for a database whose content was not written by this program.
 #[tokio::test]
 async fn a_damaged_database_is_moved_aside() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("monitor.db");
-    std::fs::write(&path, "this is no database, and long enough to tell").unwrap();
+    std::fs::write(&path, "not a database, but long enough to be checked").unwrap();
     let refused = Store::open_undamaged(folder.path()).err().unwrap();
     assert!(!refused.is_transient() && files(folder.path()) == ["monitor.db", "monitor.lock"], "{refused}");
     let (store, closer, first) = Store::open(folder.path()).unwrap();
@@ -225,7 +288,7 @@ async fn a_damaged_database_is_moved_aside() {
         .unwrap();
     drop(store);
     closer.join();
-    assert_eq!(kept(folder.path()).states.len(), 1);
+    assert_eq!(stored(folder.path()).states.len(), 1);
     let db = Connection::open(&path).unwrap();
     db.execute("UPDATE monitor SET state = 'x'", []).unwrap();
     drop(db);
@@ -233,14 +296,13 @@ async fn a_damaged_database_is_moved_aside() {
         files(folder.path()).into_iter().filter(|name| name.starts_with("monitor.db.damaged-")).collect();
     assert_eq!(aside.len(), 1, "{aside:?}");
     std::fs::rename(folder.path().join(&aside[0]), folder.path().join("first")).unwrap();
-    assert!(kept(folder.path()).states.is_empty());
+    assert!(stored(folder.path()).states.is_empty());
     let again =
         files(folder.path()).into_iter().filter(|name| name.starts_with("monitor.db.damaged-")).count();
     assert!(again >= 1);
 }
 
-/// A folder that is removed while the daemon runs is written again with all that was in it; a file that took its
-/// place is left alone.
+/// A file that replaced the database is not touched.
 #[tokio::test]
 async fn a_removed_folder_is_written_again() {
     let root = tempfile::tempdir().unwrap();
@@ -269,6 +331,6 @@ async fn a_removed_folder_is_written_again() {
     store.keep(states("C")).await.unwrap();
     drop(store);
     closer.join();
-    let names: Vec<String> = kept(&folder).states.into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = stored(&folder).states.into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["A", "B", "C"]);
 }

@@ -1,32 +1,32 @@
-//! Which events are logged, and under whose name.
+//! Which events are logged, and under which logger name.
 
 use tracing_subscriber::filter::{Directive, EnvFilter, LevelFilter};
 
-/// This crate, as tracing spells it in targets.
+/// This crate's name in tracing targets.
 const CRATE: &str = "data_sources_monitor";
 
-/// The logger of everything of ours that has no other.
+/// The logger of all modules without an own one.
 const MAIN: &str = "MainOrchestrator";
 
-/// Whose name stands in the log for which part of the program. The first match counts.
-const LOGGERS: [(&str, &str); 6] = [
+/// Loggers by module. The first match counts.
+const LOGGERS: [(&str, &str); 7] = [
     ("poll", "StatusClient"),
     ("publish", "QlikClient"),
+    ("channels", "Messenger"),
     ("connectors", "SyncRunner"),
     ("destinations", "SyncRunner"),
     ("protocol", "SyncRunner"),
     ("web", "WebServer"),
 ];
 
-/// A log level that cannot be understood.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the log level \"{0}\" is not understood: use error, warn, info, debug, trace or off, \
+    "invalid log level \"{0}\": use error, warn, info, debug, trace or off, \
      and after a comma what differs, such as info,reqwest=debug"
 )]
 pub struct LevelError(String);
 
-/// The logger's name for a target: a target that is a plain name is one already.
+/// The logger's name for a target. A target without a path is a logger's name.
 pub(super) fn logger(target: &str) -> &str {
     let (crate_name, path) = target.split_once("::").unwrap_or((target, ""));
     if crate_name != CRATE {
@@ -36,15 +36,14 @@ pub(super) fn logger(target: &str) -> &str {
     LOGGERS.iter().find(|(of, _)| *of == module).map_or(MAIN, |(_, name)| name)
 }
 
-/// Whether a level, with its exceptions, is understood.
+/// Checks a level with its exceptions.
 ///
 /// # Errors
-/// If not, how one is written.
+/// If it cannot be parsed.
 pub fn check_level(text: &str) -> Result<(), LevelError> {
     parse(text).map(drop)
 }
 
-/// The filter for a level and its exceptions.
 pub(super) fn parse(text: &str) -> Result<EnvFilter, LevelError> {
     directives(text)?.into_iter().try_fold(
         EnvFilter::new(LevelFilter::WARN.min(own_level(text)?).to_string()),
@@ -55,15 +54,16 @@ pub(super) fn parse(text: &str) -> Result<EnvFilter, LevelError> {
     )
 }
 
-/// The directives that say the same to tracing's filter, the general before the particular.
+/// Translates to directives of tracing's filter, the general before the specific.
 fn directives(text: &str) -> Result<Vec<String>, LevelError> {
     let own = own_level(text)?;
     let mut all: Vec<String> = own_targets().map(|target| format!("{target}={own}")).collect();
     for part in parts(text).filter(|part| level(part).is_none()) {
-        // A lone word would be taken for a crate and switch everything in it on: more likely a misspelt level.
+        // The filter would take a single word for a crate and enable it completely; it is more likely a
+        // misspelt level.
         let (target, rest) = part.split_once('=').ok_or_else(|| LevelError(text.to_owned()))?;
         let rest = if rest.eq_ignore_ascii_case("warning") { "warn" } else { rest };
-        // The name in the log also stands for the modules behind it.
+        // A logger's name also covers its modules.
         let modules = LOGGERS.iter().filter(|(_, name)| *name == target);
         all.extend(modules.map(|(module, _)| format!("{CRATE}::{module}={rest}")));
         all.push(format!("{target}={rest}"));
@@ -75,7 +75,7 @@ fn own_targets() -> impl Iterator<Item = &'static str> {
     [CRATE, MAIN].into_iter().chain(LOGGERS.iter().map(|(_, name)| *name))
 }
 
-/// The level that stands alone: this program's.
+/// The level without a target, which applies to this program.
 fn own_level(text: &str) -> Result<LevelFilter, LevelError> {
     match parts(text).filter_map(level).next_back() {
         Some(found) => Ok(found),
@@ -96,7 +96,7 @@ fn level(word: &str) -> Option<LevelFilter> {
     }
 }
 
-/// The parts between commas, but not between the commas inside a span's brackets.
+/// The parts between commas, except for commas inside a span's brackets.
 fn parts(text: &str) -> impl DoubleEndedIterator<Item = &str> {
     let mut depth = 0_i32;
     let mut split = Vec::new();
@@ -116,7 +116,7 @@ fn parts(text: &str) -> impl DoubleEndedIterator<Item = &str> {
 mod tests {
     use super::*;
 
-    /// Every target gets a readable name: its own, that of its part of the program, or its crate's.
+    /// The target itself, the logger of its module, or its crate.
     #[test]
     fn loggers_have_readable_names() {
         let cases = [
@@ -138,9 +138,9 @@ mod tests {
         }
     }
 
-    /// A lone level is ours and leaves other crates at warn; a logger's name reaches the modules behind it.
+    /// Other crates stay at warn; a logger's name also applies to its modules.
     #[test]
-    fn a_level_is_for_our_own_events() {
+    fn a_level_applies_to_this_program_only() {
         let shown = |text: &str| {
             let mut parts: Vec<String> =
                 parse(text).unwrap().to_string().split(',').map(Into::into).collect();
@@ -166,13 +166,12 @@ mod tests {
         }
     }
 
-    /// What is no level is refused, with the words that would do.
     #[test]
     fn a_misspelt_level_is_an_error() {
         for text in ["", " , ", "inof", "info,hyper", "hyper=dbug", "info=info=info", "hyper=[", "3 x"] {
             let error = parse(text).err();
             assert_eq!(error, Some(LevelError(text.to_owned())), "{text:?}");
         }
-        insta::assert_snapshot!(LevelError("inof".into()), @r#"the log level "inof" is not understood: use error, warn, info, debug, trace or off, and after a comma what differs, such as info,reqwest=debug"#);
+        insta::assert_snapshot!(LevelError("inof".into()), @r#"invalid log level "inof": use error, warn, info, debug, trace or off, and after a comma what differs, such as info,reqwest=debug"#);
     }
 }

@@ -1,7 +1,7 @@
-//! One event, one line: what stands in it, and how it looks as text and as JSON.
+//! Formats one event as one line, as text or as JSON.
 //!
-//! Nothing in an event can begin a second line or turn the writing direction: texts come from other people's
-//! servers. Long values are cut.
+//! Texts come from third-party servers, so no event can start a second line or change the writing direction.
+//! Long values are cut.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
@@ -20,38 +20,39 @@ use tracing_subscriber::registry::LookupSpan;
 use super::filter::logger;
 use crate::secrets::Redactor;
 
-/// Characters of one value that are logged: enough for an error with its causes, too little to fill a disk with
-/// somebody's error page.
+/// Characters logged of one value: enough for an error with its causes, too few to fill a disk with an HTML
+/// error page.
 const MAX_VALUE_CHARS: usize = 4000;
 
-/// One event, ready to be written.
+/// Fields that identify the subject of a line. Spans add them to every line within. Only JSON shows them: in
+/// text, the message names its subject, except for one of several tenants.
+const CONTEXT: [&str; 6] = ["monitor", "tenant", "channel", "connector", "run", "attempt"];
+
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     pub(super) at: Timestamp,
     pub(super) level: Level,
     pub(super) logger: &'a str,
     pub(super) message: String,
+    /// JSON only.
+    pub(super) context: Vec<(&'static str, Value)>,
     pub(super) fields: Vec<(&'static str, Value)>,
 }
 
-/// How a line looks.
 #[derive(Debug, Clone)]
 pub(super) enum Style {
     /// Local time, logger, level, message, fields.
     Text {
-        /// The zone of the times.
         zone: TimeZone,
-        /// Whether the level is coloured.
         colour: bool,
     },
-    /// For systemd's journal: a priority that it takes off and keeps beside its own time.
+    /// For systemd's journal, which strips the priority and adds its own time.
     Journal {
-        /// Whether the rest is one object instead of logger, level, message and fields.
+        /// Whether the rest is a JSON object instead of logger, level, message and fields.
         json: bool,
     },
-    /// One object.
     Json,
-    /// One object of Fivetran's three members.
+    /// One object with Fivetran's three members.
     Fivetran,
 }
 
@@ -73,7 +74,7 @@ impl Style {
     }
 }
 
-/// Fields follow the message as in the text: whoever reads this shows the message alone.
+/// Fields are appended to the message, because Fivetran shows only the message.
 fn fivetran(line: &Line<'_>) -> String {
     let level = match line.level {
         Level::ERROR => "SEVERE",
@@ -100,8 +101,15 @@ fn text(line: &Line<'_>, colour: bool) -> String {
     out.push_str(" - ");
     push_visible(&mut out, &line.message);
     push_fields(&mut out, &line.fields);
+    out.extend(tenant_name(&line.context).into_iter().flat_map(|name| [" tenant=", name]));
     out.push('\n');
     out
+}
+
+/// The tenant, if it is one of several: the only one is known by its address.
+fn tenant_name<'c>(context: &'c [(&'static str, Value)]) -> Option<&'c str> {
+    let (_, value) = context.iter().find(|(key, _)| *key == "tenant")?;
+    value.as_str().filter(|name| !name.contains(['/', ':']))
 }
 
 fn push_fields(out: &mut String, fields: &[(&'static str, Value)]) {
@@ -123,7 +131,7 @@ fn level(level: Level) -> (&'static str, Option<&'static str>) {
     }
 }
 
-/// As syslog counts.
+/// Syslog priorities.
 fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
@@ -133,7 +141,7 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// A field's text: in quotes where its end would not be seen otherwise.
+/// A field's text, in quotes if its end would be ambiguous otherwise.
 fn push_value(out: &mut String, value: &str) {
     let quoted_already = value.len() > 1 && value.starts_with('"') && value.ends_with('"');
     let plain = !value.is_empty() && !value.contains([' ', '=', '"']);
@@ -146,10 +154,10 @@ fn push_value(out: &mut String, value: &str) {
     }
 }
 
-/// Control characters and what turns or breaks lines are shown by their escape, the rest as it is.
+/// Escapes control characters and characters that break lines or change the writing direction.
 fn push_visible(out: &mut String, text: &str) {
     for c in text.chars() {
-        if disturbs(c) {
+        if needs_escape(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -157,7 +165,7 @@ fn push_visible(out: &mut String, text: &str) {
     }
 }
 
-fn disturbs(c: char) -> bool {
+fn needs_escape(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{feff}')
 }
@@ -173,7 +181,7 @@ fn json(line: &Line<'_>) -> String {
     for (key, value) in &own {
         push_member(&mut out, key, value);
     }
-    for (key, value) in &line.fields {
+    for (key, value) in line.context.iter().chain(&line.fields) {
         if own.iter().any(|(taken, _)| taken == key) {
             push_member(&mut out, &format!("{key}_"), value);
         } else {
@@ -188,8 +196,8 @@ fn push_member(out: &mut String, key: &str, value: &Value) {
     let comma = if out.ends_with('{') { "" } else { "," };
     out.extend([comma, &Value::from(key).to_string(), ":"]);
     for c in value.to_string().chars() {
-        // These can only stand inside a string, where the escape means the same.
-        if disturbs(c) {
+        // These characters occur only inside a string, where the escape has the same meaning.
+        if needs_escape(c) {
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
             out.push(c);
@@ -197,14 +205,13 @@ fn push_member(out: &mut String, key: &str, value: &Value) {
     }
 }
 
-/// One place where lines go.
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) style: Style,
     pub(super) writer: NonBlocking,
 }
 
-/// Turns events into lines and hands them to the outputs.
+/// Formats events and passes the lines to the outputs.
 #[derive(Debug)]
 pub(super) struct LineLayer {
     outputs: Vec<Output>,
@@ -220,14 +227,14 @@ impl LineLayer {
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut fields = Fields::new(&self.redactor);
+        let mut fields = EventFields::new(&self.redactor);
         attributes.record(&mut fields);
         span.extensions_mut().insert(SpanFields(fields.found));
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut fields = Fields::new(&self.redactor);
+        let mut fields = EventFields::new(&self.redactor);
         values.record(&mut fields);
         if let Some(SpanFields(known)) = span.extensions_mut().get_mut() {
             fields.found.into_iter().for_each(|field| set(known, field));
@@ -235,32 +242,39 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::new(&self.redactor);
+        let (mut fields, mut of_spans) = (EventFields::new(&self.redactor), Vec::new());
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(SpanFields(known)) = span.extensions().get() {
-                known.iter().cloned().for_each(|field| set(&mut fields.found, field));
+                for field in known.iter().cloned() {
+                    let to = if CONTEXT.contains(&field.0) { &mut of_spans } else { &mut fields.found };
+                    set(to, field);
+                }
             }
         }
         event.record(&mut fields);
+        of_spans.retain(|(key, _)| !fields.found.iter().any(|(own, _)| own == key));
         let meta = event.metadata();
+        #[expect(clippy::disallowed_methods, reason = "a log line has the time at which it is written")]
+        let at = Timestamp::now();
         let line = Line {
-            at: Timestamp::now(),
+            at,
             level: *meta.level(),
             logger: logger(meta.target()),
             message: fields.message,
+            context: of_spans,
             fields: fields.found,
         };
         for Output { style, writer } in &self.outputs {
-            // A full queue is counted by the queue itself; there is nobody to tell here.
+            // The queue counts what it discards.
             let _ = writer.clone().write_all(style.render(&line).as_bytes());
         }
     }
 }
 
-/// What a span adds to every event within it.
+/// The fields that a span adds to every event within it.
 struct SpanFields(Vec<(&'static str, Value)>);
 
-/// A later value of the same name, from a nearer span or the event, takes the place of the earlier.
+/// A later value of the same name, from an inner span or the event, replaces the earlier one.
 fn set(fields: &mut Vec<(&'static str, Value)>, (key, value): (&'static str, Value)) {
     match fields.iter_mut().find(|(known, _)| *known == key) {
         Some(known) => known.1 = value,
@@ -268,14 +282,14 @@ fn set(fields: &mut Vec<(&'static str, Value)>, (key, value): (&'static str, Val
     }
 }
 
-/// Collects what an event or a span carries, bounded and without secrets.
-struct Fields<'a> {
+/// Collects the fields of an event or a span, limited in length and redacted.
+struct EventFields<'a> {
     redactor: &'a Redactor,
     message: String,
     found: Vec<(&'static str, Value)>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> EventFields<'a> {
     fn new(redactor: &'a Redactor) -> Self {
         Self { redactor, message: String::new(), found: Vec::new() }
     }
@@ -298,7 +312,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl Visit for Fields<'_> {
+impl Visit for EventFields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.add_text(field, &format!("{value:?}"));
     }
@@ -326,7 +340,7 @@ impl Visit for Fields<'_> {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // JSON has no name for infinity.
+        // JSON cannot represent infinity.
         if value.is_finite() { self.add(field, value) } else { self.add_text(field, &value.to_string()) }
     }
 
@@ -341,23 +355,29 @@ mod tests {
 
     fn line(message: &str, fields: Vec<(&'static str, Value)>) -> Line<'static> {
         let at = "2025-12-18T12:05:03.0407Z".parse().unwrap();
-        Line { at, level: Level::INFO, logger: "MainOrchestrator", message: message.to_owned(), fields }
+        Line {
+            at,
+            level: Level::INFO,
+            logger: "MainOrchestrator",
+            message: message.to_owned(),
+            context: Vec::new(),
+            fields,
+        }
     }
 
     fn utc() -> Style {
         Style::Text { zone: TimeZone::UTC, colour: false }
     }
 
-    /// The text is exactly what the program's predecessor wrote, so that old greps go on working.
+    /// The text is exactly the predecessor's format, so existing scripts keep working.
     #[test]
-    fn the_text_format_is_the_known_one() {
+    fn the_text_format_is_the_predecessor_s() {
         let start = line("Starting Qlik Cloud Data Sources Monitor...", vec![]);
         insta::assert_snapshot!(utc().render(&start), @"2025-12-18 12:05:03 - MainOrchestrator - INFO - Starting Qlik Cloud Data Sources Monitor...");
         let berlin = Style::Text { zone: TimeZone::fixed(jiff::tz::offset(1)), colour: false };
         insta::assert_snapshot!(berlin.render(&start), @"2025-12-18 13:05:03 - MainOrchestrator - INFO - Starting Qlik Cloud Data Sources Monitor...");
     }
 
-    /// Levels carry their known names; colours are for terminals, and the plain level has none.
     #[test]
     fn levels_have_their_known_names() {
         let rendered = |colour| {
@@ -379,7 +399,7 @@ mod tests {
         );
     }
 
-    /// Fields follow the message, quoted only where they need it; in JSON they keep their types.
+    /// Values are quoted only where necessary. JSON keeps their types and includes the context.
     #[test]
     fn fields_follow_the_message() {
         let fields = vec![
@@ -392,14 +412,14 @@ mod tests {
             ("enabled", true.into()),
             ("level", "shadow".into()),
         ];
-        let line = line("Banner updated successfully.", fields);
+        let mut line = line("Banner updated successfully.", fields);
+        line.context = vec![("attempt", 1.into())];
         insta::assert_snapshot!(utc().render(&line), @r#"2025-12-18 12:05:03 - MainOrchestrator - INFO - Banner updated successfully. id=b-1 title="two words" said="say \"x\"" empty="" debug="already quoted" tries=3 enabled=true level=shadow"#);
-        insta::assert_snapshot!(Style::Json.render(&line), @r#"{"timestamp":"2025-12-18T12:05:03.040Z","level":"INFO","logger":"MainOrchestrator","message":"Banner updated successfully.","id":"b-1","title":"two words","said":"say \"x\"","empty":"","debug":"\"already quoted\"","tries":3,"enabled":true,"level_":"shadow"}"#);
+        insta::assert_snapshot!(Style::Json.render(&line), @r#"{"timestamp":"2025-12-18T12:05:03.040Z","level":"INFO","logger":"MainOrchestrator","message":"Banner updated successfully.","attempt":1,"id":"b-1","title":"two words","said":"say \"x\"","empty":"","debug":"\"already quoted\"","tries":3,"enabled":true,"level_":"shadow"}"#);
     }
 
-    /// Fivetran knows three levels and three members.
     #[test]
-    fn fivetran_reads_its_own_form() {
+    fn fivetran_lines_have_three_levels_and_three_members() {
         let fields = || vec![("rows", 3.into())];
         let render = |level| Style::Fivetran.render(&Line { level, ..line("update \"ended\"\n", fields()) });
         let lines = [Level::ERROR, Level::WARN, Level::INFO, Level::TRACE].map(render).concat();
@@ -411,7 +431,7 @@ mod tests {
         "#);
     }
 
-    /// Whatever upstream sends stays one line that reads from left to right, and JSON gives it back unchanged.
+    /// Text from upstream stays on one line from left to right, and JSON returns it unchanged.
     #[test]
     fn hostile_text_stays_one_line() {
         let hostile = "down\n2025-12-18 12:05:04 - QlikClient - INFO - forged\r\u{1b}[2J\u{0}\u{85}\u{2028}\u{202e}evil\u{2066}\u{feff} \\n é 👩‍💻";
@@ -421,13 +441,12 @@ mod tests {
         let json = Style::Json.render(&line);
         for rendered in [&text, &json] {
             let inner = rendered.strip_suffix('\n').unwrap();
-            assert!(!inner.chars().any(disturbs), "{inner:?}");
+            assert!(!inner.chars().any(needs_escape), "{inner:?}");
         }
         let back: Value = serde_json::from_str(&json).unwrap();
         assert_eq!([&back["message"], &back["text"]], [hostile, hostile]);
     }
 
-    /// systemd takes the priority off the line and adds the time itself.
     #[test]
     fn the_journal_gets_a_priority_and_no_time() {
         let mut line = line("Banner cleared.", Vec::new());

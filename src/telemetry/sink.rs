@@ -1,4 +1,4 @@
-//! Where lines end: a bounded queue, a thread that empties it, and the line that admits what did not fit.
+//! Outputs of the log: a bounded queue, a thread that writes its lines, and a notice about discarded lines.
 
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
@@ -10,13 +10,13 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use super::line::{Line, Style};
 use crate::log_file::Notice;
 
-/// Lines that may wait for the disk or the terminal: some seconds of a bad day, and about 1 MB.
+/// Lines that may wait for the disk or the terminal: several seconds of heavy logging, about 1 MB.
 const QUEUE_LINES: usize = 4096;
 
-/// The logger that lines about the log itself come from.
+/// The logger of lines about the log itself.
 const OWN_LOGGER: &str = "MainOrchestrator";
 
-/// How many lines found the queue of one output full.
+/// How many lines were discarded because the queue of one output was full.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Dropped(Arc<OnceLock<ErrorCounter>>);
 
@@ -26,15 +26,14 @@ impl Dropped {
     }
 }
 
-/// The writing end of a queue.
-pub(super) struct Sink<W> {
+pub(super) struct LogSink<W> {
     writer: W,
     style: Style,
     dropped: Dropped,
-    told: u64,
+    reported: u64,
 }
 
-impl<W: Write + Send + 'static> Sink<W> {
+impl<W: Write + Send + 'static> LogSink<W> {
     pub(super) fn spawn(writer: W, thread: &str, style: Style) -> (NonBlocking, Dropped, WorkerGuard) {
         Self::spawn_bounded(writer, thread, style, QUEUE_LINES)
     }
@@ -46,44 +45,43 @@ impl<W: Write + Send + 'static> Sink<W> {
         lines: usize,
     ) -> (NonBlocking, Dropped, WorkerGuard) {
         let dropped = Dropped::default();
-        let sink = Self { writer, style, dropped: dropped.clone(), told: 0 };
+        let sink = Self { writer, style, dropped: dropped.clone(), reported: 0 };
         let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(lines);
         let (queue, worker) = builder.thread_name(thread).finish(sink);
-        // The cell was made two lines up and nobody else has it: it is empty.
+        // The cell was created above and has not been shared, so it is empty.
         let _ = dropped.0.set(queue.error_counter());
         (queue, dropped, worker)
     }
 }
 
-impl<W: Write> Sink<W> {
-    fn admit_dropped(&mut self) -> io::Result<()> {
+impl<W: Write> LogSink<W> {
+    fn report_dropped(&mut self) -> io::Result<()> {
         let count = self.dropped.count();
-        if count > self.told {
-            let missing = count - self.told;
+        if count > self.reported {
+            let missing = count - self.reported;
             let message =
                 format!("log lines dropped: {missing}; they came faster than they could be written");
             self.writer.write_all(own_line(&self.style, message).as_bytes())?;
-            self.told = count;
+            self.reported = count;
         }
         Ok(())
     }
 }
 
-impl<W: Write> Write for Sink<W> {
+impl<W: Write> Write for LogSink<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.admit_dropped()?;
+        self.report_dropped()?;
         self.writer.write_all(line)?;
         Ok(line.len())
     }
 
-    /// Called whenever the queue is empty, so what was dropped at its end is told too.
+    /// Called whenever the queue is empty, so lines discarded last are reported, too.
     fn flush(&mut self) -> io::Result<()> {
-        self.admit_dropped()?;
+        self.report_dropped()?;
         self.writer.flush()
     }
 }
 
-/// What the log file says about itself, as a line of the log.
 pub(super) fn file_notice(style: &Style, notice: &Notice) -> String {
     let message = match notice {
         Notice::Lost { lines, error } => {
@@ -97,8 +95,10 @@ pub(super) fn file_notice(style: &Style, notice: &Notice) -> String {
 }
 
 fn own_line(style: &Style, message: String) -> String {
-    let line =
-        Line { at: Timestamp::now(), level: Level::WARN, logger: OWN_LOGGER, message, fields: Vec::new() };
+    #[expect(clippy::disallowed_methods, reason = "a log line has the time at which it is written")]
+    let at = Timestamp::now();
+    let (context, fields) = (Vec::new(), Vec::new());
+    let line = Line { at, level: Level::WARN, logger: OWN_LOGGER, message, context, fields };
     style.render(&line)
 }
 
@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
 
-    /// A terminal that shows a line only when somebody looks.
+    /// A terminal that shows a line only when it is read.
     struct Slow(SyncSender<String>);
 
     impl Write for Slow {
@@ -129,12 +129,12 @@ mod tests {
         (Slow(shown), seen)
     }
 
-    /// A stuck output never blocks the program; when it moves again, a line says how many are missing.
+    /// When the output works again, a line reports the number of missing lines.
     #[test]
-    fn a_stuck_output_drops_lines_and_says_so() {
+    fn a_stuck_output_drops_lines_and_reports_them() {
         let (terminal, seen) = slow();
         let style = Style::Text { zone: TimeZone::UTC, colour: false };
-        let (mut queue, dropped, worker) = Sink::spawn_bounded(terminal, "log-test", style, 2);
+        let (mut queue, dropped, worker) = LogSink::spawn_bounded(terminal, "log-test", style, 2);
         for number in 0..100 {
             queue.write_all(format!("{number}\n").as_bytes()).unwrap();
         }
@@ -147,11 +147,11 @@ mod tests {
         let notices: Vec<&String> = shown.iter().filter(|line| line.contains("lines dropped")).collect();
         assert_eq!(shown.len() as u64, 100 - lost + notices.len() as u64, "{shown:?}");
         assert!(notices[0].contains(" - MainOrchestrator - WARNING - "), "{notices:?}");
-        let told: u64 = notices
+        let reported: u64 = notices
             .iter()
             .map(|line| line.split_once("dropped: ").and_then(|(_, rest)| rest.split_once(';')).unwrap().0)
             .map(|count| count.parse::<u64>().unwrap())
             .sum();
-        assert_eq!(told, lost, "{notices:?}");
+        assert_eq!(reported, lost, "{notices:?}");
     }
 }

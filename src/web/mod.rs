@@ -1,31 +1,19 @@
-//! What the daemon shows over HTTP: whether it lives, whether it does its work, its figures, and the pages for people.
+//! The web port: liveness, readiness, metrics, the dashboard, the JSON API and public status formats.
 //!
-//! Nothing here can change anything. Pages are made from a copy of what they need of the board, taken in one reading,
-//! and from what is kept ([`records`]). Start at [`router`]; `overview`, `monitor` and `connector` are the pages.
+//! Everything is read-only. A response is rendered from a copy of what it needs of the board, taken in one read, and from
+//! stored history ([`view::records`]). Start at [`router`].
 
 pub mod api;
-mod assets;
-mod badge;
-mod banner;
-mod calendar;
-mod charts;
-mod connector;
-mod connectors;
-mod days;
-mod events;
-mod history;
-mod layout;
-mod ledger;
+pub mod brand;
 pub mod metrics;
-mod monitor;
-mod monitors;
-mod overview;
-pub mod records;
-pub mod security;
-mod statuspage;
-mod timeline;
-mod view;
-mod words;
+pub mod server;
+pub mod view;
+
+mod pages;
+mod public;
+mod state;
+
+pub use state::WebState;
 
 use std::sync::Arc;
 
@@ -35,65 +23,46 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio_util::sync::CancellationToken;
 
-use crate::runtime::board::BoardHandle;
-use crate::runtime::clock::Clock;
-use events::Pulse;
-use history::History;
-use records::Records;
-use security::Access;
+use pages::{assets, connector_detail, layout, monitor_detail, overview};
+use server::compression::compress;
+use server::events::{self, ChangeFeed};
+use server::security::{self, Access};
+use state::PageState;
+use view::history::History;
 
-/// What the pages are made from.
-#[derive(Clone)]
-pub struct Shown {
-    /// The board.
-    pub board: BoardHandle,
-    /// Time.
-    pub clock: Clock,
-    /// What is not on the board.
-    pub records: Arc<dyn Records>,
-    /// Ends open streams.
-    pub stop: CancellationToken,
-}
-
-/// What the pages share.
-struct Site {
-    shown: Shown,
-    access: Access,
-    history: History,
-    pulse: Pulse,
-}
-
-/// The routes.
-pub fn router(shown: Shown, access: Access) -> Router {
-    let history = History::new(shown.records.clone());
-    let site = Arc::new(Site { shown: shown.clone(), access, history, pulse: Pulse::default() });
+pub fn router(state: WebState, access: Access) -> Router {
+    let access = Arc::new(access);
+    let history = History::new(state.records.clone());
     let pages = Router::new()
         .route("/", get(overview::page))
-        .route("/monitors/{name}", get(monitor::page))
-        .route("/connectors/{name}", get(connector::page))
-        .route("/events", get(events::stream))
+        .route("/monitors", get(|query| overview::section("monitors", query)))
+        .route("/connectors", get(|query| overview::section("connectors", query)))
+        .route("/tenants", get(overview::tenants))
+        .route("/monitors/{name}", get(monitor_detail::page))
+        .route("/connectors/{name}", get(connector_detail::page))
         .fallback(layout::not_found)
-        .layer(from_fn_with_state(site.clone(), security::guard))
-        .with_state(site.clone());
-    let programs = api::router(shown.clone())
-        .layer(from_fn_with_state(site, security::guard))
-        .layer(from_fn(api::problem::tell));
+        .with_state(Arc::new(PageState { web: state.clone(), history }));
+    let feed = Arc::new(ChangeFeed::new(state.clone()));
+    let pages = Router::new().route("/events", get(events::stream)).with_state(feed).merge(pages);
+    let pages = compress(pages).layer(from_fn_with_state(access.clone(), security::guard));
+    let programs = api::router(state.clone())
+        .layer(from_fn_with_state(access, security::guard))
+        .layer(from_fn(api::problem::replace_refusals));
     Router::new()
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(shown)
         .route("/assets/{name}", get(assets::serve))
+        .with_state(state)
         .merge(pages)
         .merge(programs)
         .layer(from_fn(security::headers))
 }
 
-async fn readyz(State(shown): State<Shown>) -> Response {
-    let (reasons, role, paused) = shown.board.read(|board| {
-        let now = shown.clock.now();
+async fn readyz(State(state): State<WebState>) -> Response {
+    let (reasons, role, paused) = state.board.read(|board| {
+        let now = state.clock.now();
         let role = board.lease.as_ref().map(|lease| lease.role() + "\n");
         let paused = board.paused(now).map(|(name, until)| format!("not polled until {until:.0}: {name}\n"));
         (board.ready(now), role.unwrap_or_default(), paused.collect::<String>())
@@ -105,12 +74,11 @@ async fn readyz(State(shown): State<Shown>) -> Response {
     }
 }
 
-async fn metrics(State(shown): State<Shown>) -> Response {
-    match metrics::render(&shown.board, shown.clock.now()) {
+async fn metrics(State(state): State<WebState>) -> Response {
+    match metrics::render(&state.board, (state.log_losses)(), state.clock.now()) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot be shown: {e}\n")).into_response(),
+        Err(e) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot encode metrics: {e}\n")).into_response()
+        }
     }
 }
-
-#[cfg(test)]
-mod tests;

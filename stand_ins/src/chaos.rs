@@ -1,7 +1,7 @@
-//! A bad network: a TCP proxy on the loopback interface that refuses, stalls, cuts or slows what passes.
+//! An unreliable network: a TCP proxy on the loopback interface that refuses, stalls, cuts or slows connections.
 //!
-//! Start at [`Chaos::before`] and govern with [`Chaos::set`], which also takes hold of the connections that are
-//! open. It knows nothing of HTTP; an answer that is broken as HTTP is a [`crate::Reply`].
+//! Start at [`Chaos::before`] and control it with [`Chaos::set`], which also applies to open connections. It knows
+//! nothing of HTTP; a response that is broken as HTTP is a [`crate::Reply`].
 
 #![expect(clippy::unwrap_used, reason = "a test that goes wrong must stop")]
 
@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 
-/// What passes in one go unless it is slowed.
+/// The size of one read unless the mode slows it.
 const PIECE: usize = 16 * 1024;
 
 /// What the network does.
@@ -24,14 +24,14 @@ const PIECE: usize = 16 * 1024;
 pub enum Mode {
     /// Everything passes.
     Pass,
-    /// Nobody listens; open connections are reset.
+    /// No one listens; open connections are reset.
     Refuse,
-    /// Connections are made and kept, and nothing moves.
+    /// Connections are accepted and stay open, and no bytes pass.
     Stall,
-    /// A connection is reset when more than so many bytes of answers would pass over it: with 0, the request
-    /// arrives and its answer is lost.
+    /// A connection is reset when more than so many bytes of responses would pass over it: with 0, the request
+    /// arrives and its response is lost.
     CutAfter(usize),
-    /// Answers pass so many bytes at a time, with this pause before each.
+    /// Responses pass so many bytes at a time, with this pause before each.
     Slow(usize, Duration),
 }
 
@@ -49,19 +49,19 @@ struct Order {
 }
 
 impl Chaos {
-    /// A proxy before the server of a URL, at first letting everything pass.
+    /// A proxy before the server of a URL; at first everything passes.
     pub fn before(url: &str) -> Chaos {
         let server = url.strip_prefix("http://").unwrap().parse().unwrap();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (orders, received) = mpsc::unbounded_channel();
         let connections = Arc::new(AtomicUsize::new(0));
         let guard = runtime.enter();
-        // Bound but never listening, this socket keeps the port ours while it refuses.
+        // Bound but never listening, this socket reserves the port while connections are refused.
         let port = socket("127.0.0.1:0".parse().unwrap());
         let address = port.local_addr().unwrap();
         let listener = listen(address);
         drop(guard);
-        let weather = watch::Sender::new(Weather { mode: Mode::Pass, resets: 0 });
+        let weather = watch::Sender::new(ModeState { mode: Mode::Pass, resets: 0 });
         let proxy = Proxy { _port: port, address, server, weather };
         runtime.spawn(proxy.run(listener, received, connections.clone()));
         Chaos { address, orders, connections, runtime: Some(runtime) }
@@ -77,7 +77,7 @@ impl Chaos {
         self.address.port()
     }
 
-    /// Changes what the network does. It is in force for new connections when this returns.
+    /// Changes the mode. It applies to new connections when this returns.
     pub fn set(&self, mode: Mode) {
         let (done, finished) = std::sync::mpsc::channel();
         self.orders.send(Order { mode, done }).unwrap();
@@ -102,12 +102,12 @@ struct Proxy {
     _port: TcpSocket,
     address: SocketAddr,
     server: SocketAddr,
-    weather: watch::Sender<Weather>,
+    weather: watch::Sender<ModeState>,
 }
 
 /// The mode, and how often connections were reset before it: a refusal that is over at once must still be felt.
 #[derive(Clone, Copy)]
-struct Weather {
+struct ModeState {
     mode: Mode,
     resets: usize,
 }
@@ -132,7 +132,7 @@ impl Proxy {
                         weather.mode = order.mode;
                         weather.resets += usize::from(order.mode == Mode::Refuse);
                     });
-                    // The test that gave the order may be gone already.
+                    // The test that set the mode may have ended.
                     let _ = order.done.send(());
                 }
                 stream = accept(listener.as_ref()) => {
@@ -165,7 +165,12 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
 }
 
 /// Carries bytes both ways until one side ends or the network breaks.
-async fn relay(mut client: TcpStream, server: SocketAddr, weather: watch::Receiver<Weather>, resets: usize) {
+async fn relay(
+    mut client: TcpStream,
+    server: SocketAddr,
+    weather: watch::Receiver<ModeState>,
+    resets: usize,
+) {
     let Ok(mut server) = TcpStream::connect(server).await else { return };
     let sound = {
         let (from_client, to_client) = client.split();
@@ -185,7 +190,7 @@ async fn relay(mut client: TcpStream, server: SocketAddr, weather: watch::Receiv
 async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    mut weather: watch::Receiver<Weather>,
+    mut weather: watch::Receiver<ModeState>,
     resets: usize,
     answers: bool,
 ) -> bool {

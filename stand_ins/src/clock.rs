@@ -1,4 +1,4 @@
-//! The present moment as a stand-in server sees it: the machine's, or one that a test sets.
+//! The current time of a stand-in server: the machine's, or one that a test sets.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +14,7 @@ impl Clock {
         Clock::default()
     }
 
-    /// Stands still at a moment, written as RFC 3339, until set or advanced.
+    /// Stopped at a time in RFC 3339, until set or advanced.
     #[cfg(feature = "testing")]
     #[expect(clippy::unwrap_used, reason = "a test that goes wrong must stop")]
     pub fn at(moment: &str) -> Clock {
@@ -23,17 +23,17 @@ impl Clock {
         clock
     }
 
-    /// The present moment.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         self.lock().unwrap_or_else(Timestamp::now)
     }
 
-    /// Stands still at this moment from now on.
+    /// Stops at this time.
     pub fn set(&self, moment: Timestamp) {
         *self.lock() = Some(moment);
     }
 
-    /// Jumps ahead (or back) and stands still there.
+    /// Jumps ahead (or back) and stops there.
     pub fn advance(&self, by: SignedDuration) {
         self.set(self.now() + by);
     }
@@ -43,7 +43,7 @@ impl Clock {
     }
 }
 
-/// A moment as most of the services write it: UTC, milliseconds, `Z`.
+/// A time as most of the services write it: UTC, milliseconds, `Z`.
 pub(crate) fn millis(moment: Timestamp) -> String {
     format!("{moment:.3}")
 }

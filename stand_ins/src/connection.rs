@@ -1,4 +1,4 @@
-//! The sockets under the HTTP servers, so that an answer can also break on the network: reset, or sent a byte at a time
+//! The sockets under the HTTP servers, so that a response can also break on the network: reset, or sent byte by byte
 //! from its first header on.
 
 use std::io;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Sleep;
 
-/// What happens to the bytes of an answer.
+/// What happens to the bytes of a response.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Manner {
     /// They are sent.
@@ -25,7 +25,7 @@ pub(crate) enum Manner {
     Reset,
 }
 
-/// The handle by which a request's handler governs the connection it came over.
+/// The handle by which a request's handler controls its connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Line(Arc<Mutex<Manner>>);
 
@@ -58,7 +58,7 @@ impl Listener for Connections {
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         let (stream, peer) = Listener::accept(&mut self.0).await;
-        // Without it, small answers wait for the peer's delayed acknowledgement.
+        // Without it, small responses wait for the peer's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         (Connection { stream, line: Line(Arc::new(Mutex::new(Manner::Sound))), pause: None }, peer)
     }

@@ -1,4 +1,4 @@
-//! Values that look random and depend on nothing but their seed and place: the stuff of synthetic sources.
+//! Pseudo-random values that depend only on their arguments, for synthetic sources.
 
 /// A number that is the same for the same arguments, forever.
 pub(crate) fn draw(seed: u64, kind: &str, index: u64) -> u64 {

@@ -16,7 +16,7 @@ const PAGE: usize = 3;
 /// The days with visitors.
 const VISITED: (Date, Date) = (date(2026, 1, 1), date(2026, 1, 20));
 
-/// What the library holds.
+/// The state of the library.
 pub struct Library {
     pub branches: Vec<Value>,
     /// Branch and loan, oldest first.

@@ -1,4 +1,4 @@
-//! A rate limit as a service keeps it, by the service's clock: virtual when a test holds the clock.
+//! A rate limit by the service's clock, which is virtual when a test sets it.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ impl Limiter {
         Limiter { count, span: SignedDuration::from_secs(seconds), admitted: VecDeque::new() }
     }
 
-    /// Admits a request, and says how many more would be; or says in how many seconds the next will be (at least 1).
+    /// Admits a request and returns how many more it would admit, or returns the seconds until the next one (at least 1).
     pub fn admit(&mut self, now: Timestamp) -> Result<usize, i64> {
         while self.admitted.front().is_some_and(|oldest| *oldest + self.span <= now) {
             self.admitted.pop_front();

@@ -1,8 +1,8 @@
-//! What a stand-in server answers, sound or broken.
+//! A response of a stand-in server, valid or broken.
 //!
-//! Start with [`Reply::json`] and its siblings for an answer of one's own, or with [`Reply::usual`] for
-//! what the model would have said (its state changed accordingly), and refine: `Reply::usual().reset()` is a
-//! write that was applied and whose answer never came.
+//! Start with [`Reply::json`] and the like for a fixed response, or with [`Reply::usual`] for the model's own (its
+//! state changed accordingly), and refine: `Reply::usual().reset()` is a write that was applied and whose response
+//! was lost.
 
 use std::io;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use tokio::sync::watch;
 
 use crate::connection::{Line, Manner};
 
-/// How long the half of an answer gets to leave before its connection is closed.
+/// How long half a response has to be sent before its connection is closed.
 const LEAVE: Duration = Duration::from_millis(2);
 
-/// One answer. Clones share a [`Gate`], nothing else.
+/// One response. Clones share a [`Gate`], nothing else.
 #[derive(Clone, Default)]
 pub struct Reply {
     usual: bool,
@@ -52,7 +52,7 @@ enum Edit {
 }
 
 impl Reply {
-    /// What the model would answer, to be refined.
+    /// The model's response, to be refined.
     pub fn usual() -> Reply {
         Reply { usual: true, ..Reply::default() }
     }
@@ -97,12 +97,12 @@ impl Reply {
         }
     }
 
-    /// No answer, ever; the connection stays open.
+    /// No response, ever; the connection stays open.
     pub fn hang() -> Reply {
         Reply { fate: Fate::Hang, ..Reply::default() }
     }
 
-    /// Connection reset, and the model never saw the request.
+    /// The connection is reset, and the model never got the request.
     pub fn dropped() -> Reply {
         Reply { fate: Fate::Reset, ..Reply::default() }
     }
@@ -120,7 +120,7 @@ impl Reply {
         self
     }
 
-    /// The answer is lost: the client sees a connection reset in place of it.
+    /// The response is lost: the client gets a connection reset in its place.
     pub fn reset(mut self) -> Reply {
         self.fate = Fate::Reset;
         self
@@ -132,25 +132,25 @@ impl Reply {
         self
     }
 
-    /// Everything from the status line on comes byte by byte, with this pause before each.
+    /// Sends everything from the status line on byte by byte, with this pause before each.
     pub fn slow_headers(mut self, pause: Duration) -> Reply {
         self.fate = Fate::SlowHeaders(pause);
         self
     }
 
-    /// The body comes in pieces of so many bytes, with this pause before each.
+    /// Sends the body in pieces of so many bytes, with this pause before each.
     pub fn drip(mut self, bytes: usize, pause: Duration) -> Reply {
         self.fate = Fate::SlowBody(bytes, pause);
         self
     }
 
-    /// Comes so much later, in real time; the model handles the request at once.
+    /// Delays the response, in real time; the model handles the request at once.
     pub fn late(mut self, by: Duration) -> Reply {
         self.delay = by;
         self
     }
 
-    /// Comes when the gate opens; the model handles the request at once.
+    /// Sent when the gate opens; the model handles the request at once.
     pub fn held_by(mut self, gate: &Gate) -> Reply {
         self.gate = Some(gate.clone());
         self
@@ -161,7 +161,7 @@ impl Reply {
         self.edited(Edit::Bom)
     }
 
-    /// With only the first half of the body, soundly framed: JSON that breaks off.
+    /// With only the first half of the body, correctly framed: JSON that breaks off.
     pub fn half(self) -> Reply {
         self.edited(Edit::Half)
     }
@@ -190,7 +190,7 @@ impl Reply {
         self.usual
     }
 
-    /// This reply's refinements laid over what the model said.
+    /// The model's response with the refinements of this one.
     pub(crate) fn over(self, usual: Reply) -> Reply {
         let mut headers = usual.headers;
         headers.retain(|(name, _)| !self.headers.iter().any(|(mine, _)| mine == name));
@@ -284,7 +284,7 @@ fn breaking(body: &Bytes) -> Body {
     }))
 }
 
-/// Holds answers back until it is opened: a way to order events without waiting for time to pass.
+/// Holds responses back until it is opened, to order events without waiting for time to pass.
 #[derive(Clone, Default)]
 pub struct Gate(watch::Sender<bool>);
 
@@ -294,7 +294,7 @@ impl Gate {
         Gate::default()
     }
 
-    /// Lets through what waits, and what comes.
+    /// Releases waiting and future responses.
     pub fn open(&self) {
         self.0.send_replace(true);
     }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use axum::http::HeaderMap;
 use serde_json::Value;
 
-/// How much of a body a message shows.
-const SHOWN: usize = 300;
+/// The characters of a body that a message shows.
+const EXCERPT: usize = 300;
 
 /// One request that reached a stand-in server.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub struct Request {
 impl Request {
     pub(crate) async fn record(request: axum::extract::Request) -> Request {
         let (head, body) = request.into_parts();
-        // A body that breaks off is recorded as empty: the answer then shows the client's fault.
+        // An incomplete body is recorded as empty: the response then shows the client's error.
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default().to_vec();
         Request {
             at: Instant::now(),
@@ -89,7 +89,7 @@ impl fmt::Display for Request {
         }
         let body = String::from_utf8_lossy(&self.body);
         if !body.is_empty() {
-            write!(out, " | {}", body.chars().take(SHOWN).collect::<String>())?;
+            write!(out, " | {}", body.chars().take(EXCERPT).collect::<String>())?;
         }
         Ok(())
     }

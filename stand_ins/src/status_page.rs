@@ -1,6 +1,7 @@
-//! A status page like those of Statuspage v2, of incident.io's compatible pages, and of servers that only look like one.
+//! A status page like those of Statuspage v2, of incident.io's compatible pages, and of servers that only resemble
+//! one.
 //!
-//! Start at [`StatusPage::open`]. Each change of what the page shows also moves `page.updated_at`.
+//! Start at [`StatusPage::open`]. Each visible change of the page also moves `page.updated_at`.
 
 use std::io;
 
@@ -18,7 +19,7 @@ pub const INDICATORS: [(&str, &str); 5] = [
     ("critical", "Major Service Outage"),
     ("maintenance", "Service Under Maintenance"),
 ];
-/// What a content delivery network in front of a genuine page sends.
+/// The header that a content delivery network before a genuine page sends.
 const CACHE_CONTROL: &str = "max-age=10, public, s-maxage=10, stale-while-revalidate=20, stale-if-error=3600";
 
 /// A running status page.
@@ -94,7 +95,7 @@ impl StatusPage {
         self.change(|page| page.name = name.into());
     }
 
-    /// What kind of server it is from now on.
+    /// Changes the kind of server.
     pub fn set_flavour(&self, flavour: Flavour) {
         self.change(|page| page.flavour = flavour);
     }
@@ -104,7 +105,7 @@ impl StatusPage {
         self.set_indicator_value(json!(indicator), description);
     }
 
-    /// The same with anything in the indicator's place: null, a number.
+    /// The same with any value as the indicator: null, a number.
     pub fn set_indicator_value(&self, indicator: Value, description: &str) {
         self.change(|page| {
             page.indicator = indicator;
@@ -169,7 +170,7 @@ impl StatusPage {
         self.change(|page| page.update_incident(id, status, text));
     }
 
-    /// An incident turns out to be another than it seemed: it gets this name and impact.
+    /// Gives an incident another name and impact.
     pub fn rename_incident(&self, id: &str, name: &str, impact: &str) {
         self.change(|page| {
             page.update_incident(id, "identified", name);
@@ -180,7 +181,7 @@ impl StatusPage {
         });
     }
 
-    /// Takes an incident or a maintenance off the page, history included: a demo runs for days.
+    /// Removes an incident or a maintenance from the page, history included: a demo runs for days.
     pub fn close_incident(&self, id: &str) {
         self.change(|page| {
             page.incidents.retain(|one| one["id"] != id);
@@ -194,7 +195,7 @@ impl StatusPage {
         self.change(|page| page.short_links = format!("{}/incidents", page.root));
     }
 
-    /// Announces a maintenance (`scheduled`) or begins one (`in_progress`); returns its id.
+    /// Announces a maintenance (`scheduled`) or starts one (`in_progress`); returns its id.
     pub fn add_maintenance(&self, name: &str, status: &str) -> String {
         self.change(|page| {
             let mut maintenance = page.incident(name, status, "maintenance", &[]);
@@ -420,7 +421,7 @@ impl Service for Page {
     }
 }
 
-/// What a page that was switched off answers: `page.always_on("", inactive())`.
+/// The response of a page that was switched off: `page.always_on("", inactive())`.
 pub fn inactive() -> Reply {
     Reply::text("text/plain", "This page is currently inactive.").with_status(401)
 }

@@ -1,4 +1,4 @@
-//! A client for tests that ask a server themselves.
+//! An HTTP client for tests.
 
 /// No proxy, no redirects, no TLS, and the crypto provider installed.
 pub(crate) fn client() -> reqwest::Client {

@@ -1,4 +1,4 @@
-//! Stand-in servers keep to what is known of their models. One module per server; tests of the program rely on these.
+//! Stand-in servers behave as their models are known to. One module per server; tests of the program rely on these.
 
 mod chaos;
 mod people_ai;

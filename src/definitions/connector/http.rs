@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use super::{Keys, one_of, rules, template, templates};
-use crate::domain::connector::{Auth, HttpRules, OAuth2, Quota, SendAs};
+use crate::domain::monitoring::schedule::parse_duration;
 use crate::domain::retry::RetryRules;
-use crate::domain::schedule::parse_duration;
+use crate::domain::syncing::definition::connector::{Auth, HttpRules, OAuth2, Quota, SendAs};
 
-/// Enough for any sensible page; more is a page that should be asked for in pieces.
+/// Enough for any reasonable page; larger ones should be requested with a smaller page size.
 const MAX_BODY: usize = 64 << 20;
-/// A service that says nothing about its limits gets no more at once.
+/// The limit of concurrent requests for a service that states none.
 const CONCURRENCY: usize = 4;
-/// A page takes longer to make than a status.
+/// Data pages take longer to generate than status pages.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// A token that ends within this is not worth sending.
+/// A token that expires within this time is renewed before it is sent.
 const RENEW_BEFORE: Duration = Duration::from_secs(60);
-/// Token endpoints refuse whoever comes too often.
+/// Token endpoints reject clients that request tokens too often.
 const MINT_GAP: Duration = Duration::from_secs(30);
 
 impl Default for HttpRules {
@@ -77,7 +77,7 @@ fn oauth2(keys: &mut Keys<'_, '_>, at: usize) -> Option<OAuth2> {
     if let Some((grant, at)) = keys.text("grant")
         && grant != "client_credentials"
     {
-        keys.wrong(at, "`grant` must be \"client_credentials\": the others need a person at a browser");
+        keys.wrong(at, "`grant` must be \"client_credentials\": the other grants need a user at a browser");
     }
     let token_url = filled(keys, "token_url", at);
     let client_id = filled(keys, "client_id", at);
@@ -112,7 +112,7 @@ fn filled(
     keys: &mut Keys<'_, '_>,
     key: &'static str,
     at: usize,
-) -> Option<crate::domain::template::Template> {
+) -> Option<crate::domain::syncing::definition::template::Template> {
     let (text, at) = required(keys, key, at)?;
     super::template_of(keys, key, &text, at)
 }
@@ -134,7 +134,7 @@ pub(super) fn requests(mut keys: Keys<'_, '_>) -> HttpRules {
     requests
 }
 
-/// `"5/s"`, or a list of such: 5 in every second.
+/// `"5/s"` (5 in every second), or a list of such.
 fn rates(keys: &mut Keys<'_, '_>) -> Vec<(u32, Duration)> {
     let Some(value) = keys.value("rate") else { return Vec::new() };
     let texts: Vec<Option<String>> = match value.get_ref().as_array() {

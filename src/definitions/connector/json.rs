@@ -6,9 +6,9 @@ use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
 use super::{Keys, template_of};
-use crate::domain::template::JsonTemplate;
+use crate::domain::syncing::definition::template::JsonTemplate;
 
-/// How deep lists and tables may lie within each other; no search needs more.
+/// Maximum nesting depth of lists and tables; no search request needs more.
 const MAX_DEPTH: usize = 16;
 
 /// A table of JSON values by name.
@@ -49,7 +49,7 @@ fn value(
         DeValue::Integer(number) => {
             let read = i64::from_str_radix(number.as_str(), number.radix());
             let Ok(number) = read else {
-                keys.wrong(at, format!("`{key}`: a whole number here has at most 64 bits"));
+                keys.wrong(at, format!("`{key}`: whole numbers are limited to 64 bits"));
                 return None;
             };
             JsonTemplate::Fixed(number.into())
@@ -57,7 +57,7 @@ fn value(
         DeValue::Float(number) => {
             let read = number.as_str().parse().ok().and_then(serde_json::Number::from_f64);
             let Some(number) = read else {
-                keys.wrong(at, format!("`{key}`: JSON has no number {}", number.as_str()));
+                keys.wrong(at, format!("`{key}`: JSON cannot represent the number {}", number.as_str()));
                 return None;
             };
             JsonTemplate::Fixed(Value::Number(number))

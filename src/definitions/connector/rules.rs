@@ -1,10 +1,12 @@
-//! `rules`: what particular answers mean.
+//! `rules`: the meaning of particular responses.
 
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
 use super::{Keys, one_of, one_of_needed, scalar};
-use crate::domain::answer::{Condition, Rule, StatedWait, Statuses, Then, WaitPlace, WaitUnit};
+use crate::domain::syncing::definition::answer::{
+    Condition, Rule, StatedWait, Statuses, Then, WaitPlace, WaitUnit,
+};
 
 /// The rules of a table or of `[http]`.
 pub(super) fn read(keys: &mut Keys<'_, '_>) -> Vec<Rule> {
@@ -43,7 +45,7 @@ fn rule(mut keys: Keys<'_, '_>, at: usize) -> Option<Rule> {
     let then = match (then, wait) {
         (Some(Then::Limited(None)), wait) => Some(Then::Limited(wait.map(|(wait, _)| wait))),
         (then, Some((_, at))) => {
-            keys.wrong(at, "`wait` belongs to then = \"limited\"");
+            keys.wrong(at, "`wait` is allowed only with then = \"limited\"");
             then
         }
         (then, None) => then,
@@ -52,7 +54,7 @@ fn rule(mut keys: Keys<'_, '_>, at: usize) -> Option<Rule> {
     Some(Rule { statuses, conditions, then: then? })
 }
 
-/// A status, a class of statuses such as `"4xx"`, or a list of such.
+/// A status, a class such as `"4xx"`, or a list of such.
 fn statuses(keys: &mut Keys<'_, '_>) -> Vec<Statuses> {
     let Some(value) = keys.value("status") else { return Vec::new() };
     let one = |value: &DeValue<'_>| {
@@ -90,7 +92,7 @@ fn equals(keys: &mut Keys<'_, '_>) -> Vec<Condition> {
     })
 }
 
-/// A header that must be there, or a table of headers and their values.
+/// The name of a required header, or a table of headers and their values.
 fn header(keys: &mut Keys<'_, '_>) -> Vec<Condition> {
     let Some(value) = keys.value("header") else { return Vec::new() };
     let read = match value.get_ref() {

@@ -1,20 +1,21 @@
-//! What only the whole definition tells: names that must exist, names that must not exist twice.
+//! Checks that need the whole definition: names that must exist, and names that must be unique.
 
 use super::Keys;
 use super::table::Placed;
-use crate::domain::answer::{Rule, Then};
-use crate::domain::config::{ConfigKind, TOKEN_URL};
-use crate::domain::connector::{Auth, ColumnRule, Definition, Enabled, Table};
-use crate::domain::op::Write;
-use crate::domain::paging::PageKind;
-use crate::domain::template::{JsonTemplate, Template};
+use crate::domain::syncing::definition::answer::{Rule, Then};
+use crate::domain::syncing::definition::config::TOKEN_URL;
+use crate::domain::syncing::definition::connector::ConfigKind;
+use crate::domain::syncing::definition::connector::{Auth, ColumnRule, Definition, Enabled, Table};
+use crate::domain::syncing::definition::template::{JsonTemplate, Template};
+use crate::domain::syncing::op::Write;
+use crate::domain::syncing::paging::PageKind;
 use crate::domain::urls::check_url;
 
-/// Checks the tables against the definition and puts parents before their children.
+/// Checks the tables against the definition and sorts parents before their children.
 pub(super) fn check(keys: &mut Keys<'_, '_>, mut definition: Definition, placed: Vec<Placed>) -> Definition {
     for (i, one) in placed.iter().enumerate() {
         if placed[..i].iter().any(|other| other.table.name == one.table.name) {
-            keys.wrong(one.at, format!("there are two tables {:?}", one.table.name));
+            keys.wrong(one.at, format!("two tables are named {:?}", one.table.name));
         }
         table(keys, &definition, one, &placed);
     }
@@ -28,7 +29,7 @@ pub(super) fn check(keys: &mut Keys<'_, '_>, mut definition: Definition, placed:
         known_config(keys, &definition, &template, None);
         if let Some(column) = template.row_columns().next() {
             keys.missing(format!(
-                "`{{{column}}}` stands where no parent row is known; did you mean ${{config.{column}}}?"
+                "`{{{column}}}` is used where there is no parent row; did you mean ${{config.{column}}}?"
             ));
         }
     }
@@ -36,7 +37,7 @@ pub(super) fn check(keys: &mut Keys<'_, '_>, mut definition: Definition, placed:
     definition
 }
 
-/// An address that needs no configuration must be one, and one that credentials may go to.
+/// Checks a base URL that needs no configuration: it must be valid, and safe to send credentials to.
 pub(super) fn address(keys: &mut Keys<'_, '_>, definition: &Definition, at: Option<usize>) {
     let Some(at) = at.filter(|_| definition.base_url.config_keys().next().is_none()) else { return };
     if let Err(reason) = check_url(&definition.base_url.to_string(), definition.auth == Auth::None) {
@@ -65,7 +66,7 @@ fn known_config(keys: &mut Keys<'_, '_>, definition: &Definition, template: &Tem
         if key != TOKEN_URL && !definition.config.contains_key(key) {
             let known: Vec<&str> = definition.config.keys().map(String::as_str).collect();
             let message = format!("${{config.{key}}} is not in [config]; known there: {}", known.join(", "));
-            // The text says more exactly where than the table does.
+            // The template names the position more exactly than the table.
             match definition.source.find(&format!("${{config.{key}}}")).or(at) {
                 Some(at) => keys.wrong(at, message),
                 None => keys.missing(message),
@@ -82,18 +83,16 @@ fn table(keys: &mut Keys<'_, '_>, definition: &Definition, placed: &Placed, all:
         for column in template.row_columns() {
             let known = table.parent.as_ref().is_some_and(|parent| parent.columns.contains_key(column));
             if !known {
-                keys.wrong(
-                    at,
-                    format!("table {name}: `{{{column}}}` is not among the columns that `parent.as` brings"),
-                );
+                keys.wrong(at, format!("table {name}: `{{{column}}}` is not a column named in `parent.as`"));
             }
         }
     }
     if let Some(parent) = &table.parent {
         match all.iter().find(|other| other.table.name == parent.table) {
-            None => {
-                keys.wrong(at, format!("table {name}: its parent {:?} is not a table here", parent.table))
-            }
+            None => keys.wrong(
+                at,
+                format!("table {name}: its parent {:?} is not a table of this definition", parent.table),
+            ),
             Some(other) if other.table.name == *name => {
                 keys.wrong(at, format!("table {name} is its own parent"))
             }
@@ -104,7 +103,9 @@ fn table(keys: &mut Keys<'_, '_>, definition: &Definition, placed: &Placed, all:
         {
             keys.wrong(
                 at,
-                format!("table {name}: deletes = \"snapshot\" needs parents that are read whole in each run"),
+                format!(
+                    "table {name}: deletes = \"snapshot\" needs parents that are read completely in each run"
+                ),
             );
         }
         if table.window.is_some() {
@@ -114,23 +115,25 @@ fn table(keys: &mut Keys<'_, '_>, definition: &Definition, placed: &Placed, all:
     if let Enabled::Listed { list, .. } = &table.enabled
         && definition.config.get(list).is_none_or(|key| key.kind != ConfigKind::List)
     {
-        keys.wrong(at, format!("table {name}: `enabled.list` names {list:?}, which is no list in [config]"));
+        keys.wrong(
+            at,
+            format!("table {name}: `enabled.list` names {list:?}, which is not a list in [config]"),
+        );
     }
     exclusive(keys, table, at);
     dropped(keys, table, at);
 }
 
-/// The tables above a table, its parent first.
+/// The ancestors of a table, its parent first.
 fn ancestors<'a>(table: &'a Table, all: &'a [Placed]) -> impl Iterator<Item = &'a Table> {
     let parent = |table: &Table| {
         let name = &table.parent.as_ref()?.table;
         all.iter().map(|one| &one.table).find(|other| other.name == *name)
     };
-    // In a circle, which is told elsewhere, there would be no end.
+    // Without this limit a loop, which is reported elsewhere, would never end.
     std::iter::successors(parent(table), move |table| parent(table)).take(all.len())
 }
 
-/// Keys that contradict each other.
 fn exclusive(keys: &mut Keys<'_, '_>, table: &Table, at: usize) {
     let name = &table.name;
     let mut wrong = |yes: bool, what: &str| {
@@ -138,7 +141,7 @@ fn exclusive(keys: &mut Keys<'_, '_>, table: &Table, at: usize) {
             keys.wrong(at, format!("table {name}: {what}"));
         }
     };
-    wrong(table.cursor.is_some() && table.window.is_some(), "`cursor` and `window` exclude each other");
+    wrong(table.cursor.is_some() && table.window.is_some(), "`cursor` and `window` cannot be combined");
     wrong(
         table.write != Write::Upsert && table.snapshot.is_some(),
         "deletes = \"snapshot\" needs write = \"upsert\"",
@@ -147,11 +150,11 @@ fn exclusive(keys: &mut Keys<'_, '_>, table: &Table, at: usize) {
     let partial = table.cursor.is_some() || table.window.is_some();
     wrong(
         partial && table.snapshot.is_some(),
-        "deletes = \"snapshot\" needs a table that is read whole in each run",
+        "deletes = \"snapshot\" needs a table that is read completely in each run",
     );
     wrong(
         partial && table.write == Write::Replace,
-        "write = \"replace\" needs a table that is read whole in each run",
+        "write = \"replace\" needs a table that is read completely in each run",
     );
     wrong(
         table.parent.is_some() && table.write == Write::Append,
@@ -161,17 +164,18 @@ fn exclusive(keys: &mut Keys<'_, '_>, table: &Table, at: usize) {
     let can_halve = table.window.as_ref().is_some_and(|window| window.halve_to_days.is_some());
     wrong(halves && !can_halve, "then = \"halve\" needs a window with `halve_to`");
     wrong(table.records.is_empty(), "`records` is empty; \".\" is the root");
-    let body = table.method == crate::domain::connector::Method::Get && !table.body.is_empty();
+    let body =
+        table.method == crate::domain::syncing::definition::connector::Method::Get && !table.body.is_empty();
     wrong(body, "`body` needs method = \"POST\"");
 }
 
-/// Columns that are needed and dropped.
+/// Columns that are both required and dropped.
 fn dropped(keys: &mut Keys<'_, '_>, table: &Table, at: usize) {
     let dropped: Vec<String> = table
         .columns
         .iter()
         .filter(|(_, rule)| **rule == ColumnRule::Drop)
-        .map(|(source, _)| crate::domain::naming::column_name(source))
+        .map(|(source, _)| crate::domain::syncing::naming::column_name(source))
         .collect();
     let keyset = match &table.page.kind {
         PageKind::Keyset { column, .. } => Some(column),
@@ -197,7 +201,7 @@ fn templates(table: &Table) -> impl Iterator<Item = &Template> {
         .chain(table.window.iter().flat_map(|window| &window.start))
 }
 
-/// Parents before children, else as written. A circle is a mistake.
+/// Sorts parents before children, otherwise as written. A loop is a configuration error.
 fn parents_first(keys: &mut Keys<'_, '_>, mut placed: Vec<Placed>) -> Vec<Table> {
     let mut ordered: Vec<Table> = Vec::new();
     while !placed.is_empty() {
@@ -206,10 +210,7 @@ fn parents_first(keys: &mut Keys<'_, '_>, mut placed: Vec<Placed>) -> Vec<Table>
             parent.is_none_or(|parent| !placed.iter().any(|other| other.table.name == parent.table))
         });
         let next = ready.unwrap_or_else(|| {
-            keys.wrong(
-                placed[0].at,
-                format!("table {:?} is among its own parents' parents", placed[0].table.name),
-            );
+            keys.wrong(placed[0].at, format!("table {:?} is its own ancestor", placed[0].table.name));
             0
         });
         ordered.push(placed.remove(next).table);

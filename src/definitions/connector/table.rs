@@ -5,22 +5,21 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
+use super::page::page;
 use super::{Keys, json, one_of, rules, scalar, template_of, templates};
-use crate::domain::connector::{
-    ColumnRule, Cursor, Enabled, Key, Kind, Method, Nested, Order, Parent, Table, Window,
+use crate::domain::syncing::definition::connector::{
+    ChangeFilter, ColumnKind, ColumnRule, Cursor, CursorFormat, CursorOrder, Enabled, Key, Method, Nested,
+    Parent, Table, Window, WindowEnd,
 };
-use crate::domain::cursor::Format;
-use crate::domain::naming;
-use crate::domain::op::Write;
-use crate::domain::paging::{Next, Page, PageKind};
-use crate::domain::template::Template;
-use crate::domain::window::{ChangeFilter, WindowEnd};
+use crate::domain::syncing::definition::template::Template;
+use crate::domain::syncing::naming;
+use crate::domain::syncing::op::Write;
 
-/// The share of live rows that a complete pass may mark deleted, where the definition says nothing else. A source that
-/// answers with a short list by mistake is more likely than one that lost most of its rows.
+/// The default for the share of live rows that a complete run may mark deleted. A source that wrongly returns
+/// a short list is more likely than one that lost most of its rows.
 const MAX_SHARE: f64 = 0.5;
 
-/// A table and where things stand, for the checks that need the whole definition.
+/// A table and its positions in the file, for the checks that need the whole definition.
 pub(super) struct Placed {
     pub(super) table: Table,
     pub(super) at: usize,
@@ -40,7 +39,12 @@ pub(super) fn read(mut keys: Keys<'_, '_>, at: usize) -> Option<Placed> {
             );
         }
         Some((name, at)) if name.starts_with("sqlite_") => {
-            keys.wrong(*at, format!("the table {name:?} needs another name: sqlite_… are SQLite's own"));
+            keys.wrong(
+                *at,
+                format!(
+                    "the table {name:?} needs another name: SQLite reserves names that start with sqlite_"
+                ),
+            );
         }
         Some(_) => {}
     }
@@ -144,92 +148,6 @@ fn key_column(mut keys: Keys<'_, '_>, at: usize) -> Option<Key> {
     Some(Key { column: column?, fallbacks: fallbacks.unwrap_or_default(), show })
 }
 
-/// `key`: the columns of the table's key.
-fn page(keys: &mut Keys<'_, '_>, key: &[Key], parent: Option<&Parent>) -> Page {
-    let none = Page {
-        kind: PageKind::None,
-        size: None,
-        total: None,
-        pages: None,
-        short_ends: false,
-        ignore: Vec::new(),
-    };
-    let Some((table, at)) = keys.table("page") else { return none };
-    let mut keys = keys.inner(table);
-    let kind = keys.text("kind").map(|(kind, _)| kind).unwrap_or_default();
-    let parameter = keys.text("at_param").map(|(name, _)| name);
-    let header = keys.text("header").map(|(name, _)| name.to_lowercase());
-    let path = keys.text("next").map(|(path, _)| path);
-    let column = keys.text("field").map(|(name, _)| naming::column_name(&name));
-    let first = keys.value("first").map(|value| {
-        let number = value.get_ref().as_integer().and_then(|n| n.as_str().parse::<u64>().ok());
-        number.unwrap_or_else(|| {
-            keys.wrong(value.span().start, "`first` must be a whole number");
-            1
-        })
-    });
-    let next = match (path, header) {
-        (Some(path), None) => Some(Next::Path(path)),
-        (None, Some(header)) if header == "link" => Some(Next::LinkHeader),
-        (None, Some(header)) => Some(Next::Header(header)),
-        _ => None,
-    };
-    let mut need = |what: &str, ok: bool| {
-        if !ok {
-            keys.wrong(at, format!("a page of kind {kind:?} needs {what}"));
-        }
-    };
-    let at_param = parameter.clone().unwrap_or_default();
-    let kind = match kind.as_str() {
-        "none" => PageKind::None,
-        "page" => {
-            need("`at_param`", parameter.is_some());
-            PageKind::Number { at: at_param, first: first.unwrap_or(1) }
-        }
-        "offset" => {
-            need("`at_param`", parameter.is_some());
-            PageKind::Offset { at: at_param }
-        }
-        "cursor" => {
-            need("`at_param` and either `next` or `header`", parameter.is_some() && next.is_some());
-            PageKind::Token { at: at_param, next: next.unwrap_or(Next::LinkHeader) }
-        }
-        "link" => {
-            need("either `next` or `header = \"link\"`", next.is_some());
-            PageKind::Link { next: next.unwrap_or(Next::LinkHeader) }
-        }
-        "keyset" => {
-            need("`at_param` and `field`", parameter.is_some() && column.is_some());
-            let column = column.unwrap_or_default();
-            // The parent's values are the same in all rows that are paged through.
-            let is_parents =
-                |key: &&Key| parent.is_some_and(|parent| parent.columns.contains_key(&key.column));
-            let own: Vec<&Key> = key.iter().filter(|key| !is_parents(key)).collect();
-            let unique = matches!(own[..], [one] if one.column == column && one.fallbacks.is_empty());
-            PageKind::Keyset { at: at_param, column, unique }
-        }
-        other => {
-            keys.wrong(at, format!("`kind` of a page is {other:?}; it must be one of none, page, offset, cursor, link, keyset"));
-            PageKind::None
-        }
-    };
-    let size = keys.count("size").map(u64::from);
-    let size_param = keys.text("size_param").map(|(name, _)| name);
-    if size.is_some() != size_param.is_some() {
-        keys.wrong(at, "`size` and `size_param` belong together");
-    }
-    let page = Page {
-        kind,
-        size: size_param.zip(size),
-        total: keys.text("total").map(|(path, _)| path),
-        pages: keys.text("pages").map(|(path, _)| path),
-        short_ends: keys.flag("short_ends").unwrap_or(false),
-        ignore: keys.texts("ignore").unwrap_or_default(),
-    };
-    keys.finish();
-    page
-}
-
 fn parent(mut keys: Keys<'_, '_>, at: usize) -> Option<Parent> {
     let table = keys.text("table").map(|(name, _)| name);
     let columns = keys.table("as").map(|(table, _)| {
@@ -259,25 +177,26 @@ fn cursor(mut keys: Keys<'_, '_>, at: usize, columns: &BTreeMap<String, ColumnRu
         keys.wrong(*at, format!("the cursor needs the column {name:?}, which `columns` drops"));
     }
     let format = match keys.text("format").map(|(format, _)| format).as_deref() {
-        None | Some("rfc3339") => Format::Rfc3339,
-        Some("epoch") => Format::EpochSeconds,
-        Some("epoch_ms") => Format::EpochMillis,
-        Some("date") => Format::Date,
-        Some("plain") => Format::Plain,
-        Some(letters) if letters.contains('%') => Format::Strftime(letters.to_owned()),
+        None | Some("rfc3339") => CursorFormat::Rfc3339,
+        Some("epoch") => CursorFormat::EpochSeconds,
+        Some("epoch_ms") => CursorFormat::EpochMillis,
+        Some("date") => CursorFormat::Date,
+        Some("plain") => CursorFormat::Plain,
+        Some(letters) if letters.contains('%') => CursorFormat::Strftime(letters.to_owned()),
         Some(other) => {
             keys.wrong(at, format!("`format` is {other:?}; it must be rfc3339, epoch, epoch_ms, date, plain or strftime letters"));
-            Format::Plain
+            CursorFormat::Plain
         }
     };
-    let orders = [("asc", Order::Ascending), ("desc", Order::Descending), ("unknown", Order::Unknown)];
-    let order = one_of(&mut keys, "order", &orders).unwrap_or(Order::Unknown);
+    let orders = [
+        ("asc", CursorOrder::Ascending),
+        ("desc", CursorOrder::Descending),
+        ("unknown", CursorOrder::Unknown),
+    ];
+    let order = one_of(&mut keys, "order", &orders).unwrap_or(CursorOrder::Unknown);
     let param = keys.text("param").map(|(name, _)| name);
-    if param.is_none() && order != Order::Descending {
-        keys.wrong(
-            at,
-            "a cursor without `param` can only stop at what is stored, which needs order = \"desc\"",
-        );
+    if param.is_none() && order != CursorOrder::Descending {
+        keys.wrong(at, "a cursor without `param` can only stop at stored rows, which needs order = \"desc\"");
     }
     let cursor = Cursor {
         column: field.map(|(name, _)| column_of(&name, columns)).unwrap_or_default(),
@@ -291,7 +210,7 @@ fn cursor(mut keys: Keys<'_, '_>, at: usize, columns: &BTreeMap<String, ColumnRu
     Some(cursor)
 }
 
-/// The final column of a source field.
+/// The final name of a source field's column.
 fn column_of(source: &str, columns: &BTreeMap<String, ColumnRule>) -> String {
     match columns.get(source) {
         Some(ColumnRule::Keep { name: Some(name), .. }) => name.clone(),
@@ -314,7 +233,7 @@ fn window(mut keys: Keys<'_, '_>, at: usize) -> Option<Window> {
         || "UTC".to_owned(),
         |(zone, at)| {
             if jiff::tz::TimeZone::get(&zone).is_err() {
-                keys.wrong(at, format!("`tz` {zone:?} is no time zone that this machine knows"));
+                keys.wrong(at, format!("`tz` {zone:?} is not a time zone known to this machine"));
             }
             zone
         },
@@ -351,7 +270,7 @@ fn changes(mut keys: Keys<'_, '_>, at: usize) -> Option<ChangeFilter> {
     Some(filter)
 }
 
-/// A number of whole days, written `"30d"`.
+/// A number of whole days, written as `"30d"`.
 fn days(keys: &mut Keys<'_, '_>, key: &'static str, least: u32) -> Option<u32> {
     let (text, at) = keys.text(key)?;
     let days = text.strip_suffix('d').and_then(|n| n.parse().ok()).filter(|n| (least..=36_500).contains(n));
@@ -361,7 +280,7 @@ fn days(keys: &mut Keys<'_, '_>, key: &'static str, least: u32) -> Option<u32> {
     days
 }
 
-/// One text with holes, or several of which the first that can be filled counts.
+/// One template, or several; the first whose configuration is set is used.
 fn candidates(keys: &mut Keys<'_, '_>, key: &'static str) -> Vec<Template> {
     let Some(value) = keys.value(key) else { return Vec::new() };
     let at = value.span().start;
@@ -402,16 +321,16 @@ fn columns<'a>(keys: &mut Keys<'_, 'a>, table: &DeTable<'a>) -> BTreeMap<String,
 
 fn column(mut keys: Keys<'_, '_>) -> ColumnRule {
     let kinds = [
-        ("boolean", Kind::Boolean),
-        ("bigint", Kind::Bigint),
-        ("double", Kind::Double),
-        ("decimal", Kind::Decimal),
-        ("date", Kind::Date),
-        ("timestamp", Kind::Timestamp),
-        ("epoch", Kind::EpochSeconds),
-        ("epoch_ms", Kind::EpochMillis),
-        ("text", Kind::Text),
-        ("json", Kind::Json),
+        ("boolean", ColumnKind::Boolean),
+        ("bigint", ColumnKind::Bigint),
+        ("double", ColumnKind::Double),
+        ("decimal", ColumnKind::Decimal),
+        ("date", ColumnKind::Date),
+        ("timestamp", ColumnKind::Timestamp),
+        ("epoch", ColumnKind::EpochSeconds),
+        ("epoch_ms", ColumnKind::EpochMillis),
+        ("text", ColumnKind::Text),
+        ("json", ColumnKind::Json),
     ];
     let rule = ColumnRule::Keep {
         name: keys.text("name").map(|(name, _)| naming::column_name(&name)),
@@ -436,7 +355,7 @@ fn deletes(keys: &mut Keys<'_, '_>) -> Option<f64> {
     snapshot.then(|| share.unwrap_or(MAX_SHARE))
 }
 
-/// The column that says of a row that it is deleted. Declared a boolean, so that it is there before any row.
+/// The column that marks deleted rows. It is declared as a boolean, so that it exists before the first row.
 fn deleted_if(
     keys: &mut Keys<'_, '_>,
     columns: &mut BTreeMap<String, ColumnRule>,
@@ -452,17 +371,17 @@ fn deleted_if(
     let untyped = ColumnRule::Keep { name: None, kind: None, from: None };
     let typed = match columns.entry(field.clone()).or_insert(untyped) {
         ColumnRule::Drop => false,
-        ColumnRule::Keep { kind, .. } => *kind.get_or_insert(Kind::Boolean) != Kind::Boolean,
+        ColumnRule::Keep { kind, .. } => *kind.get_or_insert(ColumnKind::Boolean) != ColumnKind::Boolean,
     };
     for (wrong, why) in [
         (field.is_empty(), "names no field"),
-        (write != Write::Upsert, "needs write = \"upsert\": only a row that is found again can be marked"),
+        (write != Write::Upsert, "needs write = \"upsert\": only upserted rows can be marked deleted"),
         (dropped, "names a field that `columns` drops"),
-        (typed, "names a field to which `columns` gives another type than boolean"),
+        (typed, "names a field that `columns` declares with a type other than boolean"),
         (key.iter().any(|key| key.column == column), "names a column of the key"),
         (
             nested == Nested::Json && field.contains('.'),
-            "cannot look into an object that nested = \"json\" keeps whole",
+            "cannot name a field inside an object that nested = \"json\" stores as one column",
         ),
     ] {
         if wrong {

@@ -1,7 +1,7 @@
-//! One page of an API → what its table may be: where the rows are, what tells them apart, what the columns hold.
+//! Proposes a table from one page of an API: the path of the rows, the key, the columns.
 //!
-//! Guesses, told apart by how certain they are. Whether and how there is a next page is `paging`'s business.
-//! Start at [`propose`].
+//! Proposals are marked as certain or as guesses. The paging rule is proposed in `paging`. Start at
+//! [`propose`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,73 +9,60 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use serde_json::{Map, Value};
 
+use super::guess::Guess;
 use super::paging;
-use crate::domain::cell::ColumnType;
-use crate::domain::naming;
+use crate::domain::syncing::cell::ColumnType;
+use crate::domain::syncing::naming;
+use crate::domain::text::counted;
 
-/// A page as it came.
+/// A page as received.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample<'a> {
-    /// What was asked for, with its query: `/contacts?limit=50`.
+    /// The request's path with its query: `/contacts?limit=50`.
     pub path: &'a str,
-    /// The body.
     pub body: &'a Value,
     /// Whether a `Link` header names a next page.
     pub link_header: bool,
 }
 
-/// What a page shows of its table.
+/// A proposed table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Proposal {
-    /// Lower snake case, after the path.
+    /// Lower snake case, derived from the path.
     pub table: String,
     /// Without its query.
     pub path: String,
-    /// The query, without what concerns pages.
+    /// The query without paging parameters.
     pub params: Vec<(String, String)>,
-    /// Records on the page.
     pub seen: usize,
-    /// Where they are.
     pub records: Guess,
-    /// What tells them apart.
     pub key: Option<Guess>,
-    /// How the next page is found, as TOML.
+    /// The paging rule, as TOML.
     pub page: Option<Guess>,
-    /// By what the answer says that there is more than this page, in words.
+    /// Why there are more rows than on this page, in words.
     pub more: Option<String>,
-    /// How later runs could read only what is new, as TOML.
+    /// How later runs could read only new rows, as TOML.
     pub cursor: Option<Guess>,
     /// The field that may say that a row is deleted, as TOML.
     pub deleted_if: Option<Guess>,
-    /// The fields, by source name.
-    pub columns: Vec<Field>,
-}
-
-/// Something that a page shows or hints at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Guess {
-    /// What.
-    pub is: String,
-    /// The page shows it; else it only hints.
-    pub sure: bool,
-    /// In words for the author.
-    pub why: String,
+    /// The fields by their source names.
+    pub columns: Vec<ProposedField>,
 }
 
 /// A field of the records.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Field {
-    /// Its name or dotted path at the source.
+pub struct ProposedField {
+    /// A description of the values.
     pub source: String,
-    /// What was seen, in words.
+    /// A rule, as TOML, if the values alone do not determine the column.
     pub seen: String,
     /// A rule, as TOML, where the values alone would not say enough.
     pub rule: Option<Guess>,
 }
 
-/// Fields that tell rows apart wherever they stand.
+/// Fields that usually identify rows.
 const IDS: [&str; 5] = ["id", "uid", "uuid", "guid", "_id"];
-/// Fields that say when a row changed last.
+/// Fields that usually say when a row was last changed.
 const CHANGES: [&str; 10] = [
     "updated_at",
     "modified_at",
@@ -88,37 +75,25 @@ const CHANGES: [&str; 10] = [
     "last_updated",
     "changed_at",
 ];
-/// Fields that say, where they are true, that a row is gone.
+/// Fields that usually mark deleted rows.
 const DELETIONS: [&str; 2] = ["deleted", "is_deleted"];
-/// Names of lists that hold records; the first of them wins over a longer list.
+/// Usual names of the list of records; the first of them wins over a longer list.
 const LISTS: [&str; 8] = ["data", "results", "items", "records", "rows", "value", "values", "entries"];
-/// How deep lists are looked for.
+/// How deep lists are searched for.
 const DEEP: usize = 4;
 
-impl Guess {
-    /// The page shows it.
-    pub(super) fn sure(is: impl Into<String>, why: impl Into<String>) -> Guess {
-        Guess { is: is.into(), sure: true, why: why.into() }
-    }
-
-    /// The page hints at it.
-    pub(super) fn unsure(is: impl Into<String>, why: impl Into<String>) -> Guess {
-        Guess { is: is.into(), sure: false, why: why.into() }
-    }
-}
-
-/// What a page shows of its table.
+/// Proposes a table from a sample page.
 ///
 /// # Errors
-/// When it holds nothing that could be rows.
+/// If the page contains nothing that could be rows.
 pub fn propose(sample: &Sample<'_>) -> Result<Proposal, String> {
     let (path, query) = sample.path.split_once('?').unwrap_or((sample.path, ""));
     let query: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let (records, rows) = records(sample.body)?;
     let table = naming::table_name(path.rsplit('/').find(|part| !part.is_empty()).unwrap_or("items"));
-    // A table's name begins with a letter.
+    // A table's name must start with a letter.
     let table = if table.starts_with('_') { format!("items{table}") } else { table };
-    let fields = Fields::of(&rows);
+    let fields = FieldSamples::of(&rows);
     let key = key(&rows, &table);
     let field = key.as_ref().map(|key| key.is.clone());
     let outside = paging::Outside::of(sample.body, &records.is);
@@ -142,11 +117,11 @@ pub fn propose(sample: &Sample<'_>) -> Result<Proposal, String> {
     })
 }
 
-/// One record as it came.
-type Record<'a> = &'a Map<String, Value>;
+/// One record as received.
+type SampleRecord<'a> = &'a Map<String, Value>;
 
 /// The list of objects that is most likely the page's records.
-fn records(body: &Value) -> Result<(Guess, Vec<Record<'_>>), String> {
+fn records(body: &Value) -> Result<(Guess, Vec<SampleRecord<'_>>), String> {
     if let Value::Array(items) = body {
         let rows: Vec<_> = items.iter().filter_map(Value::as_object).collect();
         return Ok((Guess::sure(".", format!("the answer is a list of {}", items.len())), rows));
@@ -177,9 +152,9 @@ fn find_lists<'a>(
     object: &'a Map<String, Value>,
     at: &str,
     deep: usize,
-    found: &mut Vec<(String, Vec<Record<'a>>)>,
+    found: &mut Vec<(String, Vec<SampleRecord<'a>>)>,
 ) {
-    // A name with a dot in it cannot be written as a path.
+    // A name with a dot cannot be written as a path.
     for (name, value) in object.iter().filter(|(name, _)| !name.contains('.')) {
         let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
         match value {
@@ -192,7 +167,7 @@ fn find_lists<'a>(
     }
 }
 
-/// What is in every row, and different in each.
+/// A field that every row has, with a different value in each.
 fn key(rows: &[&Map<String, Value>], table: &str) -> Option<Guess> {
     let first = rows.first()?;
     let tells_apart = |name: &&String| {
@@ -221,41 +196,41 @@ fn key(rows: &[&Map<String, Value>], table: &str) -> Option<Guess> {
         }
     };
     let best = able.into_iter().min_by_key(|name| (rank(name), name.len()))?;
-    let why = format!("in every one of {} records, and different in each", rows.len());
+    let why = format!("in every one of {}, and different in each", counted(rows.len() as u64, "record"));
     Some(match rank(best) {
-        // One row proves nothing but a name that says it.
+        // One row proves only a name that is usual for keys.
         at if at <= IDS.len() && (rows.len() > 1 || at < IDS.len()) => Guess::sure(best, why),
         _ => Guess::unsure(best, format!("{why}; is it the key?")),
     })
 }
 
-/// What the fields of some records hold.
+/// The values of the fields of some records.
 #[derive(Default)]
-struct Fields(BTreeMap<String, Seen>);
+struct FieldSamples(BTreeMap<String, SampleCounts>);
 
 #[derive(Default)]
-struct Seen {
+struct SampleCounts {
     kind: Option<ColumnType>,
     nulls: usize,
     texts: Vec<String>,
     numbers: Vec<i64>,
 }
 
-impl Fields {
-    fn of(rows: &[&Map<String, Value>]) -> Fields {
-        let mut fields = Fields::default();
+impl FieldSamples {
+    fn of(rows: &[&Map<String, Value>]) -> FieldSamples {
+        let mut fields = FieldSamples::default();
         for row in rows {
-            fields.look(row, "");
+            fields.add_object(row, "");
         }
         fields
     }
 
-    fn look(&mut self, object: &Map<String, Value>, at: &str) {
+    fn add_object(&mut self, object: &Map<String, Value>, at: &str) {
         for (name, value) in object {
             let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
             let kind = match value {
                 Value::Object(inner) if !inner.is_empty() => {
-                    self.look(inner, &path);
+                    self.add_object(inner, &path);
                     continue;
                 }
                 Value::Null => ColumnType::Unknown,
@@ -277,8 +252,8 @@ impl Fields {
         }
     }
 
-    /// The rules of all fields. `key`: the field that keeps the name of its column, which the key is called by.
-    fn rules(&self, key: Option<&str>) -> Vec<Field> {
+    /// The rules of all fields. `key`: the field that keeps its column name, because the key refers to it.
+    fn rules(&self, key: Option<&str>) -> Vec<ProposedField> {
         let column = |source: &str| source.split('.').map(naming::column_name).collect::<Vec<_>>().join("_");
         let mut taken: BTreeMap<String, &str> = key.map(|key| (column(key), key)).into_iter().collect();
         for source in self.0.keys() {
@@ -299,13 +274,13 @@ impl Fields {
                 }
                 None => seen.rule(source),
             };
-            fields.push(Field { source: source.clone(), seen: seen.words(), rule });
+            fields.push(ProposedField { source: source.clone(), seen: seen.words(), rule });
         }
         fields
     }
 }
 
-impl Seen {
+impl SampleCounts {
     fn words(&self) -> String {
         match self.kind {
             None | Some(ColumnType::Unknown) => "only nulls".to_owned(),
@@ -316,7 +291,7 @@ impl Seen {
         }
     }
 
-    /// What the values mean that their type does not tell.
+    /// A rule for values whose meaning their type does not tell.
     fn rule(&self, source: &str) -> Option<Guess> {
         let typed = |kind: &str| format!("{{ type = \"{kind}\" }}");
         let all = |fits: fn(&str) -> bool| !self.texts.is_empty() && self.texts.iter().all(|text| fits(text));
@@ -357,7 +332,7 @@ fn is_naive(text: &str) -> bool {
     text.len() > 10 && text.parse::<DateTime>().is_ok()
 }
 
-/// A number that is written as one: `007` and `1e5` are names.
+/// A number in its canonical form: `007` and `1e5` are identifiers.
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = digits.chars().all(|c| c.is_ascii_digit() || c == '.');
@@ -373,8 +348,8 @@ fn is_moment(source: &str) -> bool {
         .any(|end| column.ends_with(end))
 }
 
-fn cursor(columns: &[Field]) -> Option<Guess> {
-    let of = |field: &&Field| {
+fn cursor(columns: &[ProposedField]) -> Option<Guess> {
+    let of = |field: &&ProposedField| {
         let is_time = field
             .rule
             .as_ref()
@@ -386,13 +361,16 @@ fn cursor(columns: &[Field]) -> Option<Guess> {
         "{{ field = {}, param = \"updated_since\", lookback = \"1h\", order = \"unknown\" }}",
         super::quoted(&field.source)
     );
-    Some(Guess::unsure(toml, "if the API can filter by it, with its own name for the parameter"))
+    Some(Guess::unsure(toml, "if the API can filter by it; use its own parameter name"))
 }
 
-fn deleted_if(columns: &[Field]) -> Option<Guess> {
-    let of = |field: &&Field| {
+fn deleted_if(columns: &[ProposedField]) -> Option<Guess> {
+    let of = |field: &&ProposedField| {
         field.seen.starts_with("boolean") && DELETIONS.contains(&naming::column_name(&field.source).as_str())
     };
     let field = columns.iter().find(of)?;
-    Some(Guess::unsure(super::quoted(&field.source), "if rows in which it is true are gone: they are marked"))
+    Some(Guess::unsure(
+        super::quoted(&field.source),
+        "if it is true for deleted rows: they are marked deleted",
+    ))
 }

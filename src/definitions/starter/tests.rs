@@ -12,7 +12,7 @@ fn mark(guess: Option<&Guess>) -> String {
     guess.map_or("none".into(), |guess| format!("{}{}", if guess.sure { "" } else { "? " }, guess.is))
 }
 
-/// Where records are found, and what tells them apart, for answers of every form.
+/// For answers of every form.
 #[test]
 fn finds_records_and_keys() {
     let cases = [
@@ -23,14 +23,14 @@ fn finds_records_and_keys() {
             "data",
             "id",
         ),
-        // A named list wins over a longer one, a full one over an empty one.
+        // A usual name wins over a longer list, a list with rows over an empty one.
         ("/x", json!({ "links": [{ "a": 1 }, { "a": 2 }], "results": [{ "uuid": "u" }] }), "results", "uuid"),
         ("/x", json!({ "results": [], "things": [{ "uuid": "u" }] }), "things", "uuid"),
         ("/x", json!({ "page": { "content": { "rows": [{ "id": 7 }] } } }), "page.content.rows", "id"),
-        // Not different in each, null in one, or a fraction: no key.
+        // Equal values, a null or a fraction: not a key.
         ("/x", json!([{ "id": 1, "code": "a" }, { "id": 1, "code": "b" }]), ".", "? code"),
         ("/x", json!([{ "id": 1, "n": 1.5 }, { "id": null, "n": 2.5 }]), ".", "none"),
-        // The table's own id is the key, another's may be.
+        // The table's own id is the key; another table's id is a guess.
         (
             "/v1/orders",
             json!([{ "orderId": 1, "shop_id": 8 }, { "orderId": 2, "shop_id": 9 }]),
@@ -38,7 +38,7 @@ fn finds_records_and_keys() {
             "orderId",
         ),
         ("/x", json!([{ "shop_id": 8 }, { "shop_id": 9 }]), ".", "? shop_id"),
-        // One row proves nothing but a name that says it.
+        // One row proves only a name that is usual for keys.
         ("/orders", json!([{ "order_id": 1 }]), ".", "? order_id"),
         ("/me", json!({ "id": 1, "name": "x" }), ".", "id"),
         ("/x", json!({ "items": [] }), "items", "none"),
@@ -52,7 +52,7 @@ fn finds_records_and_keys() {
     assert!(bare.contains("no records"), "{bare}");
 }
 
-/// How the next page is found: certain where the answer or the question shows it, else a hint.
+/// Certain if the answer or the request shows it, otherwise a guess.
 #[test]
 fn finds_paging() {
     let three = json!([{ "id": 1 }, { "id": 2 }, { "id": 3 }]);
@@ -111,7 +111,7 @@ fn finds_paging() {
             r#"{ kind = "offset", at_param = "offset", size_param = "limit", size = 3, total = "total" }"#,
         ),
         ("/x", json!({ "total": 10 }), r#"? { kind = "offset", at_param = "offset", total = "total" }"#),
-        // A count of just what came may be the page's own, and would end the reading here.
+        // A number equal to the rows on this page may count only this page, and would end the reading here.
         ("/x?page=1", json!({ "count": 3 }), r#"{ kind = "page", at_param = "page" }"#),
         (
             "/x",
@@ -119,7 +119,7 @@ fn finds_paging() {
             r#"? { kind = "keyset", at_param = "starting_after", field = "id" }"#,
         ),
         ("/x", json!({ "has_more": false }), "none"),
-        // No path leads through a name with a dot.
+        // A name with a dot cannot be written as a path.
         ("/x", json!({ "@odata.nextLink": "https://a.test/x?s=1" }), "none"),
     ];
     for (path, beside, want) in cases {
@@ -129,7 +129,7 @@ fn finds_paging() {
     assert_eq!(mark(header.page.as_ref()), r#"{ kind = "link", header = "link" }"#);
 }
 
-/// What of the query concerns pages is left to paging, the rest stays.
+/// Paging parameters are removed from the query.
 #[test]
 fn keeps_the_query() {
     let proposal = proposed("/v1/x?sort=a%20b&page=2&per_page=5", &json!([{ "id": 1 }]));
@@ -145,7 +145,7 @@ fn keeps_the_query() {
     );
 }
 
-/// Columns with what was seen; a rule where values alone do not say enough, a hint where they may mean more.
+/// A column gets a rule if its values are not enough, and a guess if they may mean more.
 #[test]
 fn finds_columns() {
     let rows = json!([
@@ -155,8 +155,9 @@ fn finds_columns() {
         { "id": 2, "n": 1.5, "on": null, "price": "2", "at": null },
     ]);
     let proposal = proposed("/x", &rows);
-    let line =
-        |field: &propose::Field| format!("{}: {} | {}", field.source, field.seen, mark(field.rule.as_ref()));
+    let line = |field: &propose::ProposedField| {
+        format!("{}: {} | {}", field.source, field.seen, mark(field.rule.as_ref()))
+    };
     insta::assert_snapshot!(proposal.columns.iter().map(line).collect::<Vec<_>>().join("\n"), @r#"
     at: text, some null | { type = "timestamp" }
     big: decimal | none
@@ -176,14 +177,14 @@ fn finds_columns() {
     zip: text | none
     "#);
     assert_eq!(mark(proposal.deleted_if.as_ref()), "none");
-    let telling = json!([{ "id": 1, "deleted": 0, "isDeleted": false }, { "id": 2, "isDeleted": null }]);
-    assert_eq!(mark(proposed("/x", &telling).deleted_if.as_ref()), r#"? "isDeleted""#);
+    let deletions = json!([{ "id": 1, "deleted": 0, "isDeleted": false }, { "id": 2, "isDeleted": null }]);
+    assert_eq!(mark(proposed("/x", &deletions).deleted_if.as_ref()), r#"? "isDeleted""#);
     insta::assert_snapshot!(mark(proposal.cursor.as_ref()), @r#"? { field = "updatedAt", param = "updated_since", lookback = "1h", order = "unknown" }"#);
 }
 
-/// Whatever an API calls its things, what is written is a valid definition that means them.
+/// Whatever names the API uses.
 #[test]
-fn what_is_written_is_valid() {
+fn the_generated_definition_is_valid() {
     let awkward = json!({ "da\"ta": [{ "i\nd": 1, "{x}": "2026-01-01", "": 1, "é": [], "_fivetran_x": 1 }, { "i\nd": 2 }] });
     let plain = json!({ "data": [{ "id": 1, "at": "2026-01-01T00:00:00Z" }, { "id": 2 }], "links": { "next": "/x?{a}" } });
     for login in [
@@ -199,14 +200,14 @@ fn what_is_written_is_valid() {
         for proposal in proposals.iter().map(Option::as_ref).chain([None]) {
             let text = text("acme", "https://api.acme.test/{v}", &login, proposal);
             let read = read_one("acme.toml", &text, &Default::default());
-            let definition = read.unwrap_or_else(|mistakes| panic!("{mistakes:#?}\n{text}"));
+            let definition = read.unwrap_or_else(|errors| panic!("{errors:#?}\n{text}"));
             assert_eq!(definition.base_url.to_string(), "https://api.acme.test/{v}", "{text}");
             assert_eq!(definition.tables.len(), 1);
         }
     }
 }
 
-/// The key keeps the name of its column, whatever else would like to have it, and no name is given twice.
+/// Other fields are renamed, and no name is used twice.
 #[test]
 fn the_key_keeps_its_name() {
     let renamed = |rows: Value| -> Vec<String> {
@@ -227,9 +228,9 @@ fn the_key_keeps_its_name() {
     );
 }
 
-/// Where the answer says that there is more, a way to the next page stands there for real, certain or not.
+/// A paging rule is an active line if the answer says that there are more rows.
 #[test]
-fn more_is_never_left_out() {
+fn a_paging_rule_is_written_if_there_are_more_rows() {
     let three = json!([{ "id": 1 }, { "id": 2 }, { "id": 3 }]);
     let cursor =
         |next: &str| format!("page    = {{ kind = \"cursor\", at_param = \"page\", next = {next:?} }}");
@@ -259,9 +260,8 @@ fn more_is_never_left_out() {
     }
 }
 
-/// The ways of proving who asks are read from the command line, or named.
 #[test]
-fn reads_logins() {
+fn parses_authentication_methods() {
     let read = |text: &str| text.parse::<Login>();
     assert_eq!(read("header:X-Key"), Ok(Login::Header("X-Key".into())));
     assert_eq!(read("query:token"), Ok(Login::Query("token".into())));

@@ -1,13 +1,13 @@
-//! PostgreSQL behind the writer's loop: rows are sent ahead by COPY as they gather; about 50,000 are merged and
-//! committed together.
+//! The PostgreSQL backend of the writer: rows are sent ahead by COPY; about 50,000 are merged and committed together.
 //!
-//! A transaction that collided with somebody else's is retried. A lost connection ends the run, since what it had sent
-//! is gone. Start at [`PostgresBackend::try_commit`].
+//! A transaction that conflicts with another session is retried. A lost connection ends the run, since the rows that were
+//! sent ahead are lost. Start at [`PostgresBackend::try_commit`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_postgres::Transaction;
 
 use super::failure::PostgresFailure;
@@ -15,15 +15,15 @@ use super::merge::{MergeTarget, PushedRow, Segment};
 use super::names::Names;
 use super::session::Session;
 use super::{completion, schema, system_tables, table};
-use crate::database::{Database, Patience};
+use crate::database::{Database, IdleTimeout};
 use crate::destinations::run_history::RunClosing;
 use crate::destinations::run_totals::CommitTotals;
 use crate::destinations::writer::{ActiveRun, Backend, Completion, EnsuredTable, Finish, Misfits, OpenedRun};
 use crate::destinations::{DestinationError, RejectedRow, Run, RunStart, TableFacts};
-use crate::domain::cell::{Cell, ColumnType};
-use crate::domain::op::{Rejected, Rows, State, TableShape, Write};
+use crate::domain::syncing::cell::{Cell, ColumnType};
+use crate::domain::syncing::op::{Rejected, Rows, State, TableShape, Write};
 
-/// How much gathers before it is committed.
+/// Limits for uncommitted rows.
 struct Bounds {
     /// Rows after which a checkpoint ends the transaction.
     due: u64,
@@ -31,31 +31,31 @@ struct Bounds {
     max: u64,
 }
 
-/// Where rows wait at the server: few merges, each of many rows.
+/// For rows that wait in temporary tables at the server: few large merges.
 const AT_SERVER: Bounds = Bounds { due: 50_000, max: 100_000 };
 
-/// Where rows wait in memory, because a pooler keeps nothing of a session.
+/// For rows that wait in memory, because a pooler does not keep temporary tables.
 const IN_MEMORY: Bounds = Bounds { due: 10_000, max: 20_000 };
 
 /// Bytes that wait in memory before they are sent or, behind a pooler, committed.
 const MAX_BYTES: usize = 16 << 20;
 
-/// How much of a rejected row is kept, as for those that the connector rejects.
+/// Stored text of a rejected row, in bytes; as for rows that the connector rejects.
 const RAW_BYTES: usize = 64 << 10;
 
-/// How often a lease is renewed: often enough that three renewals may fail.
+/// Interval of the lease renewal: three renewals may fail before the lease expires.
 const RENEW_AFTER: Duration = Duration::from_secs(schema::LEASE_SECONDS / 4);
 
-/// Attempts of a transaction that collides with others.
+/// Attempts of a transaction that conflicts with others.
 const ATTEMPTS: u32 = 6;
 
-/// Half the wait before the second attempt; it doubles.
+/// Half the wait before the second attempt; it doubles with each attempt.
 const BACKOFF: Duration = Duration::from_millis(20);
 
 pub(crate) struct PostgresBackend {
     pub(crate) database: Database,
     pub(crate) names: Names,
-    /// Server, database and schema, for people.
+    /// Server, database and schema, for messages.
     pub(crate) place: String,
     pub(crate) connector: String,
     pub(crate) session: Session,
@@ -63,7 +63,7 @@ pub(crate) struct PostgresBackend {
 
 /// Rows of the active run, and its lease.
 pub(crate) struct SegmentBuffer {
-    /// The token of the lock, which every transaction checks.
+    /// The fencing token of the lock, which every transaction checks.
     token: i64,
     renewed: Instant,
     /// Rows in the order they arrived, by table and shape.
@@ -77,8 +77,8 @@ impl PostgresBackend {
         result.map_err(|failure| failure.into_error(&self.database, doing))
     }
 
-    fn patience(&self) -> Patience {
-        self.session.patience().clone()
+    fn idle_timeout(&self) -> IdleTimeout {
+        self.session.idle_timeout().clone()
     }
 
     fn bounds(&self) -> Bounds {
@@ -108,16 +108,17 @@ impl PostgresBackend {
         run: &mut PostgresRun,
         announced: &TableShape,
     ) -> Result<Option<EnsuredTable<Arc<MergeTarget>>>, PostgresFailure> {
-        let patience = self.patience();
+        let idle_timeout = self.idle_timeout();
         let names = &self.names;
         let db = self.session.transaction().await?;
         schema::hold(&db, names, run.buffer.token, &self.place).await?;
         let stored = run.totals.stored.get(&announced.table);
-        let merge = table::ensure_table(&db, names, &patience, stored, announced).await?;
+        let large = run.totals.beyond_double(&announced.table);
+        let merge = table::ensure_table(&db, names, &idle_timeout, stored, announced, large).await?;
         let Some(merge) = merge else { return Ok(None) };
         let shape = merge.shape;
         let marked = match merge.recheck_deleted {
-            true => table::mark_deleted(&db, names, &patience, &shape, run.start.started).await?,
+            true => table::mark_deleted(&db, names, &idle_timeout, &shape, run.start.started).await?,
             false => 0,
         };
         let sweeping = run.is_sweeping(&shape);
@@ -145,7 +146,7 @@ impl PostgresBackend {
         self.session.send(&mut run.buffer.segments, true, true).await?;
         let sent = run.buffer.segments.iter().any(Segment::is_sent);
         let expected = self.session.backend();
-        let (names, patience) = (&self.names, self.session.patience().clone());
+        let (names, idle_timeout) = (&self.names, self.session.idle_timeout().clone());
         let db = self.session.transaction().await?;
         let backend = schema::hold(&db, names, run.buffer.token, &self.place).await?;
         if expected.is_some_and(|expected| expected != backend) {
@@ -165,11 +166,11 @@ impl PostgresBackend {
             );
             return Box::pin(self.try_commit(run, finish)).await;
         }
-        let totals = store(&db, names, &patience, run, finish).await?;
+        let totals = store(&db, names, &idle_timeout, run, finish).await?;
         db.commit().await?;
         run.buffer.renewed = Instant::now();
-        let gone = empty_segments(run, finish);
-        self.session.drop_tables(gone).await;
+        let closed = empty_segments(run, finish);
+        self.session.drop_tables(closed).await;
         Ok(totals)
     }
 
@@ -191,7 +192,7 @@ impl PostgresBackend {
     }
 }
 
-/// Tries work again while it only collides with other transactions.
+/// Retries work that conflicts with other transactions.
 async fn retrying<T>(
     database: &Database,
     doing: &str,
@@ -209,11 +210,11 @@ async fn retrying<T>(
     }
 }
 
-/// Everything that one transaction stores. It changes nothing here, so that it can be repeated.
+/// Executes the statements of one transaction. It does not change the run, so that it can be repeated.
 async fn store(
     db: &Transaction<'_>,
     names: &Names,
-    patience: &Patience,
+    idle_timeout: &IdleTimeout,
     run: &PostgresRun,
     finish: Option<&Finish>,
 ) -> Result<CommitTotals, PostgresFailure> {
@@ -225,7 +226,7 @@ async fn store(
         segment.clear(db).await?;
     }
     if let Some(finish) = finish {
-        finish_table(db, names, patience, run, finish, &mut totals).await?;
+        finish_table(db, names, idle_timeout, run, finish, &mut totals).await?;
     }
     system_tables::reject(db, names, run.number, &run.totals.rejected).await?;
     let checkpoints = run.totals.checkpoints(finish.map(|finish| finish.table.as_str()));
@@ -239,12 +240,12 @@ async fn store(
 async fn finish_table(
     db: &Transaction<'_>,
     names: &Names,
-    patience: &Patience,
+    idle_timeout: &IdleTimeout,
     run: &PostgresRun,
     finish: &Finish,
     totals: &mut CommitTotals,
 ) -> Result<(), PostgresFailure> {
-    let _long = table::at_length(db, patience).await?;
+    let _long = table::start_long_work(db, idle_timeout).await?;
     let table = finish.table.as_str();
     match run.completion(finish) {
         Completion::Nothing => {}
@@ -264,7 +265,7 @@ async fn finish_table(
 }
 
 impl SegmentBuffer {
-    /// The segment for rows of a target; a table that was widened meanwhile has another one.
+    /// The segment for rows of a target; a table that was widened during the run has a new one.
     fn segment(&mut self, target: &Arc<MergeTarget>) -> Option<&mut Segment> {
         let mine = |segment: &Segment| Arc::ptr_eq(&segment.target, target);
         if !self.segments.iter().any(mine) {
@@ -278,16 +279,16 @@ impl SegmentBuffer {
     }
 }
 
-/// Keeps the segments that take further rows, without those that were committed. Gives the others.
+/// Empties the segments that receive further rows, after a commit. Returns the others.
 fn empty_segments(run: &mut PostgresRun, finish: Option<&Finish>) -> Vec<Segment> {
     let segments = std::mem::take(&mut run.buffer.segments);
-    let (kept, gone): (Vec<_>, Vec<_>) = segments.into_iter().partition(|segment| {
+    let (open, closed): (Vec<_>, Vec<_>) = segments.into_iter().partition(|segment| {
         let table = &segment.target.shape.table;
         let finished = finish.is_some_and(|finish| finish.table == *table);
         !finished && run.target(table).is_some_and(|target| Arc::ptr_eq(target, &segment.target))
     });
-    run.buffer.segments = kept.into_iter().map(Segment::emptied).collect();
-    gone
+    run.buffer.segments = open.into_iter().map(Segment::emptied).collect();
+    closed
 }
 
 fn waiting_bytes(run: &PostgresRun) -> usize {
@@ -405,7 +406,7 @@ impl Backend for PostgresBackend {
     }
 
     fn roll_back(&mut self) {
-        // A transaction that was not committed ended where it failed.
+        // An uncommitted transaction was rolled back when it was dropped.
     }
 
     async fn close_run(
@@ -422,7 +423,7 @@ impl Backend for PostgresBackend {
         if self.session.is_lost() {
             return;
         }
-        // Only saves the next run the wait for the end of the lease.
+        // Otherwise the next run waits until the lease expires.
         if let Ok(db) = self.session.transaction().await
             && schema::release(&db, &self.names, run.buffer.token).await.is_ok()
         {
@@ -442,7 +443,7 @@ impl Backend for PostgresBackend {
     }
 }
 
-/// The same shape, with a column widened to text.
+/// The same shape with a column widened to text.
 pub(crate) fn with_text(shape: &TableShape, column: &str) -> TableShape {
     let mut shape = shape.clone();
     for wide in shape.columns.iter_mut().filter(|wide| wide.name == column) {
@@ -451,7 +452,7 @@ pub(crate) fn with_text(shape: &TableShape, column: &str) -> TableShape {
     shape
 }
 
-/// A row as JSON, for rejected ones: what the source sent is no longer known here.
+/// A rejected row as JSON: the text of the source is not available here.
 pub(crate) fn to_json(shape: &TableShape, cells: &[Cell]) -> String {
     let value = |cell: &Cell| match cell {
         Cell::Null => serde_json::Value::Null,

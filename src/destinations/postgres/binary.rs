@@ -1,49 +1,49 @@
 //! Cells in PostgreSQL's binary format: the same bytes go into COPY and into arrays.
 //!
-//! Nothing is rounded or truncated. What a column's type cannot hold exactly is a [`Misfit`], found before it is sent:
-//! an instant finer than a microsecond, a number beyond `numeric`, text with a NUL. Start at [`append`].
+//! No value is rounded or truncated. A value that a column's type cannot represent exactly is a [`Misfit`], which is
+//! detected before it is sent: an instant finer than a microsecond, a number beyond `numeric`, text with a NUL. Start at
+//! [`append`].
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use tokio_postgres::types::Type;
 
 use super::numeric;
-use crate::domain::cell::{Cell, ColumnType, exact_double};
+use crate::domain::syncing::cell::{Cell, ColumnType, exact_double};
 
-/// PostgreSQL counts days and microseconds from the first of January 2000.
+/// PostgreSQL counts days and microseconds from 2000-01-01.
 const EPOCH: Date = jiff::civil::date(2000, 1, 1);
 const EPOCH_MICROS: i128 = 946_684_800_000_000;
 
-/// The first day PostgreSQL knows is in 4714 before Christ; the year after it is whole.
+/// PostgreSQL's first date is in 4714 BC; this is the first complete year.
 const FIRST_YEAR: i16 = -4712;
 
-/// Nesting that the server's JSON parser always accepts.
+/// Depth of nesting that the server's JSON parser always accepts.
 const JSON_DEPTH: usize = 1_000;
 
-/// Digits of a number within JSON that always fit the server's `numeric`, which the document's numbers become.
+/// Digits of a number within JSON that always fit the server's `numeric`, in which `jsonb` stores numbers.
 const JSON_DIGITS: usize = 10_000;
 
-/// The same for its exponent.
+/// The limit of its exponent.
 const JSON_EXPONENT: i32 = 5_000;
 
-/// What a binary COPY begins with: signature, flags, no extension.
+/// The start of a binary COPY: signature, flags, no extension.
 pub(crate) const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
-/// What it ends with: a count of fields that no row has.
+/// The end of a binary COPY: -1 as the count of fields.
 pub(crate) const COPY_TRAILER: &[u8] = &[0xff, 0xff];
 
-/// Why a value cannot be stored in a column as it is.
+/// Why a value cannot be stored in a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Misfit {
-    /// As text it can.
+    /// The column must become text.
     Widen,
-    /// In no column of PostgreSQL.
+    /// No column of PostgreSQL can store it.
     Reject(&'static str),
-    /// A type that the column's type does not include: a bug of the connector.
+    /// The value's type does not belong to the column's type: a bug of the connector.
     Type,
 }
 
-/// The type of a column.
 pub(crate) fn sql_type(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Boolean => "boolean",
@@ -57,7 +57,7 @@ pub(crate) fn sql_type(kind: ColumnType) -> &'static str {
     }
 }
 
-/// The type of an array of values, and of one.
+/// The type of an array of values, and of a single value.
 pub(crate) fn array_type(kind: ColumnType) -> (Type, Type) {
     match kind {
         ColumnType::Boolean => (Type::BOOL_ARRAY, Type::BOOL),
@@ -71,7 +71,7 @@ pub(crate) fn array_type(kind: ColumnType) -> (Type, Type) {
     }
 }
 
-/// Appends a value with its length; after a misfit `out` is as it was.
+/// Appends a value with its length. After a misfit, `out` is unchanged.
 pub(crate) fn append(cell: &Cell, kind: ColumnType, out: &mut Vec<u8>) -> Result<(), Misfit> {
     let at = out.len();
     out.extend_from_slice(&(-1_i32).to_be_bytes());
@@ -108,7 +108,7 @@ fn value(cell: &Cell, kind: ColumnType, out: &mut Vec<u8>) -> Result<(), Misfit>
         (T::Bigint, Cell::Int(value)) => fixed(&value.to_be_bytes(), out),
         (T::Double, Cell::Bool(value)) => fixed(&f64::from(u8::from(*value)).to_be_bytes(), out),
         (T::Double, Cell::Int(value)) => fixed(&exact_double(*value).ok_or(Misfit::Type)?.to_be_bytes(), out),
-        // One zero, as in the other destination.
+        // Without negative zero, as in SQLite.
         (T::Double, Cell::Double(value)) => fixed(&(value + 0.0).to_be_bytes(), out),
         (T::Decimal, Cell::Bool(value)) => number(if *value { "1" } else { "0" }, out),
         (T::Decimal, Cell::Double(value)) => number(&value.to_string(), out),
@@ -161,7 +161,7 @@ fn days(day: Date) -> Result<i32, Misfit> {
     Ok(since.get_days())
 }
 
-/// Whether `jsonb` takes a document: it knows no NUL, no half of a surrogate pair, and not every number.
+/// Checks that `jsonb` accepts a document: it cannot store NUL, unpaired surrogates, and some numbers.
 fn json(text: &str) -> Result<(), Misfit> {
     let bytes = text.as_bytes();
     let (mut at, mut depth) = (0, 0_usize);
@@ -174,7 +174,7 @@ fn json(text: &str) -> Result<(), Misfit> {
             b'{' | b'[' => {
                 depth += 1;
                 if depth > JSON_DEPTH {
-                    return Err(Misfit::Reject("a JSON value is nested deeper than PostgreSQL takes"));
+                    return Err(Misfit::Reject("a JSON value is nested deeper than PostgreSQL allows"));
                 }
             }
             b'}' | b']' => depth = depth.saturating_sub(1),
@@ -201,7 +201,7 @@ fn json(text: &str) -> Result<(), Misfit> {
     Ok(())
 }
 
-/// The end of a string that began before `at`.
+/// The end of a string whose opening quote is before `at`.
 fn string(bytes: &[u8], mut at: usize) -> Result<usize, Misfit> {
     let unit = |at: usize| {
         let digits = bytes.get(at..at + 4).and_then(|digits| std::str::from_utf8(digits).ok())?;
@@ -224,9 +224,7 @@ fn string(bytes: &[u8], mut at: usize) -> Result<usize, Misfit> {
                         12
                     }
                     Some(0xd800..=0xdfff) | None => {
-                        return Err(Misfit::Reject(
-                            "a JSON value holds half of a surrogate pair, which is no character",
-                        ));
+                        return Err(Misfit::Reject("a JSON value holds an unpaired surrogate"));
                     }
                     Some(_) => 6,
                 }
@@ -255,7 +253,7 @@ mod tests {
         match append(cell, kind, &mut out) {
             Ok(()) => out[1..].iter().map(|byte| format!("{byte:02x}")).collect(),
             Err(misfit) => {
-                assert_eq!(out, [7], "nothing stays behind");
+                assert_eq!(out, [7], "the output is unchanged");
                 format!("{misfit:?}")
             }
         }
@@ -268,7 +266,7 @@ mod tests {
         let doc = |text: &str| Cell::Json(text.into());
         let widen = "Widen";
         let nul = "Reject(\"a JSON value holds a NUL character, which PostgreSQL cannot store\")";
-        let half = "Reject(\"a JSON value holds half of a surrogate pair, which is no character\")";
+        let half = "Reject(\"a JSON value holds an unpaired surrogate\")";
         let huge = "Reject(\"a number within a JSON value is too large for PostgreSQL\")";
         for (cell, kind, want) in [
             (Cell::Null, Boolean, "ffffffff"),

@@ -1,4 +1,4 @@
-//! What happens when a table was read to its end: stale rows are soft-deleted, or all rows are replaced.
+//! Completes a table that was read to its end: soft-deletes stale rows, or replaces all rows.
 
 use jiff::Timestamp;
 use tokio_postgres::Transaction;
@@ -8,9 +8,9 @@ use super::failure::PostgresFailure;
 use super::merge::differs;
 use super::names::{Names, list, quoted};
 use super::table::{self, DELETED, SYNCED};
-use crate::domain::op::{Sweep, TableShape, Tally};
+use crate::domain::syncing::op::{Sweep, TableShape, Tally};
 
-/// Soft-deletes the rows that this run did not send. `Err` within says why it did not.
+/// Soft-deletes the rows that this run did not send. The inner `Err` is the reason why it refused.
 pub(super) async fn delete_stale(
     db: &Transaction<'_>,
     names: &Names,
@@ -21,7 +21,7 @@ pub(super) async fn delete_stale(
 ) -> Result<Result<(), String>, PostgresFailure> {
     table::remember_keys(db, names, shape).await?;
     let (table, seen) = (names.of(&shape.table), names.seen(&shape.table));
-    // The planner has no statistics of a table that was filled a moment ago.
+    // The planner has no statistics of a table that was just filled.
     db.batch_execute(&format!("ANALYZE {seen}")).await?;
     let keys = same_key(shape, "s", "t");
     let gone = format!("t.{DELETED} IS NULL AND NOT EXISTS (SELECT 1 FROM {seen} s WHERE {keys})");

@@ -1,13 +1,13 @@
-//! What goes wrong inside the writer: the server's errors are translated once, at its edge.
+//! Errors inside the writer; the server's errors are translated once, at its edge.
 
 use crate::database::{Database, DatabaseError};
 use crate::destinations::DestinationError;
 
 #[derive(Debug)]
 pub(crate) enum PostgresFailure {
-    /// From the server, or the connection to it.
+    /// From the server or the connection.
     Sql(tokio_postgres::Error),
-    /// The same, with what was being done.
+    /// Translated, with the operation.
     Explained(DatabaseError),
     Other(DestinationError),
 }
@@ -38,7 +38,7 @@ impl PostgresFailure {
         }
     }
 
-    /// Whether the same transaction may succeed when it is repeated.
+    /// Whether a retry of the transaction may succeed.
     pub(crate) fn is_retriable(&self) -> bool {
         matches!(self, PostgresFailure::Explained(error) if error.is_retriable())
     }

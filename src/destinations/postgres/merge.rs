@@ -1,8 +1,8 @@
-//! Rows of one table on their way: encoded as they arrive, sent by COPY into a temporary table, merged with one
-//! statement at the commit.
+//! Writes the rows of one table: encodes them as they arrive, sends them by COPY into a temporary table, and merges them
+//! with one statement at the commit.
 //!
-//! What is sent by COPY waits outside of any transaction, so that none is open while a source is slow, and a merge that
-//! failed for a deadlock is retried. Few rows, and all rows behind a pooler, go as arrays within the merge's own
+//! Rows sent by COPY wait outside of any transaction, so that none is open while a source is slow, and a merge can be
+//! retried after a deadlock. A small number of rows, and all rows behind a pooler, are sent as arrays in the merge
 //! statement. Start at [`Segment::push`], then [`Segment::merge`].
 
 use std::sync::Arc;
@@ -18,32 +18,30 @@ use super::failure::PostgresFailure;
 use super::names::{Names, list, quoted};
 use super::table::{DELETED, SYNCED, conversion, truthy_sql};
 use crate::destinations::DestinationError;
-use crate::domain::cell::{Cell, ColumnType};
-use crate::domain::op::{TableShape, Tally, Write};
+use crate::domain::syncing::cell::{Cell, ColumnType};
+use crate::domain::syncing::op::{TableShape, Tally, Write};
 
-/// Up to here rows go within the statement that merges them: a COPY has round trips of its own.
+/// Up to so many rows are sent in the merge statement, because a COPY needs additional round trips.
 const FEW_ROWS: usize = 2_000;
 
 /// Encoded bytes after which rows are sent ahead of their merge.
 pub(super) const SEND_BYTES: usize = 1 << 20;
 
-/// The bytes of a key that the server's index always takes: its limit is a third of a page.
+/// Bytes of a key that the server's index always accepts; its limit is a third of a page.
 pub(crate) const KEY_BYTES: usize = 2_500;
 
-/// Why a row is rejected.
 pub(crate) const KEY_TOO_LONG: &str = "its key is longer than PostgreSQL can index";
 
-/// A table as rows are written to it now.
+/// A table in its current shape.
 #[derive(Debug)]
 pub(crate) struct MergeTarget {
     pub(super) shape: TableShape,
-    /// The stored columns whose type is known.
+    /// The stored columns with a known type.
     columns: Vec<(String, ColumnType)>,
-    /// Which of the columns are the key.
+    /// Indexes of the key columns.
     key: Vec<usize>,
-    /// The column that says that a row is deleted.
     deleted_if: Option<String>,
-    /// Whether the keys seen are remembered.
+    /// Whether the keys of the rows are stored.
     pub(super) sweeping: bool,
 }
 
@@ -58,7 +56,7 @@ impl MergeTarget {
     }
 }
 
-/// What became of a row that was pushed.
+/// The result of pushing a row.
 pub(super) enum PushedRow {
     /// It waits for its merge.
     Taken,
@@ -71,12 +69,12 @@ pub(super) enum PushedRow {
 /// Rows of one table and one shape.
 pub(super) struct Segment {
     pub(super) target: Arc<MergeTarget>,
-    /// Where the cells of a row that comes are, for each stored column.
+    /// For each stored column, the index of its cell in incoming rows.
     places: Vec<Option<usize>>,
-    /// Encoded rows that were not sent yet.
+    /// Encoded rows that are not sent yet.
     waiting: Vec<u8>,
     waiting_rows: usize,
-    /// Rows that the temporary table holds, and its name.
+    /// The number of rows in the temporary table, and its name.
     sent: u64,
     table: Option<String>,
 }
@@ -86,15 +84,14 @@ impl Segment {
         Self { target, places: Vec::new(), waiting: Vec::new(), waiting_rows: 0, sent: 0, table: None }
     }
 
-    /// Prepares for rows with the cells in this order.
+    /// Sets the order of the cells in the following rows.
     pub(super) fn expect(&mut self, shape: &TableShape) {
         let place = |(name, _): &(String, ColumnType)| shape.columns.iter().position(|c| c.name == *name);
         self.places = self.target.columns.iter().map(place).collect();
     }
 
-    /// Takes a row.
     pub(super) fn push(&mut self, cells: &[Cell]) -> Result<PushedRow, DestinationError> {
-        let begun = self.waiting.len();
+        let start = self.waiting.len();
         let fields = self.target.columns.len() + 1;
         let fields = i16::try_from(fields).map_err(|_| {
             DestinationError::table(
@@ -120,7 +117,7 @@ impl Segment {
                 None => continue,
                 Some(misfit) => misfit,
             };
-            self.waiting.truncate(begun);
+            self.waiting.truncate(start);
             return match misfit {
                 Misfit::Widen => Ok(PushedRow::Widen(name.clone())),
                 Misfit::Reject(reason) => Ok(PushedRow::Rejected(reason)),
@@ -131,27 +128,27 @@ impl Segment {
         Ok(PushedRow::Taken)
     }
 
-    /// How many rows wait for their merge.
+    /// Number of rows that wait for the merge.
     pub(super) fn rows(&self) -> u64 {
         self.sent + self.waiting_rows as u64
     }
 
-    /// How many bytes wait here.
+    /// Bytes in memory.
     pub(super) fn bytes(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether rows are in the temporary table, which ends with the session.
+    /// Whether rows are in the temporary table, which is lost with the session.
     pub(super) fn is_sent(&self) -> bool {
         self.sent > 0
     }
 
-    /// Whether there are too many rows to go within a statement.
+    /// Whether there are too many rows for the merge statement.
     pub(super) fn is_large(&self) -> bool {
         self.sent > 0 || self.waiting_rows > FEW_ROWS
     }
 
-    /// Sends what waits into the temporary table, ahead of the merge.
+    /// Sends the rows in memory into the temporary table.
     pub(super) async fn send(
         &mut self,
         client: &Client,
@@ -161,7 +158,7 @@ impl Segment {
             return Ok(());
         }
         // In a transaction, all messages go to one session. Otherwise a pooler that is not configured could switch
-        // sessions in the middle of a COPY and leave both sides waiting.
+        // sessions during a COPY, and both sides would wait forever.
         client.batch_execute("BEGIN").await?;
         match self.copy(client, number).await {
             Ok((table, sent)) => {
@@ -173,14 +170,14 @@ impl Segment {
                 Ok(())
             }
             Err(error) => {
-                // The first error counts; on a lost connection this fails too.
+                // Return the first error; on a lost connection the rollback fails too.
                 let _ = client.batch_execute("ROLLBACK").await;
                 Err(error)
             }
         }
     }
 
-    /// Copies what waits; the name of the table and how many rows it took.
+    /// Copies the rows in memory. Returns the name of the table and the number of rows.
     async fn copy(&self, client: &Client, number: &mut u64) -> Result<(String, u64), tokio_postgres::Error> {
         let table = match &self.table {
             Some(table) => table.clone(),
@@ -228,7 +225,6 @@ impl Segment {
         self
     }
 
-    /// Drops the temporary table.
     pub(super) async fn drop_table(self, client: &Client) -> Result<(), tokio_postgres::Error> {
         match self.table {
             Some(table) => client.batch_execute(&format!("DROP TABLE {table}")).await,
@@ -236,7 +232,7 @@ impl Segment {
         }
     }
 
-    /// Merges the rows into the table as it is now, and counts what became of them.
+    /// Merges the rows into the table in its current shape, and counts them.
     pub(super) async fn merge(
         &self,
         db: &Transaction<'_>,
@@ -261,7 +257,7 @@ impl Segment {
         tally.seen += rows;
         tally.inserted += fresh;
         if now.shape.write == Write::Replace {
-            // A staged row of the same key is of the same run.
+            // A staged row with the same key is from this run.
             tally.duplicate += rows.saturating_sub(fresh);
         } else if now.key.is_empty() || changed == rows {
             tally.updated += changed - fresh;
@@ -309,7 +305,7 @@ struct MergeSql<'a> {
 }
 
 impl MergeSql<'_> {
-    /// The rows, with the columns of the table as it is now and their order as `ord`.
+    /// The rows with the current columns of the table, and their order as `ord`.
     fn source(&self) -> String {
         let segment = self.segment;
         let columns: Vec<String> = self
@@ -317,9 +313,9 @@ impl MergeSql<'_> {
             .columns
             .iter()
             .map(|(name, kind)| {
-                let came = segment.target.columns.iter().position(|(came, _)| came == name);
-                let expression = match came.and_then(|i| Some((i, segment.target.columns.get(i)?.1))) {
-                    Some((i, came)) => conversion(&format!("c{i}"), came, *kind),
+                let incoming = segment.target.columns.iter().position(|(incoming, _)| incoming == name);
+                let expression = match incoming.and_then(|i| Some((i, segment.target.columns.get(i)?.1))) {
+                    Some((i, incoming)) => conversion(&format!("c{i}"), incoming, *kind),
                     None => format!("NULL::{}", binary::sql_type(*kind)),
                 };
                 format!("{expression} AS {}", quoted(name))
@@ -343,7 +339,7 @@ impl MergeSql<'_> {
         self.now.key.iter().filter_map(|i| self.now.columns.get(*i)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Of two rows with one key the later wins; an unchanged row is not written.
+    /// Of two rows with one key, the later is stored. An unchanged row is not written.
     fn merge(&self, synced: usize) -> String {
         let replace = self.now.shape.write == Write::Replace;
         let table = &self.now.shape.table;
@@ -384,8 +380,8 @@ impl MergeSql<'_> {
         )
     }
 
-    /// A row that arrives is live, unless the source says that it is deleted. A row that was deleted before keeps the
-    /// time of its first deletion.
+    /// A row is live unless its `deleted_if` column is true. A row that was already deleted keeps the time of its first
+    /// deletion.
     fn mark(&self, synced: usize) -> DeletedExpressions {
         let Some(column) = &self.now.deleted_if else {
             let (column, value) = (String::new(), String::new());
@@ -421,30 +417,30 @@ impl MergeSql<'_> {
     }
 }
 
-/// How a row says in the merge that it is deleted.
+/// SQL for the column [`DELETED`] in the merge.
 struct DeletedExpressions {
-    /// The column, if anything but NULL can be inserted into it.
+    /// The column, if a value other than NULL can be inserted.
     column: String,
-    /// What is inserted into it.
+    /// The inserted value.
     value: String,
-    /// What it is where the row is there already.
+    /// The new value for an existing row.
     kept: String,
-    /// Whether that is another thing than it was.
+    /// Whether the new value differs from the stored one.
     differs: String,
 }
 
-/// "Any of these columns differs, or the row was marked deleted", as SQL.
+/// SQL: any of these columns differs, or the row was soft-deleted.
 pub(super) fn differs(columns: &[String], stored: &str, new: &str) -> String {
     let deleted = format!("{stored}.{DELETED} IS NOT NULL");
     different(columns, stored, new).chain([deleted]).collect::<Vec<_>>().join(" OR ")
 }
 
-/// "This column differs", for each.
+/// SQL: this column differs, for each column.
 fn different(columns: &[String], stored: &str, new: &str) -> impl Iterator<Item = String> {
     columns.iter().map(move |name| format!("{stored}.{name} IS DISTINCT FROM {new}.{name}"))
 }
 
-/// An array in the binary format, its elements already encoded.
+/// An array in the binary format, with encoded elements.
 #[derive(Debug)]
 struct BinaryArray {
     kind: Type,
@@ -473,7 +469,7 @@ impl ToSql for BinaryArray {
         _: &Type,
         out: &mut bytes::BytesMut,
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        // One dimension, whether there are nulls, the elements' type, their number, and that they begin at one.
+        // The number of dimensions, the null flag, the type of the elements, their number, and the lower bound.
         for word in [1, i32::from(self.nulls)] {
             out.extend_from_slice(&word.to_be_bytes());
         }

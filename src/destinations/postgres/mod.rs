@@ -1,9 +1,9 @@
 //! PostgreSQL: one schema per connector, its tables under the names the definition gives them.
 //!
-//! The same tables and columns as in the SQLite files, with the server's own types. Rows go ahead by COPY into a table
-//! of the session and are merged by one statement, in one transaction with the checkpoint that covers them; through a
-//! pooler they go within that statement. Only unnamed statements are used, except for COPY. Start at [`open`]; who may
-//! write is decided in `schema`, the work of the thread is in `backend`, the tables in `table` and `merge`.
+//! The tables and columns are the same as in the SQLite files, with the server's own types. Rows are sent ahead by COPY
+//! into a temporary table and merged by one statement, in one transaction with the checkpoint that covers them; through a
+//! pooler they are part of that statement. All statements except COPY are unnamed. Start at [`open`]; `schema` has the
+//! lock, `backend` the work of the thread, `table` and `merge` the tables.
 
 pub(crate) mod backend;
 pub(crate) mod binary;
@@ -19,9 +19,9 @@ pub(crate) mod table;
 
 use tokio::sync::oneshot;
 
-use super::writer::Writer;
+use super::writer::DestinationWriter;
 use super::writer_thread::closed;
-use super::{DestinationError, WriterThread};
+use super::{DestinationError, ExportRecord, WriterThread};
 use crate::database::Database;
 use backend::PostgresBackend;
 use names::Names;
@@ -31,14 +31,14 @@ use session::Session;
 /// seconds.
 ///
 /// # Errors
-/// If the server cannot be reached or rejects our credentials, the schema belongs to someone else, or was written by a
+/// When the server cannot be reached or rejects the credentials, or when the schema is used by another program or a
 /// newer version.
 pub async fn open(database: &Database, connector: &str) -> Result<WriterThread, DestinationError> {
     let opened = start(database, connector, true).await?;
     opened.ok_or_else(|| DestinationError::new("the schema was not created"))
 }
 
-/// Opens the schema of a connector; `None` if it never wrote anything, and then nothing is created.
+/// Opens the schema of a connector. Returns `None`, and creates nothing, if the connector has never written.
 ///
 /// # Errors
 /// As [`open`].
@@ -57,9 +57,9 @@ async fn start(
     let (to, connector) = (database.clone(), connector.to_owned());
     let work = async move |requests, failure| match connect(&to, &connector, create).await {
         Ok(Some(backend)) => {
-            // The caller may have given up; then the channel is closed too.
+            // The receiver may have been dropped; then the request channel is closed too.
             let _ = opened.send(Ok(true));
-            Writer::new(backend, failure).serve(requests).await;
+            DestinationWriter::new(backend, failure).serve(requests).await;
         }
         Ok(None) => drop(opened.send(Ok(false))),
         Err(error) => drop(opened.send(Err(error))),
@@ -71,8 +71,21 @@ async fn start(
     Ok(is_open.await.unwrap_or_else(|_| Err(closed()))?.then_some(thread))
 }
 
-/// Connects, and makes sure that the schema exists, is ours and up to date. `None` if it does not exist and is not to be
-/// created.
+/// Adds the export after a run to the history of a connector's schema.
+///
+/// # Errors
+/// When the server cannot be reached or written.
+pub(super) async fn record_export(
+    database: &Database,
+    connector: &str,
+    export: &ExportRecord,
+) -> Result<(), DestinationError> {
+    let connected = database.connect_patiently().await?;
+    let recorded = system_tables::record_export(&connected.client, &Names::new(connector), export).await;
+    recorded.map_err(|failure| failure.into_error(database, "recording the export"))
+}
+
+/// Connects, checks that the schema is ours, and migrates it. `None` if it does not exist and `create` is false.
 pub(crate) async fn connect(
     database: &Database,
     connector: &str,

@@ -1,15 +1,15 @@
-//! Names for PostgreSQL: quoted, within 63 bytes, and in the connector's schema.
+//! Names in PostgreSQL: quoted, at most 63 bytes, and in the connector's schema.
 
 use std::borrow::Cow;
 
-use crate::domain::naming;
+use crate::domain::syncing::naming;
 
-/// An identifier as SQL takes it, whatever is in it.
+/// A quoted SQL identifier.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", fitted(name).replace('"', "\"\""))
 }
 
-/// The name the server keeps. It would cut off a longer one silently, and two might then be one.
+/// A name within the server's limit. The server would truncate longer ones silently, so that two could become equal.
 pub(crate) fn fitted(name: &str) -> Cow<'_, str> {
     naming::fitted(name)
 }
@@ -19,7 +19,7 @@ pub(crate) fn list<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> String 
     names.into_iter().map(|name| quoted(name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
-/// A text as SQL takes it.
+/// A quoted SQL string.
 pub(crate) fn literal(text: &str) -> String {
     let escaped = text.replace('\'', "''");
     if text.contains('\\') { format!("E'{}'", escaped.replace('\\', "\\\\")) } else { format!("'{escaped}'") }
@@ -28,7 +28,7 @@ pub(crate) fn literal(text: &str) -> String {
 /// The schema of a connector, and the names in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
-    /// As the server keeps it.
+    /// Within the server's limit.
     pub(crate) schema: String,
 }
 
@@ -37,7 +37,7 @@ impl Names {
         Self { schema: fitted(connector).into_owned() }
     }
 
-    /// A table, ready for SQL.
+    /// A table as a qualified, quoted name.
     pub(crate) fn of(&self, table: &str) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(table))
     }
@@ -53,7 +53,7 @@ impl Names {
     }
 }
 
-/// The prefixes of tables that live no longer than a run.
+/// A prefix of tables that exist only during a run.
 pub(crate) const SEEN: &str = "_seen_";
-/// See [`SEEN`].
+/// A prefix of tables that exist only during a run.
 pub(crate) const STAGING: &str = "_staging_";

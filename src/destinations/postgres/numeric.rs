@@ -1,9 +1,9 @@
-//! Decimal text in the binary format of PostgreSQL's `numeric`: digits in groups of four, exactly as many as were written.
+//! Encodes decimal text in the binary format of PostgreSQL's `numeric`: digits in groups of four, with the same scale.
 
-/// Digits before the point that `numeric` holds.
+/// Digits before the decimal point that `numeric` can store.
 const MOST_BEFORE: usize = 131_072;
 
-/// Digits after the point that `numeric` holds.
+/// Digits after the decimal point that `numeric` can store.
 const MOST_AFTER: usize = 16_383;
 
 const NEGATIVE: u16 = 0x4000;
@@ -11,7 +11,7 @@ const NAN: u16 = 0xc000;
 const INFINITY: u16 = 0xd000;
 const NEGATIVE_INFINITY: u16 = 0xf000;
 
-/// Appends a number; `None`, and nothing is appended, if it is not a number or does not fit.
+/// Appends a number. Returns `None`, and appends nothing, if it is not a number or does not fit.
 pub(super) fn append(text: &str, out: &mut Vec<u8>) -> Option<()> {
     let special = match text {
         "NaN" => Some(NAN),
@@ -37,7 +37,7 @@ pub(super) fn append(text: &str, out: &mut Vec<u8>) -> Option<()> {
         return None;
     }
     let mut digits: Vec<u8> = before.bytes().chain(after.bytes()).map(|byte| byte - b'0').collect();
-    // Where the point is, counted from the left.
+    // The position of the decimal point, from the left.
     let mut point = i64::try_from(before.len()).ok()?.checked_add(exponent)?;
     let scale = i64::try_from(digits.len()).ok()?.checked_sub(point)?.max(0);
     let zeros = digits.iter().take_while(|digit| **digit == 0).count();
@@ -52,7 +52,7 @@ pub(super) fn append(text: &str, out: &mut Vec<u8>) -> Option<()> {
     if point > i64::try_from(MOST_BEFORE).ok()? {
         return None;
     }
-    // Groups of four, aligned at the point.
+    // Groups of four, aligned at the decimal point.
     let lead = usize::try_from(point.rem_euclid(4)).ok()?;
     let weight = if lead == 0 { point.div_euclid(4) - 1 } else { point.div_euclid(4) };
     let padding = if lead == 0 { 0 } else { 4 - lead };

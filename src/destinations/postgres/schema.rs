@@ -1,10 +1,10 @@
-//! The schema of a connector: created, brought to our format, and locked by one run at a time.
+//! The schema of a connector: creates and migrates it, and locks it for one run at a time.
 //!
-//! Who may write is a row in `_lock`, not a session: its token grows with every run, and each transaction of a run
-//! checks that the token is still its own. So a run that was paused or cut off for longer than its lease stores nothing
-//! once another has started, also through a pooler. Beside it a run holds an advisory lock of its session where it has
-//! one: if that is free, the holder is gone, and the next run need not wait for its lease to end. Start at [`exists`],
-//! [`migrate`] and [`take`].
+//! The lock is a row in `_lock` with a lease and a fencing token that grows with every run; each transaction of a run
+//! checks the token. So a run that was paused or disconnected for longer than its lease stores nothing once another has
+//! started, also through a pooler. In addition, a run holds an advisory lock of its session, if it has one: if that is
+//! free, the holder has ended, and the next run need not wait until the lease expires. Start at [`exists`], [`migrate`]
+//! and [`take`].
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{GenericClient, Transaction};
@@ -15,17 +15,17 @@ use super::session::Session;
 use crate::database::steps::{SchemaSteps, StepsError};
 use crate::destinations::DestinationError;
 
-/// Our tables, one step for each version of their layout. A step that was released is never changed.
+/// Our tables, one step for each version of their format. A released step never changes.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
 
-/// How long a run may go without renewing its lease before another may start: pauses and slow networks are shorter.
+/// How long the lock is valid without renewal: longer than usual pauses and network delays.
 pub(super) const LEASE_SECONDS: u64 = 60;
 
-/// Greater than any before, also than those that a replica lacks which was promoted without the last commits.
+/// Greater than any earlier token, including those missing on a replica that was promoted without the last commits.
 const NEXT_TOKEN: &str = "greatest(token + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)";
 
-/// Whether the schema has our tables. Refuses a schema that belongs to someone else, with what to do.
-pub(super) async fn exists(
+/// Whether the schema contains our tables. Refuses a schema of another program or without our permissions.
+pub(crate) async fn exists(
     client: &impl GenericClient,
     names: &Names,
     place: &str,
@@ -78,7 +78,7 @@ fn shortened(names: &str) -> String {
     }
 }
 
-/// Creates the schema and our tables, or brings them to this program's format.
+/// Creates or migrates the schema and our tables.
 pub(super) async fn migrate(
     session: &mut Session,
     names: &Names,
@@ -100,17 +100,17 @@ pub(super) async fn migrate(
     }
 }
 
-/// The text that names an advisory lock of this schema.
+/// The text whose hash is the number of an advisory lock.
 fn lock_text(names: &Names, what: &str) -> String {
     format!("data-sources-monitor {what} of {}", names.schema)
 }
 
-/// The number of the advisory lock that a run holds in its session, as SQL.
+/// SQL: the number of the advisory lock that a run holds in its session.
 fn run_lock(names: &Names) -> String {
     format!("hashtextextended({}, 0)", literal(&lock_text(names, "run")))
 }
 
-/// Takes the lock of the schema for a run. Gives its token; `None` while another run has it.
+/// Takes the lock of the schema for a run. Returns its fencing token; `None` while another run has the lock.
 pub(crate) async fn take(
     db: &Transaction<'_>,
     names: &Names,
@@ -118,7 +118,7 @@ pub(crate) async fn take(
     session: bool,
 ) -> Result<Option<i64>, PostgresFailure> {
     let lock = names.of("_lock");
-    // A holder that is storing has locked the row; do not wait for it.
+    // If the holder is in a transaction, it has locked the row; do not wait for it.
     let sql = format!("SELECT expires_at > clock_timestamp(), in_session FROM {lock} FOR UPDATE SKIP LOCKED");
     let rows = db.query_typed(&sql, &[]).await?;
     let Some(row) = rows.first() else {
@@ -132,14 +132,14 @@ pub(crate) async fn take(
     };
     let (held, in_session): (bool, bool) = (row.get(0), row.get(1));
     let key = run_lock(names);
-    let ask = async |sql: String| -> Result<bool, PostgresFailure> {
+    let is_true = async |sql: String| -> Result<bool, PostgresFailure> {
         Ok(db.query_typed(&sql, &[]).await?.first().is_some_and(|row| row.get(0)))
     };
-    let alone = ask(format!("SELECT pg_try_advisory_xact_lock({key})")).await?;
+    let alone = is_true(format!("SELECT pg_try_advisory_xact_lock({key})")).await?;
     if held && !(in_session && alone) {
         return Ok(None);
     }
-    let in_session = session && alone && ask(format!("SELECT pg_try_advisory_lock({key})")).await?;
+    let in_session = session && alone && is_true(format!("SELECT pg_try_advisory_lock({key})")).await?;
     let rows = db
         .query_typed(
             &format!(
@@ -153,8 +153,7 @@ pub(crate) async fn take(
     Ok(rows.first().map(|row| row.get(0)))
 }
 
-/// Renews the lease and makes sure that the lock is still this run's: otherwise the transaction fails. Gives the server
-/// process that serves it.
+/// Renews the lease, and fails if another run has the lock. Returns the process id of the server session.
 pub(crate) async fn hold(
     db: &impl GenericClient,
     names: &Names,
@@ -173,7 +172,7 @@ pub(crate) async fn hold(
     }
 }
 
-/// Releases the lock, as the last statement of the run's last transaction.
+/// Releases the lock; the last statement of the run's last transaction.
 pub(crate) async fn release(db: &Transaction<'_>, names: &Names, token: i64) -> Result<(), PostgresFailure> {
     let sql = format!(
         "UPDATE {} SET expires_at = '-infinity', holder = NULL, in_session = false WHERE token = $1",
@@ -183,7 +182,7 @@ pub(crate) async fn release(db: &Transaction<'_>, names: &Names, token: i64) -> 
     Ok(())
 }
 
-/// Releases the lock of the session.
+/// Releases the advisory lock of the session.
 pub(crate) async fn release_session(
     client: &impl GenericClient,
     names: &Names,

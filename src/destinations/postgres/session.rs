@@ -1,17 +1,17 @@
-//! A connection of the writer, and whether rows may wait in tables of its session.
+//! The writer's connection, and whether it supports temporary tables.
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 
 use super::failure::PostgresFailure;
 use super::merge::{SEND_BYTES, Segment};
-use crate::database::{Connected, Database, DatabaseError, Patience};
+use crate::database::{Connected, Database, DatabaseError, IdleTimeout};
 
 pub(crate) struct Session {
     connected: Connected,
-    /// The server's process, as long as it is always the same one.
+    /// The process id of the server session; `None` behind a pooler.
     backend: Option<i32>,
-    /// Temporary tables created so far: each gets a name of its own.
+    /// Number of temporary tables created, for unique names.
     tables: u64,
 }
 
@@ -20,8 +20,8 @@ impl Session {
         let connected = database.connect_patiently().await?;
         let mut backend = None;
         if !database.is_pooled() {
-            let asked = connected.client.query_typed("SELECT pg_backend_pid()", &[]).await;
-            let rows = asked.map_err(|e| connected.judge("connecting", &e))?;
+            let result = connected.client.query_typed("SELECT pg_backend_pid()", &[]).await;
+            let rows = result.map_err(|e| connected.judge("connecting", &e))?;
             backend = rows.first().map(|row| row.get(0));
         }
         Ok(Self { connected, backend, tables: 0 })
@@ -35,8 +35,8 @@ impl Session {
         &mut self.connected
     }
 
-    pub(crate) fn patience(&self) -> &Patience {
-        self.connected.patience()
+    pub(crate) fn idle_timeout(&self) -> &IdleTimeout {
+        self.connected.idle_timeout()
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -52,7 +52,7 @@ impl Session {
         self.backend
     }
 
-    /// From now on nothing is kept in the session.
+    /// Stops the use of temporary tables.
     pub(super) fn notice_pooler(&mut self) {
         self.connected.database().notice_pooler();
         self.backend = None;
@@ -62,8 +62,8 @@ impl Session {
         self.connected.transaction().await
     }
 
-    /// Sends waiting rows into temporary tables: of each segment that holds many, or with `all` of any. Before a merge
-    /// only those that are too many for its statement.
+    /// Sends rows into temporary tables: of segments with many rows, or of all segments with `all`. Before a merge, only
+    /// of segments that are too large for its statement.
     pub(super) async fn send(
         &mut self,
         segments: &mut [Segment],
@@ -77,7 +77,7 @@ impl Session {
             }
             let sent = segment.send(&self.connected.client, &mut self.tables).await;
             if let Err(error) = sent {
-                // Without the right to create temporary tables, or behind a pooler, they go within the merge.
+                // Without the right to create temporary tables, or behind a pooler, rows are part of the merge.
                 let code = error.code();
                 let refused = [
                     SqlState::INSUFFICIENT_PRIVILEGE,
@@ -98,7 +98,7 @@ impl Session {
         Ok(())
     }
 
-    /// Drops the temporary tables of segments. They would end with the session anyway.
+    /// Drops the temporary tables of segments. After an error, they are dropped with the session.
     pub(super) async fn drop_tables(&self, segments: Vec<Segment>) {
         for segment in segments {
             if segment.drop_table(&self.connected.client).await.is_err() {

@@ -1,4 +1,4 @@
-//! The tables that begin with `_`: checkpoints, the run history, and rejected rows.
+//! The tables whose names start with `_`: checkpoints, the run history, and rejected rows.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use tokio_postgres::{GenericClient, Row, Transaction};
 use super::failure::PostgresFailure;
 use super::names::Names;
 use crate::destinations::run_history::{
-    INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, RunClosing, StoredRow, WHOLE_RUN, counts, group_by_run,
-    parse_end, parse_state, tally, to_sql_integer,
+    EXPORT, INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, RunClosing, StoredRow, WHOLE_RUN, counts,
+    group_by_run, parse_end, parse_state, tally, to_sql_integer,
 };
-use crate::destinations::{Entry, RejectedRow, Run};
-use crate::domain::op::{Checkpoint, End, Rejected, State, Tally};
+use crate::destinations::{Entry, ExportRecord, NewestRun, RejectedRow, Run};
+use crate::domain::syncing::op::{Checkpoint, End, Rejected, State, Tally};
 
 /// The checkpoints of all tables.
 pub(super) async fn state(
@@ -28,24 +28,24 @@ pub(super) async fn state(
     Ok(parse_state(connector, place, entries)?)
 }
 
-/// Stores checkpoints, in their order.
+/// Stores checkpoints in their order.
 pub(crate) async fn save(
     db: &Transaction<'_>,
     names: &Names,
     checkpoints: &[Checkpoint],
 ) -> Result<(), PostgresFailure> {
-    // Of several checkpoints of one cursor only the last counts.
+    // Of several checkpoints for one cursor, store only the last.
     let mut last = BTreeMap::new();
     for (table, partition, cursor) in checkpoints.iter().flat_map(|checkpoint| &checkpoint.entries) {
         last.insert((table.as_str(), partition.as_str()), cursor.as_ref().map(ToString::to_string));
     }
-    let (gone, set): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, cursor)| cursor.is_none());
+    let (removed, set): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, cursor)| cursor.is_none());
     let state = names.of("_state");
     let part = |entries: &[((&str, &str), Option<String>)]| -> (Vec<String>, Vec<String>) {
         entries.iter().map(|((table, partition), _)| ((*table).to_owned(), (*partition).to_owned())).unzip()
     };
-    if !gone.is_empty() {
-        let (tables, partitions) = part(&gone);
+    if !removed.is_empty() {
+        let (tables, partitions) = part(&removed);
         let sql = format!(
             "DELETE FROM {state} s USING unnest($1::text[], $2::text[]) AS g(t, p)
              WHERE s.table_name = g.t AND s.partition = g.p"
@@ -80,7 +80,7 @@ pub(super) async fn remove_state(
     Ok(())
 }
 
-/// Closes what a crash left open, and enters a new run.
+/// Closes runs that a crash left open, and adds a new run.
 pub(super) async fn open_run(
     db: &Transaction<'_>,
     names: &Names,
@@ -107,7 +107,7 @@ pub(super) async fn open_run(
     Ok(run)
 }
 
-/// Brings a table's counts up to what this transaction will have stored.
+/// Updates the counts of a table to those after this transaction.
 pub(super) async fn count(
     db: &Transaction<'_>,
     names: &Names,
@@ -145,7 +145,7 @@ pub(super) async fn count(
     Ok(())
 }
 
-/// Enters the end of the run and of its tables.
+/// Stores the end of the run and of its tables.
 pub(super) async fn close(
     db: &Transaction<'_>,
     names: &Names,
@@ -181,7 +181,7 @@ pub(super) async fn close(
     Ok(())
 }
 
-/// PostgreSQL stores no NUL character; a visible one takes its place.
+/// Replaces NUL, which PostgreSQL cannot store, by a visible character.
 pub(super) fn plain(text: &str) -> String {
     text.replace('\0', "\u{2400}")
 }
@@ -258,6 +258,64 @@ pub(super) async fn runs(
     };
     let rows = client.query_typed(&sql, &[(&limit, Type::INT8)]).await?;
     Ok(group_by_run(rows.iter().map(row).collect()))
+}
+
+pub(crate) async fn newest_run(
+    client: &impl GenericClient,
+    names: &Names,
+) -> Result<Option<NewestRun>, PostgresFailure> {
+    let sql = format!(
+        "SELECT run, ended_at, outcome FROM {} WHERE table_name = $1 ORDER BY run DESC LIMIT 1",
+        names.of("_runs")
+    );
+    let rows = client.query_typed(&sql, &[(&WHOLE_RUN, Type::TEXT)]).await?;
+    let run = |row: &Row| NewestRun { number: row.get(0), ended: row.get(1), end: parse_end(row.get(2)) };
+    Ok(rows.first().map(run))
+}
+
+/// For each table the number and the start of the newest run that changed it.
+pub(crate) async fn last_changes(
+    client: &impl GenericClient,
+    names: &Names,
+) -> Result<Vec<(String, i64, Timestamp)>, PostgresFailure> {
+    let sql = format!(
+        "SELECT DISTINCT ON (table_name) table_name, run, started_at FROM {}
+         WHERE table_name <> $1 AND table_name <> $2 AND inserted + updated + deleted > 0
+         ORDER BY table_name, run DESC",
+        names.of("_runs")
+    );
+    let rows = client.query_typed(&sql, &[(&WHOLE_RUN, Type::TEXT), (&EXPORT, Type::TEXT)]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
+}
+
+/// Adds the export after a run to the history, or replaces it.
+pub(super) async fn record_export(
+    client: &impl GenericClient,
+    names: &Names,
+    export: &ExportRecord,
+) -> Result<(), PostgresFailure> {
+    let sql = format!(
+        "INSERT INTO {} (run, table_name, started_at, ended_at, outcome, reason, seen) VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (run, table_name) DO UPDATE SET started_at = EXCLUDED.started_at, ended_at = EXCLUDED.ended_at,
+            outcome = EXCLUDED.outcome, reason = EXCLUDED.reason, seen = EXCLUDED.seen",
+        names.of("_runs")
+    );
+    let reason = export.failure.as_deref().map(plain);
+    client
+        .execute_typed(
+            &sql,
+            &[
+                (&export.run, Type::INT8),
+                (&EXPORT, Type::TEXT),
+                (&export.started, Type::TIMESTAMPTZ),
+                (&export.ended, Type::TIMESTAMPTZ),
+                (&export.end().as_str(), Type::TEXT),
+                (&reason, Type::TEXT),
+                (&to_sql_integer(export.rows), Type::INT8),
+            ],
+        )
+        .await?;
+    Ok(())
 }
 
 fn entry(row: &Row) -> Entry {

@@ -1,8 +1,7 @@
-//! Tables as PostgreSQL has them: created from shapes, and widened without losing a value.
+//! Tables in PostgreSQL: created from shapes, and widened without losing a value.
 //!
-//! A column is added when its type is known. A wider type is an `ALTER` that converts stored values to what they would
-//! be had they arrived as the wider type. Changes made by hand are repaired where nothing is lost by it, and refused
-//! otherwise. Start at [`ensure_table`].
+//! A column is added when its type is known. Widening is an `ALTER` that converts stored values as if they had arrived in
+//! the wider type. Manual changes are repaired if that loses no data, and refused otherwise. Start at [`ensure_table`].
 
 use std::collections::BTreeMap;
 
@@ -13,25 +12,25 @@ use tokio_postgres::{GenericClient, Transaction};
 use super::binary::sql_type;
 use super::failure::PostgresFailure;
 use super::names::{Names, SEEN, STAGING, fitted, list, literal, quoted};
-use crate::database::{AtLength, LONG, Patience};
+use crate::database::{IdleTimeout, LONG, LongWork};
 use crate::destinations::{DestinationError, TableFacts, exceeds_double_sql};
-use crate::domain::cell::ColumnType;
-use crate::domain::op::{TableShape, Write};
-use crate::domain::shape::{SchemaMerge, Widening};
+use crate::domain::syncing::cell::ColumnType;
+use crate::domain::syncing::op::{TableShape, Write};
+use crate::domain::syncing::shape::{SchemaMerge, Widening};
 
-/// When the row was last written. In every table, as is [`DELETED`].
+/// Time of the last write of the row. Every table has this column and [`DELETED`].
 pub(crate) const SYNCED: &str = "_synced_at";
-/// When the row was found to be gone at the source.
+/// Time at which the row was soft-deleted.
 pub(crate) const DELETED: &str = "_deleted_at";
 
-/// Reading or rewriting a large table takes longer than anything else we do: it lifts the server's time limit for the
-/// rest of the transaction, and ours while the returned guard lives.
-pub(super) async fn at_length(
+/// Allows a statement that reads or rewrites a large table: lifts the server's timeout for the rest of the transaction,
+/// and our idle limit while the returned guard lives.
+pub(crate) async fn start_long_work(
     db: &Transaction<'_>,
-    patience: &Patience,
-) -> Result<AtLength, PostgresFailure> {
+    idle_timeout: &IdleTimeout,
+) -> Result<LongWork, PostgresFailure> {
     db.batch_execute(&format!("SET LOCAL statement_timeout = {}", literal(LONG))).await?;
-    Ok(patience.at_length())
+    Ok(idle_timeout.start_long_work())
 }
 
 /// Our tables, and whether each still exists.
@@ -41,7 +40,7 @@ async fn known(
 ) -> Result<Vec<(String, TableShape, bool)>, PostgresFailure> {
     let sql = format!("SELECT t.name, t.shape FROM {} t ORDER BY t.name COLLATE \"C\"", names.of("_tables"));
     let rows = client.query_typed(&sql, &[]).await?;
-    let there: Vec<String> = client
+    let present: Vec<String> = client
         .query_typed(
             "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE n.nspname = $1 AND c.relkind IN ('r', 'p')",
@@ -56,7 +55,7 @@ async fn known(
         let (name, shape): (String, String) = (row.get(0), row.get(1));
         let shape = serde_json::from_str(&shape)
             .map_err(|e| DestinationError::table(&name, format!("its stored schema is unreadable: {e}")))?;
-        let exists = there.iter().any(|there| *there == fitted(&name));
+        let exists = present.iter().any(|present| *present == fitted(&name));
         known.push((name, shape, exists));
     }
     Ok(known)
@@ -71,7 +70,7 @@ pub(crate) async fn all(
     Ok(known.into_iter().filter(|(.., exists)| *exists).map(|(name, shape, _)| (name, shape)).collect())
 }
 
-/// Our tables that somebody dropped: what was read into them must be read again.
+/// Our tables that were dropped by hand: their rows must be read again.
 pub(super) async fn dropped(
     client: &impl GenericClient,
     names: &Names,
@@ -80,7 +79,7 @@ pub(super) async fn dropped(
     Ok(known.into_iter().filter(|(.., exists)| !exists).map(|(name, ..)| name).collect())
 }
 
-/// How many rows our tables hold, by name.
+/// The row counts of our tables, by name.
 pub(super) async fn facts(
     client: &impl GenericClient,
     names: &Names,
@@ -123,13 +122,15 @@ pub(super) async fn drop_leftovers(db: &Transaction<'_>, names: &Names) -> Resul
 }
 
 /// Creates the stored table or widens it for rows of an announced shape. `None` while the type of a key column is
-/// unknown: no rows can come then.
+/// unknown: then there are no rows. `beyond_double` names the columns with an integer that a double cannot represent, as
+/// far as rows are not in the table yet.
 pub(crate) async fn ensure_table(
     db: &Transaction<'_>,
     names: &Names,
-    patience: &Patience,
+    idle_timeout: &IdleTimeout,
     stored: Option<&TableShape>,
     announced: &TableShape,
+    mut beyond_double: Vec<String>,
 ) -> Result<Option<SchemaMerge>, PostgresFailure> {
     let Some(stored) = stored else {
         if !announced.is_creatable() {
@@ -140,9 +141,8 @@ pub(crate) async fn ensure_table(
         return Ok(Some(SchemaMerge { shape, widened, recheck_deleted: false }));
     };
     let (name, table) = (&announced.table, names.of(&announced.table));
-    let mut beyond_double = Vec::new();
     for column in stored.integers_to_check(announced) {
-        let _long = at_length(db, patience).await?;
+        let _long = start_long_work(db, idle_timeout).await?;
         let rows = db.query_typed(&exceeds_double_sql(&table, &quoted(column)), &[]).await?;
         if rows.first().is_some_and(|row| row.get(0)) {
             beyond_double.push(column.to_owned());
@@ -153,7 +153,7 @@ pub(crate) async fn ensure_table(
         .map_err(|conflict| DestinationError::table(name, conflict))?;
     check_unchanged(db, names, stored).await?;
     if !merge.widened.is_empty() {
-        widen(db, patience, name, &table, &merge.widened).await?;
+        widen(db, idle_timeout, name, &table, &merge.widened).await?;
     }
     add_missing(db, names, &merge.shape, &table, name).await?;
     if merge.shape != *stored {
@@ -162,16 +162,16 @@ pub(crate) async fn ensure_table(
     Ok(Some(merge))
 }
 
-/// Soft-deletes rows that were stored as live before the definition said which column tells that they are deleted.
+/// Soft-deletes rows that were stored as live before the definition had `deleted_if`.
 pub(super) async fn mark_deleted(
     db: &Transaction<'_>,
     names: &Names,
-    patience: &Patience,
+    idle_timeout: &IdleTimeout,
     shape: &TableShape,
     now: Timestamp,
 ) -> Result<u64, PostgresFailure> {
     let Some(column) = shape.deleted_column() else { return Ok(0) };
-    let _long = at_length(db, patience).await?;
+    let _long = start_long_work(db, idle_timeout).await?;
     let sql = format!(
         "UPDATE {} SET {DELETED} = $1, {SYNCED} = $1 WHERE {DELETED} IS NULL AND {}",
         names.of(&shape.table),
@@ -180,7 +180,7 @@ pub(super) async fn mark_deleted(
     Ok(db.execute_typed(&sql, &[(&now, Type::TIMESTAMPTZ)]).await?)
 }
 
-/// "This column is true", whatever type it has widened to.
+/// SQL: this column is true, also after it was widened.
 pub(super) fn truthy_sql(column: &str) -> String {
     format!("{}::text IN ('true', '1')", quoted(column))
 }
@@ -229,7 +229,7 @@ fn definition(name: &str, shape: &TableShape) -> String {
     format!("CREATE TABLE {name} ({})", parts.join(", "))
 }
 
-/// Creates the table for the rows that will replace a table's: like the table itself, but unlogged.
+/// Creates the unlogged staging table for the rows that will replace a table's rows.
 pub(super) async fn stage(
     db: &Transaction<'_>,
     names: &Names,
@@ -241,7 +241,7 @@ pub(super) async fn stage(
     add_missing(db, names, shape, &staging, &format!("{STAGING}{}", shape.table)).await
 }
 
-/// Creates the table for the keys of this run.
+/// Creates the table for the keys of the rows of this run.
 pub(super) async fn remember_keys(
     db: &Transaction<'_>,
     names: &Names,
@@ -255,7 +255,7 @@ pub(super) async fn remember_keys(
     Ok(())
 }
 
-/// Drops the tables of this run that belong to a table.
+/// Drops the staging and key tables of a table.
 pub(super) async fn drop_run_tables(
     db: &Transaction<'_>,
     names: &Names,
@@ -266,7 +266,7 @@ pub(super) async fn drop_run_tables(
     Ok(())
 }
 
-/// The columns that really exist, with their types.
+/// The existing columns with their types.
 async fn physical(
     db: &Transaction<'_>,
     names: &Names,
@@ -283,25 +283,25 @@ async fn physical(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// Refuses what somebody changed by hand and we cannot repair: a column's type, or the key.
+/// Refuses manual changes that cannot be repaired: a column's type, or the key.
 async fn check_unchanged(
     db: &Transaction<'_>,
     names: &Names,
     stored: &TableShape,
 ) -> Result<(), PostgresFailure> {
-    let there = physical(db, names, &stored.table).await?;
+    let present = physical(db, names, &stored.table).await?;
     let ours = stored.known_columns();
     let own = [SYNCED, DELETED].map(|name| (name.to_owned(), sql_type(ColumnType::Timestamp)));
     for (name, want) in ours.map(|column| (column.name.clone(), sql_type(column.kind))).chain(own) {
-        let found = there.iter().find(|(found, _)| *found == fitted(&name));
+        let found = present.iter().find(|(found, _)| *found == fitted(&name));
         if let Some((_, found)) = found.filter(|(_, found)| found != want) {
             let reason = format!(
-                "its column {name} was changed by hand: it is {found} and was made as {want}; change it back, or drop the table and sync again"
+                "its column {name} was changed by hand from {want} to {found}; change it back, or drop the table and sync again"
             );
             return Err(DestinationError::table(&stored.table, reason).into());
         }
         if found.is_none() && (name == SYNCED || name == DELETED) {
-            let reason = format!("its column {name} is gone: drop the table and sync again");
+            let reason = format!("its column {name} is missing: drop the table and sync again");
             return Err(DestinationError::table(&stored.table, reason).into());
         }
     }
@@ -321,11 +321,11 @@ async fn check_unchanged(
     if rows.first().is_some_and(|row| row.get(0)) {
         return Ok(());
     }
-    let gone = keys.iter().find(|key| !there.iter().any(|(found, _)| found == *key));
-    let reason = match gone {
-        Some(key) => format!("its key column {key} is gone: drop the table and sync again"),
+    let missing = keys.iter().find(|key| !present.iter().any(|(found, _)| found == *key));
+    let reason = match missing {
+        Some(key) => format!("its key column {key} is missing: drop the table and sync again"),
         None => format!(
-            "its primary key is gone: ALTER TABLE {} ADD PRIMARY KEY ({}), or drop the table and sync again",
+            "its primary key is missing: ALTER TABLE {} ADD PRIMARY KEY ({}), or drop the table and sync again",
             names.of(&stored.table),
             list(&stored.key)
         ),
@@ -333,7 +333,7 @@ async fn check_unchanged(
     Err(DestinationError::table(&stored.table, reason).into())
 }
 
-/// Adds the columns whose type is known and that do not exist, because they are new or somebody dropped them.
+/// Adds columns of a known type that do not exist, because they are new or were dropped by hand.
 async fn add_missing(
     db: &Transaction<'_>,
     names: &Names,
@@ -341,10 +341,10 @@ async fn add_missing(
     table: &str,
     relation: &str,
 ) -> Result<(), PostgresFailure> {
-    let there = physical(db, names, relation).await?;
+    let present = physical(db, names, relation).await?;
     let missing: Vec<String> = shape
         .known_columns()
-        .filter(|column| !there.iter().any(|(name, _)| *name == fitted(&column.name)))
+        .filter(|column| !present.iter().any(|(name, _)| *name == fitted(&column.name)))
         .map(|column| format!("ADD COLUMN {} {}", quoted(&column.name), sql_type(column.kind)))
         .collect();
     if !missing.is_empty() {
@@ -353,13 +353,13 @@ async fn add_missing(
     Ok(())
 }
 
-/// The expression that converts a stored value to what would be stored had it arrived as the wider type.
+/// SQL: converts a stored value as if it had arrived in the wider type.
 pub(super) fn conversion(value: &str, old: ColumnType, new: ColumnType) -> String {
     use ColumnType::{Date, Decimal, Double, Text, Timestamp};
     let to = sql_type(new);
     match (old, new) {
         (old, new) if old == new => value.to_owned(),
-        // Shortest digits, and never an exponent.
+        // The shortest digits, without an exponent.
         (Double, Text) => format!("{value}::text::numeric::text"),
         (Double, Decimal) => format!("{value}::text::numeric"),
         (Date, Timestamp) => format!("({value}::timestamp AT TIME ZONE 'UTC')"),
@@ -368,10 +368,10 @@ pub(super) fn conversion(value: &str, old: ColumnType, new: ColumnType) -> Strin
     }
 }
 
-/// Widens columns, unless a view reads them; then it is named.
+/// Widens columns. Fails with the names of views that depend on them.
 async fn widen(
     db: &Transaction<'_>,
-    patience: &Patience,
+    idle_timeout: &IdleTimeout,
     table: &str,
     relation: &str,
     widened: &[Widening],
@@ -394,7 +394,7 @@ async fn widen(
         );
         return Err(DestinationError::table(table, reason).into());
     }
-    let _long = at_length(db, patience).await?;
+    let _long = start_long_work(db, idle_timeout).await?;
     db.batch_execute(&alter(relation, widened)).await?;
     Ok(())
 }
@@ -411,7 +411,7 @@ fn alter(relation: &str, widened: &[Widening]) -> String {
     format!("ALTER TABLE {relation} {}", parts.join(", "))
 }
 
-/// Converts what the tables of this run hold, as the table itself was converted.
+/// Converts the staging and key tables in the same way as the table.
 pub(super) async fn convert_run_tables(
     db: &Transaction<'_>,
     names: &Names,

@@ -1,5 +1,5 @@
-//! SQLite behind the writer's loop: rows wait until about 5,000 are gathered and are then written sorted, within a
-//! transaction that is committed after about 50,000.
+//! The SQLite backend of the writer: about 5,000 rows are gathered and then written in the order of their keys, within a
+//! transaction that is committed after about 50,000 rows.
 //!
 //! Start at [`SqliteBackend::write_gathered`] and its [`Backend::commit`].
 
@@ -15,19 +15,19 @@ use crate::destinations::run_history::RunClosing;
 use crate::destinations::run_totals::CommitTotals;
 use crate::destinations::writer::{ActiveRun, Backend, Completion, EnsuredTable, Finish, Misfits, OpenedRun};
 use crate::destinations::{DestinationError, RejectedRow, Run, RunStart, TableFacts};
-use crate::domain::cell::Cell;
-use crate::domain::op::{Rows, State, TableShape, Write};
+use crate::domain::syncing::cell::Cell;
+use crate::domain::syncing::op::{Rows, State, TableShape, Write};
 
-/// Rows sorted and written in one go: enough that neighbours in the key's tree meet, few enough for memory.
+/// Rows sorted and written together: enough to write close to each other in the key's tree, few enough for memory.
 const GATHERED_ROWS: usize = 5_000;
 
-/// Text gathered, in bytes: the same bound for rows that are large.
+/// Text gathered, in bytes: the limit for large rows.
 const GATHERED_BYTES: usize = 16 * 1024 * 1024;
 
-/// Rows after which a checkpoint ends the transaction: a commit waits for the disk, so there should be few.
+/// Rows after which a checkpoint ends the transaction. A commit waits for the disk, so that there should be few.
 const COMMIT_ROWS: usize = 50_000;
 
-/// Rows after which a transaction no longer waits for a checkpoint: the log must not grow without bound.
+/// Rows after which a transaction no longer waits for a checkpoint, so that the WAL does not grow without bound.
 const MAX_ROWS: usize = 100_000;
 
 pub(super) struct SqliteBackend {
@@ -39,9 +39,8 @@ pub(super) struct SqliteBackend {
 
 /// Rows of the active run.
 pub(super) struct GatheredRows {
-    /// Held as long as the run.
     _lock: File,
-    /// When the run started, as stored.
+    /// The start of the run as stored text.
     synced: String,
     batches: Vec<Rows>,
     rows: usize,
@@ -93,8 +92,8 @@ impl SqliteBackend {
         Ok((number, stored))
     }
 
-    /// Writes the gathered rows, those of one table in one go, and the rejected ones: a source whose rows are all
-    /// rejected must not fill the memory.
+    /// Writes the gathered rows, grouped by table, and the rejected ones, so that a source with only rejected rows does
+    /// not fill the memory.
     fn write_gathered(&mut self, run: &mut ActiveRun<Self>) -> Result<(), SqliteFailure> {
         self.start_transaction()?;
         let batches = std::mem::take(&mut run.buffer.batches);
@@ -124,7 +123,8 @@ impl SqliteBackend {
         self.write_gathered(run)?;
         let db = &self.db;
         let stored = run.totals.stored.get(&announced.table);
-        let Some(merge) = table::ensure_table(db, stored, announced)? else { return Ok(None) };
+        let large = run.totals.beyond_double(&announced.table);
+        let Some(merge) = table::ensure_table(db, stored, announced, large)? else { return Ok(None) };
         let shape = merge.shape;
         let marked =
             if merge.recheck_deleted { table::mark_deleted(db, &shape, &run.buffer.synced)? } else { 0 };
@@ -289,7 +289,7 @@ impl Backend for SqliteBackend {
 
     fn roll_back(&mut self) {
         if self.in_transaction {
-            // After some errors SQLite has already rolled back, and refuses this.
+            // After some errors SQLite has already rolled back; then this fails.
             let _ = self.db.execute_batch("ROLLBACK");
             self.in_transaction = false;
         }
@@ -310,6 +310,6 @@ impl Backend for SqliteBackend {
     }
 
     async fn abandon(&mut self, _: ActiveRun<Self>) {
-        // The lock of the file ends with the run.
+        // Dropping the run releases the lock of the file.
     }
 }

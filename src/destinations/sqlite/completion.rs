@@ -1,37 +1,37 @@
-//! What happens when a table was read to its end: stale rows are soft-deleted, or all rows are replaced.
+//! Completes a table that was read to its end: soft-deletes stale rows, or replaces all rows.
 
 use rusqlite::Connection;
 
 use super::file::{list, quoted};
 use super::table::{DELETED, SYNCED, conversion};
 use super::upsert::{differs, seen, staging};
-use crate::domain::op::{Sweep, TableShape, Tally, Write};
-use crate::domain::shape::Widening;
+use crate::domain::syncing::op::{Sweep, TableShape, Tally, Write};
+use crate::domain::syncing::shape::Widening;
 
-/// Creates the temporary table for the keys of this run. Its columns have no types: values are kept as stored.
+/// Creates the temporary table for the keys of this run. Its columns have no types, so that values are not converted.
 pub(super) fn remember_keys(db: &Connection, shape: &TableShape) -> Result<(), rusqlite::Error> {
     let (name, key) = (seen(&shape.table), list(&shape.key));
     db.execute_batch(&format!("CREATE TABLE IF NOT EXISTS {name} ({key}, PRIMARY KEY ({key})) WITHOUT ROWID"))
 }
 
-/// Creates the temporary table for the rows that will replace a table's, or adds the columns it lacks.
+/// Creates the staging table for the rows that will replace a table's rows, or adds missing columns to it.
 pub(super) fn stage(db: &Connection, shape: &TableShape) -> Result<(), rusqlite::Error> {
     let name = staging(&shape.table);
     let key =
         if shape.key.is_empty() { String::new() } else { format!(", PRIMARY KEY ({})", list(&shape.key)) };
     let columns = list(columns(shape));
     db.execute_batch(&format!("CREATE TABLE IF NOT EXISTS {name} ({columns}, {SYNCED}, {DELETED}{key})"))?;
-    let there: Vec<String> = db
+    let present: Vec<String> = db
         .prepare("SELECT name FROM pragma_table_info(?, 'temp')")?
         .query_map([format!("staging {}", shape.table)], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
-    for column in self::columns(shape).iter().filter(|column| !there.contains(column)) {
+    for column in self::columns(shape).iter().filter(|column| !present.contains(column)) {
         db.execute_batch(&format!("ALTER TABLE {name} ADD COLUMN {}", quoted(column)))?;
     }
     Ok(())
 }
 
-/// Converts what the temporary tables hold, as the table itself was converted.
+/// Converts the temporary tables in the same way as the table.
 pub(super) fn convert(
     db: &Connection,
     shape: &TableShape,
@@ -60,7 +60,7 @@ pub(super) fn drop_run_tables(db: &Connection, table: &str) -> Result<(), rusqli
     ))
 }
 
-/// Soft-deletes the rows that this run did not send. `Err` within says why it did not.
+/// Soft-deletes the rows that this run did not send. The inner `Err` is the reason why it refused.
 pub(super) fn delete_stale(
     db: &Connection,
     shape: &TableShape,
@@ -139,8 +139,8 @@ pub(super) fn replace_rows(
     Ok(())
 }
 
-/// "No row of the other table has its key", as SQL. The columns of the other table have no types, so that joining them
-/// would scan it for each row; `NOT IN` looks keys up.
+/// SQL: no row of the other table has this key. The other table's columns have no types, so that a join would scan it for
+/// each row; `NOT IN` uses the index.
 fn absent(shape: &TableShape, other: &str) -> String {
     let key = list(&shape.key);
     format!("({key}) NOT IN (SELECT {key} FROM {other})")

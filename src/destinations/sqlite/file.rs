@@ -1,4 +1,4 @@
-//! The file: how it is opened and tuned, the lock that keeps runs apart, and what its errors mean for a person.
+//! The database file: opening and tuning, the lock for one run at a time, and error messages.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -9,29 +9,29 @@ use rusqlite::{Connection, ErrorCode, functions::FunctionFlags};
 use crate::database::steps::{StepsError, migrate_sqlite};
 use crate::destinations::DestinationError;
 
-/// The tables that begin with `_`, one step for each version of their layout.
+/// The tables whose names start with `_`, one step for each version of their format.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
 
-/// How long we wait for another program's lock: longer than any sane transaction of a reader's tool.
+/// Wait for another program's lock: longer than the usual transactions of other tools.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Pages in the write-ahead log before it is copied back: a large log turns random writes into sequential ones (four
-/// times the rows per second on a million rows), at 64 MiB of disk.
+/// Pages in the write-ahead log before a checkpoint: a large log makes random writes sequential (four times the rows per
+/// second on a million rows), for 64 MiB of disk space.
 const WAL_PAGES: u32 = 16_384;
 
-/// The size the log is cut back to, in bytes: that of [`WAL_PAGES`].
+/// Maximum size of the log after a checkpoint, in bytes.
 const WAL_BYTES: u32 = WAL_PAGES * 4096;
 
-/// SQLite's page cache, in KiB: part of the 64 MiB that a sync may use.
+/// SQLite's page cache in KiB: part of the 64 MiB that a sync may use.
 const CACHE_KIB: i32 = 16 * 1024;
 
-/// Statements kept prepared: a few for each table.
+/// Size of the cache of prepared statements: a few for each table.
 const STATEMENTS: usize = 128;
 
-/// Free pages given back at the end of a run, so that this never takes long.
+/// Limit of free pages released at the end of a run, so that this takes little time.
 const VACUUM_PAGES: u32 = 4_096;
 
-/// What goes wrong inside the writer: SQLite's errors are translated once, at its edge.
+/// Errors inside the writer; SQLite's errors are translated once, at its edge.
 #[derive(Debug)]
 pub(crate) enum SqliteFailure {
     Sql(rusqlite::Error),
@@ -50,7 +50,6 @@ impl From<DestinationError> for SqliteFailure {
     }
 }
 
-/// A connector's file.
 #[derive(Debug, Clone)]
 pub(crate) struct DatabaseFile(PathBuf);
 
@@ -63,7 +62,7 @@ impl DatabaseFile {
         self.0.display().to_string()
     }
 
-    /// Translates an error of SQLite, with what was being done.
+    /// Translates an error of SQLite; `doing` describes the operation.
     pub(crate) fn error(&self, doing: &str, error: &rusqlite::Error) -> DestinationError {
         let place = self.name();
         match error.sqlite_error_code() {
@@ -102,7 +101,7 @@ impl DatabaseFile {
         }
     }
 
-    /// Takes the lock that keeps two runs apart; it ends with its process, however that ends.
+    /// Takes the lock for one run at a time. The operating system releases it when the process ends.
     pub(crate) fn lock(&self) -> Result<File, DestinationError> {
         let mut path = self.0.clone().into_os_string();
         path.push(".lock");
@@ -118,7 +117,7 @@ impl DatabaseFile {
     }
 }
 
-/// Shortens the log and gives free pages back. Readers may prevent either; the next run tries again.
+/// Truncates the log and releases free pages. Readers may prevent either; the next run retries.
 pub(super) fn shrink(db: &Connection) {
     let _ = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     let _ = db.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"));
@@ -126,18 +125,18 @@ pub(super) fn shrink(db: &Connection) {
 
 fn tune(db: &Connection) -> Result<(), rusqlite::Error> {
     db.busy_timeout(BUSY_TIMEOUT)?;
-    // Only works on a file without tables and before the log is switched on; later it would ask for a lock.
+    // Works only on a file without tables and before WAL mode; later it would need a lock.
     if db.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0 {
         db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }
     db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    // A checkpoint survives a power loss; with commits this large it costs a few percent.
+    // Committed checkpoints must survive a power loss; with large commits this costs a few percent.
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     db.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES, |_| Ok(()))?;
     db.pragma_update(None, "cache_size", -CACHE_KIB)?;
     db.pragma_update(None, "foreign_keys", false)?;
-    // A table that is rebuilt takes its old name back; views name it and must be left as they are.
+    // A rebuilt table is renamed to its old name, and views that refer to it must not change.
     db.pragma_update(None, "legacy_alter_table", true)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
@@ -146,7 +145,7 @@ fn tune(db: &Connection) -> Result<(), rusqlite::Error> {
     })
 }
 
-/// An identifier as SQL takes it, whatever is in it.
+/// A quoted SQL identifier.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

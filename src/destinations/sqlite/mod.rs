@@ -1,8 +1,8 @@
 //! SQLite: one file per connector, its tables under the names the definition gives them.
 //!
-//! Rows are gathered and committed many at a time, with the checkpoints that cover them. Beside the tables the file
-//! holds `_state`, `_runs`, `_rejected` and `_tables`. Start at [`open`]; the work of the thread is in `backend`, the
-//! tables in `table` and `upsert`.
+//! Many rows are gathered and committed together, with the checkpoints that cover them. The file also contains the tables
+//! `_state`, `_runs`, `_rejected` and `_tables`. Start at [`open`]; `backend` has the work of the thread, `table` and
+//! `upsert` the tables.
 
 mod backend;
 mod completion;
@@ -13,16 +13,16 @@ mod upsert;
 
 use std::path::Path;
 
-use super::writer::Writer;
-use super::{DestinationError, WriterThread};
+use super::writer::DestinationWriter;
+use super::{DestinationError, ExportRecord, WriterThread};
 use backend::SqliteBackend;
 use file::DatabaseFile;
 
-/// Opens or creates the file of a connector, `DATA_DIR/NAME.db`, and starts its thread. Blocks for a moment. Other
-/// programs may read the file while it is written.
+/// Opens or creates the file of a connector, `DATA_DIR/NAME.db`, and starts its thread. Blocking. Other programs may read
+/// the file while it is written.
 ///
 /// # Errors
-/// If the file cannot be opened, is not a database, is corrupt, or was written by a newer version.
+/// When the file cannot be opened, is not a database, is corrupt, or was written by a newer version.
 pub fn open(path: &Path, connector: &str) -> Result<WriterThread, DestinationError> {
     let file = DatabaseFile::new(path);
     let db = file.open()?;
@@ -31,7 +31,17 @@ pub fn open(path: &Path, connector: &str) -> Result<WriterThread, DestinationErr
     let name = format!("sqlite {connector}");
     let backend = SqliteBackend::new(file, db, connector);
     WriterThread::start(name, move |requests, failure| {
-        runtime.block_on(Writer::new(backend, failure).serve(requests));
+        runtime.block_on(DestinationWriter::new(backend, failure).serve(requests));
     })
     .map_err(cannot_open)
+}
+
+/// Adds the export after a run to the history of a connector's file. Blocking.
+///
+/// # Errors
+/// When the file cannot be opened or written.
+pub(super) fn record_export(path: &Path, export: &ExportRecord) -> Result<(), DestinationError> {
+    let file = DatabaseFile::new(path);
+    let recorded = system_tables::record_export(&file.open()?, export);
+    recorded.map_err(|e| file.error("recording the export", &e))
 }

@@ -1,16 +1,16 @@
-//! The tables that begin with `_`: checkpoints, the run history, and rejected rows.
+//! The tables whose names start with `_`: checkpoints, the run history, and rejected rows.
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::file::DatabaseFile;
 use crate::destinations::run_history::{
-    HistoryRow, INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, StoredRow, WHOLE_RUN, counts, group_by_run,
-    parse_end, parse_state, tally, to_sql_integer,
+    EXPORT, HistoryRow, INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, StoredRow, WHOLE_RUN, counts,
+    group_by_run, parse_end, parse_state, tally, to_sql_integer,
 };
-use crate::destinations::{DestinationError, Entry, RejectedRow, Run};
-use crate::domain::cell::Cell;
-use crate::domain::op::{Checkpoint, End, Rejected, State, Tally};
+use crate::destinations::{DestinationError, Entry, ExportRecord, NewestRun, RejectedRow, Run};
+use crate::domain::syncing::cell::Cell;
+use crate::domain::syncing::op::{Checkpoint, End, Rejected, State, Tally};
 
 pub(super) fn to_text(moment: Timestamp) -> String {
     Cell::Timestamp(moment).to_text().unwrap_or_default().into_owned()
@@ -54,7 +54,7 @@ pub(super) fn remove_state(db: &Connection, table: &str) -> Result<(), rusqlite:
     db.execute("DELETE FROM _state WHERE table_name = ?", [table]).map(drop)
 }
 
-/// Closes what a crash left open, and enters a new run.
+/// Closes runs that a crash left open, and adds a new run.
 pub(super) fn open_run(db: &Connection, started: Timestamp) -> Result<i64, rusqlite::Error> {
     let started = to_text(started);
     db.execute(
@@ -73,7 +73,7 @@ pub(super) fn open_run(db: &Connection, started: Timestamp) -> Result<i64, rusql
     Ok(run)
 }
 
-/// Brings a table's counts up to what this transaction will have stored.
+/// Updates the counts of a table to those after this transaction.
 pub(super) fn count(
     db: &Connection,
     run: i64,
@@ -106,7 +106,7 @@ pub(super) fn count(
         .map(drop)
 }
 
-/// Enters the end of a table, or of the run itself.
+/// Stores the end of a table or of the run.
 pub(super) fn close(
     db: &Connection,
     run: i64,
@@ -171,6 +171,47 @@ pub(super) fn runs(db: &Connection, limit: usize) -> Result<Vec<Run>, rusqlite::
     };
     let rows: Result<Vec<_>, _> = query.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], row)?.collect();
     Ok(group_by_run(rows?))
+}
+
+pub(crate) fn newest_run(db: &Connection) -> Result<Option<NewestRun>, rusqlite::Error> {
+    let sql = "SELECT run, ended_at, outcome FROM _runs WHERE table_name = ? ORDER BY run DESC LIMIT 1";
+    db.query_row(sql, [WHOLE_RUN], |row| {
+        let ended: Option<String> = row.get(1)?;
+        let (ended, end) = (ended.as_deref().and_then(from_text), parse_end(&row.get::<_, String>(2)?));
+        Ok(NewestRun { number: row.get(0)?, ended, end })
+    })
+    .optional()
+}
+
+/// For each table the number and the start of the newest run that changed it.
+pub(crate) fn last_changes(db: &Connection) -> Result<Vec<(String, i64, Timestamp)>, rusqlite::Error> {
+    let mut query = db.prepare(
+        "SELECT table_name, max(run), started_at FROM _runs
+         WHERE table_name NOT IN (?, ?) AND inserted + updated + deleted > 0 GROUP BY table_name",
+    )?;
+    let row = |row: &Row<'_>| {
+        let started: String = row.get(2)?;
+        Ok((row.get(0)?, row.get(1)?, from_text(&started).unwrap_or_default()))
+    };
+    query.query_map([WHOLE_RUN, EXPORT], row)?.collect()
+}
+
+/// Adds the export after a run to the history, or replaces it.
+pub(crate) fn record_export(db: &Connection, export: &ExportRecord) -> Result<(), rusqlite::Error> {
+    db.execute(
+        "INSERT OR REPLACE INTO _runs (run, table_name, started_at, ended_at, outcome, reason, seen)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+        params![
+            export.run,
+            EXPORT,
+            to_text(export.started),
+            to_text(export.ended),
+            export.end().as_str(),
+            export.failure,
+            to_sql_integer(export.rows)
+        ],
+    )
+    .map(drop)
 }
 
 fn entry(row: &Row<'_>) -> Result<Entry, rusqlite::Error> {

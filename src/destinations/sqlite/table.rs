@@ -1,8 +1,8 @@
-//! Tables as SQLite has them: created from shapes, and widened without losing a value.
+//! Tables in SQLite: created from shapes, and widened without losing a value.
 //!
-//! A column is added to the file when its type is known, because SQLite cannot change a column's type: a wider type
-//! means a new table, into which the rows are copied in the same transaction. Declared types are chosen so that
-//! SQLite's affinities never turn a text into a number. Start at [`ensure_table`].
+//! A column is added when its type is known. SQLite cannot change a column's type, so that widening copies the rows into
+//! a new table in the same transaction. With the declared types, SQLite's type affinity never converts a text to a
+//! number. Start at [`ensure_table`].
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::file::{SqliteFailure, list, quoted};
 use crate::destinations::{DestinationError, TableFacts, exceeds_double_sql};
-use crate::domain::cell::ColumnType;
-use crate::domain::op::TableShape;
-use crate::domain::shape::{SchemaMerge, Widening};
+use crate::domain::syncing::cell::ColumnType;
+use crate::domain::syncing::op::TableShape;
+use crate::domain::syncing::shape::{SchemaMerge, Widening};
 
-/// When the row was last written. In every table, as is [`DELETED`].
+/// Time of the last write of the row. Every table has this column and [`DELETED`].
 pub(crate) const SYNCED: &str = "_synced_at";
-/// When the row was found to be gone at the source.
+/// Time at which the row was soft-deleted.
 pub(crate) const DELETED: &str = "_deleted_at";
 
 /// Our tables that exist.
@@ -35,7 +35,7 @@ pub(crate) fn all(db: &Connection) -> Result<BTreeMap<String, TableShape>, rusql
     shapes.collect()
 }
 
-/// How many rows our tables hold, by name.
+/// The row counts of our tables, by name.
 pub(super) fn facts(db: &Connection) -> Result<Vec<TableFacts>, rusqlite::Error> {
     let mut facts = Vec::new();
     for table in all(db)?.into_keys() {
@@ -47,7 +47,7 @@ pub(super) fn facts(db: &Connection) -> Result<Vec<TableFacts>, rusqlite::Error>
     Ok(facts)
 }
 
-/// Our tables that somebody dropped: what was read into them must be read again.
+/// Our tables that were dropped by hand: their rows must be read again.
 pub(super) fn dropped(db: &Connection) -> Result<Vec<String>, rusqlite::Error> {
     let mut query = db.prepare(
         "SELECT name FROM _tables t
@@ -57,11 +57,13 @@ pub(super) fn dropped(db: &Connection) -> Result<Vec<String>, rusqlite::Error> {
 }
 
 /// Creates the stored table or widens it for rows of an announced shape. `None` while the type of a key column is
-/// unknown: no rows can come then.
+/// unknown: then there are no rows. `beyond_double` names the columns with an integer that a double cannot represent, as
+/// far as rows are not in the table yet.
 pub(super) fn ensure_table(
     db: &Connection,
     stored: Option<&TableShape>,
     announced: &TableShape,
+    mut beyond_double: Vec<String>,
 ) -> Result<Option<SchemaMerge>, SqliteFailure> {
     let Some(stored) = stored else {
         if !announced.is_creatable() {
@@ -71,7 +73,6 @@ pub(super) fn ensure_table(
         let (shape, widened) = (announced.clone(), Vec::new());
         return Ok(Some(SchemaMerge { shape, widened, recheck_deleted: false }));
     };
-    let mut beyond_double = Vec::new();
     for column in stored.integers_to_check(announced) {
         let sql = exceeds_double_sql(&quoted(&stored.table), &quoted(column));
         if db.query_row(&sql, [], |row| row.get(0))? {
@@ -91,7 +92,7 @@ pub(super) fn ensure_table(
     Ok(Some(merge))
 }
 
-/// Soft-deletes rows that were stored as live before the definition said which column tells that they are deleted.
+/// Soft-deletes rows that were stored as live before the definition had `deleted_if`.
 pub(super) fn mark_deleted(db: &Connection, shape: &TableShape, now: &str) -> Result<u64, rusqlite::Error> {
     let Some(column) = shape.deleted_column() else { return Ok(0) };
     let sql = format!(
@@ -102,7 +103,7 @@ pub(super) fn mark_deleted(db: &Connection, shape: &TableShape, now: &str) -> Re
     Ok(db.execute(&sql, [now])? as u64)
 }
 
-/// "This column is true", whatever type it has widened to.
+/// SQL: this column is true, also after it was widened.
 fn truthy_sql(column: &str) -> String {
     format!("CAST({} AS TEXT) IN ('true', '1')", quoted(column))
 }
@@ -127,8 +128,8 @@ fn store_shape(db: &Connection, shape: &TableShape) -> Result<(), SqliteFailure>
     Ok(())
 }
 
-/// The declared type: its first word is for people and drivers, its affinity for SQLite. Where SQLite's own guess would
-/// be NUMERIC, which turns the text `1e3` into a number, it says TEXT.
+/// The declared type. People and drivers read its first word. The second word TEXT sets the affinity where SQLite would
+/// use NUMERIC, which converts the text `1e3` to a number.
 fn declared(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Boolean => "BOOLEAN",
@@ -146,7 +147,7 @@ fn definition(name: &str, shape: &TableShape, extras: &[(String, String)]) -> St
     let mut parts = Vec::new();
     for column in shape.known_columns() {
         let keyed = shape.key.contains(&column.name);
-        // The one spelling that makes the key the row's own number, without a second tree.
+        // Only the type INTEGER makes the key the rowid, without a separate index.
         let kind = match column.kind {
             ColumnType::Bigint if keyed && shape.key.len() == 1 => "INTEGER",
             kind => declared(kind),
@@ -163,21 +164,21 @@ fn definition(name: &str, shape: &TableShape, extras: &[(String, String)]) -> St
     format!("CREATE TABLE {name} (\n    {}\n)", parts.join(",\n    "))
 }
 
-/// The columns that really exist, with their declared types.
-fn physical(db: &Connection, table: &str) -> Result<Vec<(String, String)>, rusqlite::Error> {
+/// The existing columns with their declared types.
+pub(crate) fn physical(db: &Connection, table: &str) -> Result<Vec<(String, String)>, rusqlite::Error> {
     let mut query = db.prepare("SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden = 0")?;
     query.query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-/// Adds the columns whose type is known and that do not exist, because they are new or somebody dropped them.
+/// Adds columns of a known type that do not exist, because they are new or were dropped by hand.
 fn add_missing(db: &Connection, shape: &TableShape) -> Result<(), SqliteFailure> {
-    let there = physical(db, &shape.table)?;
+    let present = physical(db, &shape.table)?;
     for column in shape.known_columns() {
-        if there.iter().any(|(name, _)| name.eq_ignore_ascii_case(&column.name)) {
+        if present.iter().any(|(name, _)| name.eq_ignore_ascii_case(&column.name)) {
             continue;
         }
         if shape.key.contains(&column.name) {
-            let reason = format!("its key column {} is gone: drop the table and sync again", column.name);
+            let reason = format!("its key column {} is missing: drop the table and sync again", column.name);
             return Err(DestinationError::table(&shape.table, reason).into());
         }
         db.execute_batch(&format!(
@@ -190,7 +191,7 @@ fn add_missing(db: &Connection, shape: &TableShape) -> Result<(), SqliteFailure>
     Ok(())
 }
 
-/// The expression that converts a stored value to what would be stored had it arrived as the wider type.
+/// SQL: converts a stored value as if it had arrived in the wider type.
 pub(super) fn conversion(column: &str, old: ColumnType, new: ColumnType) -> String {
     use ColumnType::{Bigint, Boolean, Date, Decimal, Double, Text, Timestamp};
     match (old, new) {
@@ -203,14 +204,14 @@ pub(super) fn conversion(column: &str, old: ColumnType, new: ColumnType) -> Stri
     }
 }
 
-/// Copies a table into one with wider columns, under its own name, with its indexes and triggers; columns that
-/// somebody added stay. A view that would no longer work prevents it, and is named.
+/// Copies a table into one with wider columns under the same name, with its indexes, triggers and manually added columns.
+/// Fails with the name of a view that would no longer work.
 fn rebuild(db: &Connection, old: &TableShape, merge: &SchemaMerge) -> Result<(), SqliteFailure> {
     let table = quoted(&old.table);
     let fresh = quoted(&format!("_rebuilt_{}", old.table));
-    let there = physical(db, &old.table)?;
+    let present = physical(db, &old.table)?;
     let ours = |name: &str| name == SYNCED || name == DELETED || old.columns.iter().any(|c| c.name == name);
-    let extras: Vec<_> = there.iter().filter(|(name, _)| !ours(name)).cloned().collect();
+    let extras: Vec<_> = present.iter().filter(|(name, _)| !ours(name)).cloned().collect();
     let attached: Vec<String> = db
         .prepare(
             "SELECT sql FROM sqlite_schema WHERE tbl_name = ? AND type IN ('index', 'trigger') AND sql IS NOT NULL",
@@ -219,11 +220,11 @@ fn rebuild(db: &Connection, old: &TableShape, merge: &SchemaMerge) -> Result<(),
         .collect::<Result<_, _>>()?;
     let views = working_views(db)?;
 
-    // Only the columns that exist; a new one is added behind them.
-    let kept: Vec<String> = there.iter().map(|(name, _)| name.clone()).collect();
+    // Only the existing columns; new ones are added at the end.
+    let copied: Vec<String> = present.iter().map(|(name, _)| name.clone()).collect();
     let mut shape = merge.shape.clone();
-    shape.columns.retain(|column| kept.contains(&column.name));
-    let values: Vec<String> = kept
+    shape.columns.retain(|column| copied.contains(&column.name));
+    let values: Vec<String> = copied
         .iter()
         .map(|name| match merge.widened.iter().find(|widening| widening.column == *name) {
             Some(Widening { from, to, .. }) => conversion(&quoted(name), *from, *to),
@@ -233,7 +234,7 @@ fn rebuild(db: &Connection, old: &TableShape, merge: &SchemaMerge) -> Result<(),
     db.execute_batch(&format!(
         "{}; INSERT INTO {fresh} ({}) SELECT {} FROM {table}; DROP TABLE {table}; ALTER TABLE {fresh} RENAME TO {table};",
         definition(&fresh, &shape, &extras),
-        list(&kept),
+        list(&copied),
         values.join(", ")
     ))?;
     for sql in attached {

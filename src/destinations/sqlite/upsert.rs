@@ -1,7 +1,8 @@
-//! Rows of one table into SQLite: converted to the stored types, sorted by key, and written only if they changed.
+//! Writes the rows of one table into SQLite: converts them to the stored types, sorts them by key, and writes only changed
+//! rows.
 //!
-//! Sorting a large batch by key keeps the writes to the key's tree close together, and brings rows of one key side
-//! by side, so that only the last is written. Start at [`UpsertTarget::write`].
+//! Sorting a large batch by key keeps the writes to the key's tree close together, and makes rows with the same key
+//! adjacent, so that only the last is written. Start at [`UpsertTarget::write`].
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use rusqlite::{CachedStatement, Connection};
 use super::file::{SqliteFailure, list, quoted};
 use super::table::{DELETED, SYNCED};
 use crate::destinations::DestinationError;
-use crate::domain::cell::{Cell, ColumnType, exact_double};
-use crate::domain::op::{Rows, TableShape, Tally, Write};
+use crate::domain::syncing::cell::{Cell, ColumnType, exact_double};
+use crate::domain::syncing::op::{Rows, TableShape, Tally, Write};
 
 /// A table to write to, with its statements.
 #[derive(Debug)]
@@ -22,34 +23,34 @@ pub(super) struct UpsertTarget {
     table: String,
     /// The stored columns in the order of the statements' parameters.
     columns: Vec<(String, ColumnType)>,
-    /// Which of the columns are the key.
+    /// Indexes of the key columns.
     key: Vec<usize>,
-    /// Which of the columns says that a row is deleted.
+    /// Index of the `deleted_if` column.
     deleted_if: Option<usize>,
     insert: String,
     update: Option<String>,
     remember: Option<String>,
-    /// Rows go into the staging table, where rows of the same key are of the same run.
+    /// Whether rows are written to the staging table, where rows with the same key are from the same run.
     staging: bool,
 }
 
-/// The name of the temporary table that holds the keys seen in this run.
+/// The temporary table for the keys of the rows of this run.
 pub(super) fn seen(table: &str) -> String {
     format!("temp.{}", quoted(&format!("seen {table}")))
 }
 
-/// The name of the temporary table that gathers the rows which replace a table's.
+/// The temporary table for the rows that will replace a table's rows.
 pub(super) fn staging(table: &str) -> String {
     format!("temp.{}", quoted(&format!("staging {table}")))
 }
 
-/// "Any of these columns differs", as SQL.
+/// SQL: any of these pairs differs.
 pub(super) fn differs(pairs: impl Iterator<Item = (String, String)>) -> String {
     pairs.map(|(stored, new)| format!("{stored} IS NOT {new}")).collect::<Vec<_>>().join(" OR ")
 }
 
 impl UpsertTarget {
-    /// The statements for a table as stored. With `sweeping`, the key of every row is remembered.
+    /// The statements for a stored table. With `sweeping`, the key of every row is stored.
     pub(super) fn new(shape: &TableShape, sweeping: bool) -> Self {
         let columns: Vec<_> =
             shape.known_columns().map(|column| (column.name.clone(), column.kind)).collect();
@@ -97,7 +98,7 @@ impl UpsertTarget {
         Self { table: shape.table.clone(), columns, key, deleted_if, insert, update, remember, staging }
     }
 
-    /// Writes gathered rows of this table, in order; counts what became of each.
+    /// Writes gathered rows of this table in order, and counts the results.
     pub(super) fn write(
         &self,
         db: &Connection,
@@ -177,7 +178,7 @@ impl UpsertTarget {
         stored(cell, *kind).ok_or_else(|| DestinationError::misfit(&self.table, name, *kind, cell).into())
     }
 
-    /// The first bytes of a row's key as a number of the same order: for most rows it decides without comparing keys.
+    /// The first bytes of a row's key as a number with the same order, so that most comparisons need not read the keys.
     fn lead(&self, row: &IncomingRow<'_>) -> u64 {
         let Some(&column) = self.key.first() else { return 0 };
         self.columns.get(column).map_or(0, |(_, kind)| lead(row.cell(column), *kind))
@@ -195,21 +196,20 @@ impl UpsertTarget {
     }
 }
 
-/// How a row says in the statements that it is deleted.
+/// SQL for the column [`DELETED`] in the statements.
 struct DeletedParameter {
-    /// The column, if anything but NULL can be inserted into it.
+    /// The column, if a value other than NULL can be inserted.
     column: String,
-    /// What is inserted into it.
+    /// The inserted value.
     value: String,
-    /// What it is where the row is there already.
+    /// The new value for an existing row.
     kept: String,
-    /// What was there and what comes differ if these two do.
+    /// The stored and the new state; they differ if the deletion changed.
     differs: (String, String),
 }
 
 impl DeletedParameter {
-    /// A row that arrives is live, unless this parameter says that it is deleted. A row that was deleted before keeps
-    /// the time of its first deletion.
+    /// A row is live unless this parameter is set. A row that was already deleted keeps the time of its first deletion.
     fn new(place: Option<usize>) -> Self {
         let Some(place) = place else {
             let differs = (DELETED.to_owned(), "NULL".to_owned());
@@ -224,14 +224,14 @@ impl DeletedParameter {
     }
 }
 
-/// A row, and where its cells are.
+/// A row, and the index of the cell for each stored column.
 struct IncomingRow<'r> {
     cells: &'r [Cell],
     places: Arc<[Option<usize>]>,
 }
 
 impl IncomingRow<'_> {
-    /// The cell for a stored column: a column the row does not know is null.
+    /// The cell for a stored column; null if the row does not have the column.
     fn cell(&self, column: usize) -> &Cell {
         let place = self.places.get(column).copied().flatten();
         place.and_then(|place| self.cells.get(place)).unwrap_or(&Cell::Null)
@@ -240,7 +240,7 @@ impl IncomingRow<'_> {
 
 const NULL: ToSqlOutput<'static> = ToSqlOutput::Owned(Value::Null);
 
-/// A cell as it is stored in a column of a type that holds it; `None` if the type does not.
+/// The stored value of a cell in a column of this type; `None` if the type cannot store it.
 fn stored(cell: &Cell, kind: ColumnType) -> Option<ToSqlOutput<'_>> {
     use ColumnType as T;
     let integer = |value: i64| Some(ToSqlOutput::Owned(Value::Integer(value)));
@@ -274,10 +274,10 @@ fn as_owned(text: String) -> Option<ToSqlOutput<'static>> {
     Some(ToSqlOutput::Owned(Value::Text(text)))
 }
 
-/// The order of two values in a column's tree; equal exactly if they are stored alike.
+/// The order of two values in a column; equal exactly if their stored values are equal.
 fn compare(a: &Cell, b: &Cell, kind: ColumnType) -> Ordering {
     match kind {
-        // By far the most common, and needs no copy.
+        // The most common case, which needs no copy.
         _ if let (Cell::Text(a), Cell::Text(b)) = (a, b) => a.cmp(b),
         ColumnType::Boolean | ColumnType::Bigint => integer_of(a).cmp(&integer_of(b)),
         ColumnType::Double => real_of(a).total_cmp(&real_of(b)),
@@ -286,7 +286,7 @@ fn compare(a: &Cell, b: &Cell, kind: ColumnType) -> Ordering {
     }
 }
 
-/// A number whose order never contradicts [`compare`]; equal numbers decide nothing.
+/// A number whose order never contradicts [`compare`]; the keys of equal numbers must be compared.
 fn lead(cell: &Cell, kind: ColumnType) -> u64 {
     match kind {
         ColumnType::Text => {

@@ -1,19 +1,18 @@
-//! What the user has selected: tables, and columns of tables.
+//! The user's selection of tables and columns.
 
 use std::collections::BTreeMap;
 
 use super::generated::{Selection, TableSelection, selection};
-use crate::domain::config::ConfigValues;
-use crate::domain::connector::Definition;
-use crate::domain::op::TableShape;
+use crate::domain::syncing::definition::config::ConfigValues;
+use crate::domain::syncing::definition::connector::Definition;
+use crate::domain::syncing::op::TableShape;
 
-/// What is wanted of a connector.
+/// The selected tables and columns of a connector.
 #[derive(Debug, Default)]
 pub(super) struct Choice {
-    /// The tables to read.
     pub(super) tables: Vec<String>,
     columns: BTreeMap<String, Columns>,
-    /// What a person should know.
+    /// Warnings for the user.
     pub(super) notes: Vec<String>,
 }
 
@@ -23,7 +22,7 @@ struct Columns {
     others: bool,
 }
 
-/// Why a selection cannot be followed.
+/// The selection contains schemas.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the selection names schemas, and this connector has none: send `without_schema`")]
 pub(super) struct HasNoSchemas;
@@ -44,24 +43,24 @@ impl Choice {
         };
         let named: BTreeMap<&str, &TableSelection> =
             selected.tables.iter().map(|table| (table.table_name.as_str(), table)).collect();
-        let wanted = |name: &String| {
+        let is_selected = |name: &String| {
             named.get(name.as_str()).map_or(selected.include_new_tables, |table| table.included)
         };
-        let tables: Vec<String> = enabled.filter(wanted).collect();
+        let tables: Vec<String> = enabled.filter(is_selected).collect();
         let included = named.values().filter(|table| table.included);
-        let strangers = included.filter(|table| !tables.contains(&table.table_name));
+        let unavailable = included.filter(|table| !tables.contains(&table.table_name));
         let known: Vec<&str> = definition.tables.iter().map(|table| table.name.as_str()).collect();
-        let note = |table: &&TableSelection| stranger(&table.table_name, definition, &known);
-        let notes = strangers.map(note).collect();
+        let note = |table: &&TableSelection| unavailable_note(&table.table_name, definition, &known);
+        let notes = unavailable.map(note).collect();
         let columns = selected.tables.into_iter().map(|table| {
-            // Who names no column has nothing against any.
+            // A selection without columns includes all of them.
             let others = table.include_new_columns || table.columns.is_empty();
             (table.table_name, Columns { named: table.columns, others })
         });
         Ok(Choice { tables, columns: columns.collect(), notes })
     }
 
-    /// Whether a column is wanted. The key always is.
+    /// Whether a column is selected. Key columns always are.
     pub(super) fn wants(&self, shape: &TableShape, column: &str) -> bool {
         let Some(columns) = self.columns.get(&shape.table) else { return true };
         shape.key.iter().any(|key| key == column)
@@ -69,13 +68,13 @@ impl Choice {
     }
 }
 
-fn stranger(name: &str, definition: &Definition, known: &[&str]) -> String {
+fn unavailable_note(name: &str, definition: &Definition, known: &[&str]) -> String {
     if known.contains(&name) {
-        format!("the table {name} is selected, and the configuration switches it off: it is not read")
+        format!("the table {name} is selected but disabled by the configuration: it is not read")
     } else {
         let connector = &definition.name;
         format!(
-            "the table {name} is selected, and {connector} has no such table (it has {}): reload the schema and select anew",
+            "the table {name} is selected, but {connector} has no such table (it has {}): reload the schema and select again",
             known.join(", ")
         )
     }

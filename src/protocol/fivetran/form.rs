@@ -1,16 +1,17 @@
-//! The form that a person fills in, out of the connector's configuration.
+//! The setup form, from the connector's configuration keys.
 
 use super::generated::{
     ConfigurationFormResponse, ConfigurationTest, FormField, TextField, ToggleField, form_field::Type,
 };
-use crate::domain::config::{BASE_URL, ConfigKey, ConfigKind, TOKEN_URL};
-use crate::domain::connector::{Auth, Definition};
-use crate::domain::template::Template;
+use crate::domain::syncing::definition::config::{BASE_URL, TOKEN_URL};
+use crate::domain::syncing::definition::connector::{Auth, Definition};
+use crate::domain::syncing::definition::connector::{ConfigKey, ConfigKind};
+use crate::domain::syncing::definition::template::Template;
 
-/// The one test there is.
+/// The name of the only test.
 pub(super) const CONNECTION_TEST: &str = "connection";
 
-/// The form of a connector: what must be given first.
+/// The form of a connector: required fields first.
 pub(super) fn form(definition: &Definition) -> ConfigurationFormResponse {
     let required = |key: &ConfigKey| key.default.is_none() && !key.optional;
     let (must, may): (Vec<_>, Vec<_>) = definition.config.iter().partition(|(_, key)| required(key));
@@ -21,9 +22,9 @@ pub(super) fn form(definition: &Definition) -> ConfigurationFormResponse {
             fields.push(address(name, default, description));
         }
     };
-    address(BASE_URL, &definition.base_url, "Where the service is, if not at its usual address");
+    address(BASE_URL, &definition.base_url, "URL of the service, if not the usual one");
     if let Auth::OAuth2(oauth) = &definition.auth {
-        address(TOKEN_URL, &oauth.token_url, "Where tokens are made, if not at the usual address");
+        address(TOKEN_URL, &oauth.token_url, "URL of the token endpoint, if not the usual one");
     }
     ConfigurationFormResponse {
         schema_selection_supported: false,

@@ -1,8 +1,8 @@
-//! Fivetran's source service (Partner SDK v2) over gRPC, in plain text as its clients expect it.
+//! Fivetran's source service (Partner SDK v2) over gRPC, without TLS as its clients expect.
 //!
-//! A call brings its configuration, its selection and the state of the last sync; rows, checkpoints and what a person
-//! should know go back as one stream. Order and bounds of that stream are `update`'s business, types `values`'s.
-//! A client that reads slowly slows the reading of the source down, and one that goes away ends it.
+//! A request contains the configuration, the selection and the state of the last sync; the response is one stream of
+//! rows, checkpoints and warnings. `update` determines the order and limits of that stream, `values` the types. A slow
+//! client slows down the reading of the source, and a client that disconnects ends it.
 //!
 //! Start at [`serve`], then `service`.
 
@@ -25,16 +25,17 @@ use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::server::{Server, TcpIncoming};
 
-use super::source::Source;
+use super::source::PipelineSource;
 use generated::source_connector_server::SourceConnectorServer;
 use service::Service;
 
-/// A request holds the caller's state, which has a cursor for each child; gRPC's own 4 MB would end a large sync.
+/// A request contains the caller's state, which has a cursor for each child: gRPC's default of 4 MB is too small for a
+/// large sync.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
-/// How often a client is asked whether it is still there, and how long it may take to answer. One that is gone without
-/// a word would keep its stream, and the reading of the source, for as long as the system's own limits allow.
+/// Interval and timeout of keepalive pings. Without them, the stream of a dead client, and the reading of its source,
+/// would continue until the system's own timeouts.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// What a stop waits for streams to end.
+/// Time for open streams to end at shutdown.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Serves until `stop`.
@@ -43,7 +44,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
-    source: Arc<dyn Source>,
+    source: Arc<dyn PipelineSource>,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let service = SourceConnectorServer::new(Service::new(source, stop.clone()))
@@ -56,7 +57,7 @@ pub async fn serve(
         .add_service(service)
         .serve_with_incoming_shutdown(incoming, stop.cancelled());
     tokio::pin!(serving);
-    // Streams are cancelled with `stop`; each ends as soon as the request under way has been let go.
+    // Streams are cancelled with `stop`; each ends once its current request is cancelled.
     tokio::select! {
         ended = &mut serving => ended,
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => Ok(()),

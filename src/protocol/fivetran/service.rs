@@ -1,7 +1,7 @@
-//! The four calls.
+//! The four calls of the service.
 //!
-//! An update has no task of its own: it goes on while its stream is polled, which is while the client takes messages,
-//! and ends where it is when the stream is dropped, which is when the client goes away.
+//! An update has no task of its own: it runs while its stream is polled, that is while the client receives messages, and
+//! ends when the stream is dropped, that is when the client disconnects.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -22,36 +22,36 @@ use super::generated::{
 };
 use super::schema;
 use super::update::{Feed, MAX_RECORDS, StateTooLarge, task};
-use crate::domain::config::ConfigValues;
-use crate::domain::op::{End, Op};
-use crate::domain::state_text::TextPart;
+use crate::domain::syncing::definition::config::ConfigValues;
+use crate::domain::syncing::op::{End, Op};
+use crate::domain::syncing::state_text::TextPart;
 use crate::protocol::given;
-use crate::protocol::saved::Saved;
-use crate::protocol::source::{Ended, Source, Wanted};
+use crate::protocol::saved::SavedState;
+use crate::protocol::source::{PipelineSource, Selection, SourceEnd};
 
-/// Ops under way between the connector and a stream: a few pages.
+/// Ops between the connector and a stream: a few pages.
 const OPS: usize = 4;
-/// Messages that wait for a client, of about 100 KiB each.
+/// Queued messages for a client, of about 100 KiB each.
 const MESSAGES: usize = 8;
 
 /// One connector as a service.
 pub(super) struct Service {
-    source: Arc<dyn Source>,
+    source: Arc<dyn PipelineSource>,
     stop: CancellationToken,
 }
 
 type Message = Result<UpdateResponse, Status>;
 type Messages = Pin<Box<dyn Stream<Item = Message> + Send>>;
 
-/// What a reading hands to its stream.
-enum Part {
+/// A part of an update stream.
+enum UpdatePart {
     Message(Message),
-    /// It came to its end. Without this, the stream must not look as if it had.
+    /// The update is complete. A stream that ends without this reports an error.
     End,
 }
 
 impl Service {
-    pub(super) fn new(source: Arc<dyn Source>, stop: CancellationToken) -> Service {
+    pub(super) fn new(source: Arc<dyn PipelineSource>, stop: CancellationToken) -> Service {
         Service { source, stop }
     }
 
@@ -60,30 +60,30 @@ impl Service {
         given::resolve(self.source.definition(), &given, "configuration")
     }
 
-    /// What a stream is made of.
-    fn prepare(&self, request: UpdateRequest) -> Result<(Feed, Wanted), Refusal> {
+    /// The parts of an update, from its request.
+    fn prepare(&self, request: UpdateRequest) -> Result<(Feed, Selection), Refusal> {
         let definition = self.source.definition();
         let config = self.config(request.configuration).map_err(Refusal::Mend)?;
         let state = TextPart::from(request.state_json.unwrap_or_default());
-        let saved = Saved::read(&state, &definition.name)
+        let saved = SavedState::read(&state, &definition.name)
             .map_err(|e| Refusal::Mend(format!("{e}. In Fivetran: re-sync the connection")))?;
         let choice = Choice::of(definition, &config, request.selection).map_err(Refusal::Wrong)?;
-        let wanted = Wanted {
+        let selection = Selection {
             config,
             tables: Some(choice.tables.clone()),
             state: saved.state(),
             shapes: saved.shapes(definition),
             since: None,
         };
-        Ok((Feed::new(definition, choice, saved), wanted))
+        Ok((Feed::new(definition, choice, saved), selection))
     }
 }
 
-/// Why there is nothing to stream.
+/// Why an update cannot start.
 enum Refusal {
-    /// A person must mend something.
+    /// A person must change something.
     Mend(String),
-    /// The client asks for what it cannot ask for.
+    /// The request is invalid.
     Wrong(HasNoSchemas),
 }
 
@@ -110,7 +110,7 @@ impl SourceConnector for Service {
         let response = match tested {
             Ok(()) => test_response::Response::Success(true),
             Err(message) => {
-                tracing::warn!("the test failed: {message}");
+                tracing::warn!("Test failed: {message}");
                 test_response::Response::Failure(message)
             }
         };
@@ -125,7 +125,7 @@ impl SourceConnector for Service {
     }
 
     async fn update(&self, request: Request<UpdateRequest>) -> Result<Response<Self::UpdateStream>, Status> {
-        let (feed, wanted) = match self.prepare(request.into_inner()) {
+        let (feed, selection) = match self.prepare(request.into_inner()) {
             Ok(prepared) => prepared,
             Err(Refusal::Wrong(e)) => return Err(Status::invalid_argument(e.to_string())),
             Err(Refusal::Mend(message)) => {
@@ -136,18 +136,19 @@ impl SourceConnector for Service {
         let (messages, inbox) = mpsc::channel(MESSAGES);
         let update = Update { feed, messages, out: Vec::new() };
         let (source, cancel) = (Arc::clone(&self.source), self.stop.child_token());
-        let work = async move { update.stream(source.as_ref(), wanted, cancel).await };
-        let going = Going { work: Some(Box::pin(work)), inbox, over: false };
-        let stream =
-            stream::unfold(going, async |mut going| going.next().await.map(|message| (message, going)));
+        let work = async move { update.stream(source.as_ref(), selection, cancel).await };
+        let running = Going { work: Some(Box::pin(work)), inbox, over: false };
+        let stream = stream::unfold(running, async |mut running| {
+            running.next().await.map(|message| (message, running))
+        });
         Ok(Response::new(Box::pin(stream)))
     }
 }
 
-/// An update while its messages are asked for.
+/// A running update and its messages.
 struct Going {
     work: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    inbox: mpsc::Receiver<Part>,
+    inbox: mpsc::Receiver<UpdatePart>,
     over: bool,
 }
 
@@ -163,15 +164,15 @@ impl Going {
                 }
             };
             match part {
-                Some(Part::Message(Ok(message))) => return Some(Ok(message)),
-                Some(Part::Message(status)) => {
+                Some(UpdatePart::Message(Ok(message))) => return Some(Ok(message)),
+                Some(UpdatePart::Message(status)) => {
                     self.over = true;
                     return Some(status);
                 }
-                Some(Part::End) => self.over = true,
+                Some(UpdatePart::End) => self.over = true,
                 None => {
                     self.over = true;
-                    return Some(Err(Status::internal("reading broke off; see the log")));
+                    return Some(Err(Status::internal("the update ended unexpectedly; see the log")));
                 }
             }
         }
@@ -182,42 +183,47 @@ impl Going {
 impl Drop for Going {
     fn drop(&mut self) {
         if !self.over {
-            tracing::warn!("the client went away, and reading has ended");
+            tracing::warn!("The client disconnected; the update ended");
         }
     }
 }
 
-/// The making of one stream's messages.
+/// Produces the messages of one stream.
 struct Update {
     feed: Feed,
-    messages: mpsc::Sender<Part>,
+    messages: mpsc::Sender<UpdatePart>,
     out: Vec<UpdateResponse>,
 }
 
 impl Update {
-    async fn stream(mut self, source: &dyn Source, wanted: Wanted, cancel: CancellationToken) {
-        let tables = wanted.tables.as_ref().map_or(0, Vec::len);
-        tracing::info!(tables, "update started");
+    async fn stream(mut self, source: &dyn PipelineSource, selection: Selection, cancel: CancellationToken) {
+        let tables = selection.tables.as_ref().map_or(0, Vec::len);
+        tracing::info!(tables, "Update started");
         self.feed.start(&mut self.out);
-        let ended = if tables == 0 { nothing_selected() } else { self.read(source, wanted, cancel).await };
-        self.finish(&ended).await;
-        tracing::info!(rows = self.feed.sent, end = ?ended.end, "update ended");
+        let end = if tables == 0 { nothing_selected() } else { self.read(source, selection, cancel).await };
+        self.finish(&end).await;
+        tracing::info!(rows = self.feed.sent, end = ?end.end, "Update ended");
     }
 
-    async fn read(&mut self, source: &dyn Source, wanted: Wanted, cancel: CancellationToken) -> Ended {
+    async fn read(
+        &mut self,
+        source: &dyn PipelineSource,
+        selection: Selection,
+        cancel: CancellationToken,
+    ) -> SourceEnd {
         let (ops, mut inbox) = mpsc::channel(OPS);
         let forward = async {
             let forwarded = self.forward(&mut inbox).await;
             if forwarded.is_err() {
                 cancel.cancel();
             }
-            // The connector may be waiting for room.
+            // The connector may wait for space in the channel.
             inbox.close();
             while inbox.recv().await.is_some() {}
             forwarded
         };
-        let (ended, forwarded) = tokio::join!(source.run(wanted, ops, cancel.clone()), forward);
-        forwarded.map_or_else(|too_large| too_large.ended(), |()| ended)
+        let (end, forwarded) = tokio::join!(source.run(selection, ops, cancel.clone()), forward);
+        forwarded.map_or_else(|too_large| too_large.ended(), |()| end)
     }
 
     async fn forward(&mut self, inbox: &mut mpsc::Receiver<Op>) -> Result<(), StateTooLarge> {
@@ -240,32 +246,32 @@ impl Update {
         Ok(())
     }
 
-    async fn finish(&mut self, ended: &Ended) {
-        for note in &ended.notes {
+    async fn finish(&mut self, end: &SourceEnd) {
+        for note in &end.notes {
             tracing::warn!("{note}");
         }
-        let status = self.feed.end(ended, &mut self.out);
+        let status = self.feed.end(end, &mut self.out);
         self.send().await;
-        if ended.end != End::Complete {
-            tracing::error!("{}", ended.reason());
+        if end.end != End::Complete {
+            tracing::error!("{}", end.reason());
         }
-        let last = status.map_or_else(|status| Part::Message(Err(status)), |()| Part::End);
+        let last = status.map_or_else(|status| UpdatePart::Message(Err(status)), |()| UpdatePart::End);
         self.send_part(last).await;
     }
 
     async fn send(&mut self) {
         for message in std::mem::take(&mut self.out) {
-            self.send_part(Part::Message(Ok(message))).await;
+            self.send_part(UpdatePart::Message(Ok(message))).await;
         }
     }
 
-    async fn send_part(&self, part: Part) {
-        // Whoever receives also drives us: there is nobody to tell that it is gone.
+    async fn send_part(&self, part: UpdatePart) {
+        // The receiver also polls this future, so that it cannot be dropped while this runs.
         let _ = self.messages.send(part).await;
     }
 }
 
-fn nothing_selected() -> Ended {
+fn nothing_selected() -> SourceEnd {
     let notes = vec!["no table is selected: nothing was read".to_owned()];
-    Ended { end: End::Complete, reason: None, mend: false, notes }
+    SourceEnd { end: End::Complete, reason: None, mend: false, notes }
 }

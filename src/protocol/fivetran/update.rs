@@ -1,14 +1,14 @@
-//! Ops → the messages of one `Update` stream, in order and within bounds.
+//! Converts ops to the messages of one `Update` stream, in order and within Fivetran's limits.
 //!
-//! - Records go in batches of at most 100 records and about 100 KiB; a larger row goes alone, and one that no message
-//!   can hold is told as a warning.
-//! - A table whose rows are sent for the first time is emptied before, and so is a table that is replaced as a whole, in
-//!   each run: what Fivetran has of it from before is not there any more. Rows that vanish later are told where the
-//!   table's keys are few enough to be remembered in the state (see `sweep`).
-//! - A row that the source calls deleted is a deletion in its place among the others: of one key, the last record counts.
-//! - A checkpoint follows the rows it speaks for. A large state is not sent again for every few rows.
+//! - Records are sent in batches of at most 100 records and about 100 KiB. A larger row is sent alone; a row that is too
+//!   large for a message becomes a warning.
+//! - A table is truncated before its first rows, and a table that is replaced as a whole is truncated in each run, so that
+//!   Fivetran keeps no older rows. Later deletions are sent if the table has few enough keys to store them in the state
+//!   (see `sweep`).
+//! - A row whose `deleted_if` column is true becomes a deletion in the order of the records: the last record of a key wins.
+//! - A checkpoint follows the rows that it covers. A large state is not sent after every few rows.
 //!
-//! Start at [`Feed::take`] and [`Feed::end`]. Nothing here waits.
+//! Start at [`Feed::take`] and [`Feed::end`]. This module does not wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,52 +22,52 @@ use super::generated::{
     schema_change, update_response::Operation,
 };
 use super::{schema, values};
-use crate::domain::cell::{Cell, ColumnType};
-use crate::domain::connector::Definition;
-use crate::domain::op::{End, Op, Rows, Sweep, TableShape, Write};
+use crate::domain::syncing::cell::{Cell, ColumnType};
+use crate::domain::syncing::definition::connector::Definition;
+use crate::domain::syncing::op::{End, Op, Rows, Sweep, TableShape, Write};
 use crate::domain::text::shorten;
-use crate::protocol::saved::Saved;
-use crate::protocol::source::Ended;
+use crate::protocol::saved::SavedState;
+use crate::protocol::source::SourceEnd;
 use crate::protocol::sweep::{Passes, is_deleted, key_places};
 
 /// Fivetran refuses larger batches.
 pub(super) const MAX_RECORDS: usize = 100;
-/// What a batch weighs at most, unless one record alone weighs more.
+/// Maximum size of a batch, unless a single record is larger.
 const MAX_BATCH_BYTES: usize = 100 << 10;
-/// gRPC clients refuse messages above 4 MiB unless told otherwise; the rest is for what is around the record.
+/// gRPC clients refuse messages above 4 MiB by default; the rest is for the message around the record.
 const MAX_RECORD_BYTES: usize = (4 << 20) - (64 << 10);
-/// A state of this size is sent whenever it changes; a larger one after as many bytes of rows.
+/// A state up to this size is sent after each change; a larger one after as many bytes of rows.
 const SMALL_STATE_BYTES: usize = 64 << 10;
 
-/// Each may take twelve bytes in a header.
+/// A character may need twelve bytes in a header.
 const MAX_STATUS_CHARS: usize = 500;
 
-/// As for a record: a larger checkpoint would break the stream at the client, after all its rows were sent.
+/// As for a record: the client would refuse a larger checkpoint, after all rows were sent.
 const MAX_STATE_BYTES: usize = MAX_RECORD_BYTES;
 
-/// The state has grown beyond what a checkpoint can hold, so nothing that follows could be kept.
+/// The state is too large for a checkpoint, so that no further progress could be saved. Contains its size in bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct StateTooLarge(usize);
 
 impl StateTooLarge {
-    /// Only the user can mend that.
-    pub(super) fn ended(&self) -> Ended {
+    /// A failure that the user must resolve.
+    pub(super) fn ended(&self) -> SourceEnd {
         let reason = format!(
-            "the state of this sync is {} bytes, and a checkpoint holds {MAX_STATE_BYTES}: it remembers a cursor for each \
+            "the state of this sync has {} bytes, but a checkpoint can hold {MAX_STATE_BYTES}: it has a cursor for each \
              parent of a child table, so deselect child tables, or split the connector into several by `enabled`",
             self.0
         );
-        Ended { end: End::Failed, reason: Some(reason), mend: true, notes: Vec::new() }
+        SourceEnd { end: End::Failed, reason: Some(reason), mend: true, notes: Vec::new() }
     }
 }
 
-/// Makes the messages of one stream.
+/// Produces the messages of one stream.
 pub(super) struct Feed {
     choice: Choice,
-    saved: Saved,
+    saved: SavedState,
     passes: Passes,
-    lenses: BTreeMap<String, Lens>,
-    /// Tables as earlier syncs have seen them: one that has become empty tells no shape.
+    lenses: BTreeMap<String, TableFilter>,
+    /// The tables of earlier syncs: a table without rows sends no shape.
     known: BTreeMap<String, Arc<TableShape>>,
     batch: Vec<Record>,
     batch_bytes: usize,
@@ -79,7 +79,7 @@ pub(super) struct Feed {
     pub(super) sent: u64,
 }
 
-/// What happened since the last checkpoint that was sent.
+/// The changes since the last checkpoint that was sent.
 #[derive(Default)]
 struct Unsaved {
     changed: bool,
@@ -88,17 +88,17 @@ struct Unsaved {
     state: usize,
 }
 
-/// The wanted columns of a shape.
-struct Lens {
+/// The selected columns of a shape.
+struct TableFilter {
     shape: Arc<TableShape>,
     columns: Vec<(usize, String, ColumnType)>,
-    /// Where a row says that it is deleted.
+    /// Index of the `deleted_if` column.
     deleted: Option<usize>,
 }
 
 impl Feed {
-    /// A stream that goes on from what the caller kept.
-    pub(super) fn new(definition: &Definition, choice: Choice, saved: Saved) -> Feed {
+    /// A stream that resumes from the caller's state.
+    pub(super) fn new(definition: &Definition, choice: Choice, saved: SavedState) -> Feed {
         let vanishing = definition.tables.iter().filter(|table| table.snapshot.is_some());
         let known = saved.shapes(definition).into_iter().map(|shape| (shape.table.clone(), Arc::new(shape)));
         let known = known.collect();
@@ -117,15 +117,15 @@ impl Feed {
         }
     }
 
-    /// What is to be known before anything else.
+    /// Adds the messages at the start of the stream.
     pub(super) fn start(&mut self, out: &mut Vec<UpdateResponse>) {
         out.extend(self.choice.notes.drain(..).map(warning));
     }
 
-    /// The messages for an op. Rows come through [`Feed::begin`] and [`Feed::rows`], a batch at a time.
+    /// Adds the messages for an op. The service passes rows to [`Feed::begin`] and [`Feed::rows`] in batches instead.
     ///
     /// # Errors
-    /// When the state does not fit into a checkpoint any more.
+    /// When the state is too large for a checkpoint.
     pub(super) fn take(&mut self, op: Op, out: &mut Vec<UpdateResponse>) -> Result<(), StateTooLarge> {
         match op {
             Op::Shape(shape) if self.wants(&shape.table) => self.shape(&shape, out),
@@ -147,7 +147,7 @@ impl Feed {
         Ok(())
     }
 
-    /// What precedes rows.
+    /// Adds the messages that precede rows.
     pub(super) fn begin(&mut self, rows: &Rows, out: &mut Vec<UpdateResponse>) {
         if !self.wants(&rows.shape.table) {
             return;
@@ -156,7 +156,7 @@ impl Feed {
         self.passes.rows(rows, &mut self.saved);
     }
 
-    /// Rows, or a part of them.
+    /// Adds the messages for rows, or a part of them.
     pub(super) fn rows(
         &mut self,
         shape: &Arc<TableShape>,
@@ -182,8 +182,8 @@ impl Feed {
         }
     }
 
-    /// The end of the stream: what is left over, and how it ended.
-    pub(super) fn end(&mut self, ended: &Ended, out: &mut Vec<UpdateResponse>) -> Result<(), Status> {
+    /// Adds the remaining messages and the outcome.
+    pub(super) fn end(&mut self, ended: &SourceEnd, out: &mut Vec<UpdateResponse>) -> Result<(), Status> {
         self.flush(out);
         for (table, count) in std::mem::take(&mut self.rejected).into_iter().filter(|(_, count)| *count > 1) {
             out.push(warning(format!("{table}: {count} rows could not be taken in all")));
@@ -200,12 +200,12 @@ impl Feed {
                 out.push(warning(ended.reason().to_owned()));
                 Ok(())
             }
-            End::Deferred => Err(Status::unavailable(words(ended))),
+            End::Deferred => Err(Status::unavailable(status_message(ended))),
             End::Failed if ended.mend => {
                 out.push(task(ended.reason().to_owned()));
                 Ok(())
             }
-            End::Failed => Err(Status::internal(words(ended))),
+            End::Failed => Err(Status::internal(status_message(ended))),
         }
     }
 
@@ -215,7 +215,7 @@ impl Feed {
 
     fn shape(&mut self, shape: &Arc<TableShape>, out: &mut Vec<UpdateResponse>) {
         self.lens(shape);
-        if !self.saved.learn(shape) {
+        if !self.saved.add_shape(shape) {
             return;
         }
         self.unsaved.changed = true;
@@ -229,15 +229,15 @@ impl Feed {
         out.push(message(Operation::SchemaChange(SchemaChange { change: Some(change) })));
     }
 
-    fn lens(&mut self, shape: &Arc<TableShape>) -> &Lens {
+    fn lens(&mut self, shape: &Arc<TableShape>) -> &TableFilter {
         let make = |choice: &Choice| {
             let columns =
                 shape.columns.iter().enumerate().filter(|(_, column)| choice.wants(shape, &column.name));
-            // Of a column of nulls nothing is known, not even that it exists.
+            // A column with only nulls has no type yet and is not sent.
             let columns = columns
                 .filter(|(_, column)| column.kind != ColumnType::Unknown || shape.key.contains(&column.name));
             let columns = columns.map(|(at, column)| (at, column.name.clone(), column.kind)).collect();
-            Lens { shape: Arc::clone(shape), columns, deleted: shape.deleted_place() }
+            TableFilter { shape: Arc::clone(shape), columns, deleted: shape.deleted_place() }
         };
         let lens = self.lenses.entry(shape.table.clone()).or_insert_with(|| make(&self.choice));
         if !Arc::ptr_eq(&lens.shape, shape) {
@@ -246,9 +246,9 @@ impl Feed {
         lens
     }
 
-    /// Empties a table that is met for the first time, or replaced.
+    /// Truncates a table before its first rows, or before it is replaced.
     fn empty(&mut self, table: &str, write: Write, out: &mut Vec<UpdateResponse>) {
-        let first = self.saved.meet(table);
+        let first = self.saved.is_first(table);
         let replaced = write == Write::Replace && !self.emptied.contains(table);
         if first || replaced {
             self.emptied.insert(table.to_owned());
@@ -259,10 +259,10 @@ impl Feed {
     }
 
     fn add(&mut self, record: Record, out: &mut Vec<UpdateResponse>) {
-        // With its length and its tag.
+        // Including its length and its tag.
         let bytes = record.encoded_len() + 6;
         if bytes > MAX_RECORD_BYTES {
-            let reason = format!("a row of {bytes} bytes is more than a message may hold");
+            let reason = format!("a row of {bytes} bytes is too large for a message");
             return self.reject(&record.table_name, &reason, out);
         }
         if self.batch.len() == MAX_RECORDS
@@ -284,7 +284,7 @@ impl Feed {
         }
     }
 
-    /// The first of each table is told at once, the number at the end.
+    /// Sends a warning for the first rejected row of each table; their number follows at the end.
     fn reject(&mut self, table: &str, reason: &str, out: &mut Vec<UpdateResponse>) {
         let count = self.rejected.entry(table.to_owned()).or_default();
         *count += 1;
@@ -311,8 +311,8 @@ impl Feed {
         sweep: Option<Sweep>,
         out: &mut Vec<UpdateResponse>,
     ) -> Result<(), StateTooLarge> {
-        let told = self.lenses.get(table).map(|lens| &lens.shape);
-        if let Some(shape) = told.or_else(|| self.known.get(table)).cloned() {
+        let announced = self.lenses.get(table).map(|lens| &lens.shape);
+        if let Some(shape) = announced.or_else(|| self.known.get(table)).cloned() {
             self.empty(table, shape.write, out);
             let gone = self.passes.finish(&shape, sweep, &mut self.saved);
             self.unsaved.changed |= !gone.keys.is_empty();
@@ -328,8 +328,8 @@ impl Feed {
     }
 }
 
-/// A status travels in headers, of which many clients take 8 KB in all.
-fn words(ended: &Ended) -> String {
+/// A status is sent in headers, which many clients limit to 8 KB.
+fn status_message(ended: &SourceEnd) -> String {
     shorten(ended.reason(), MAX_STATUS_CHARS).into_owned()
 }
 
@@ -337,7 +337,7 @@ fn record(table: &str, kind: RecordType) -> Record {
     Record { schema_name: None, table_name: table.to_owned(), r#type: kind.into(), data: BTreeMap::new() }
 }
 
-/// The row of this key is gone.
+/// A deletion of the row with this key.
 fn deletion<'a>(shape: &TableShape, key: impl IntoIterator<Item = &'a Cell>) -> Record {
     let named = key.into_iter().zip(key_places(shape)).map(|(cell, at)| {
         let column = &shape.columns[at];
@@ -350,12 +350,12 @@ fn message(operation: Operation) -> UpdateResponse {
     UpdateResponse { operation: Some(operation) }
 }
 
-/// Shown to the user; the sync goes on.
+/// Shown to the user; the sync continues.
 fn warning(message: String) -> UpdateResponse {
     self::message(Operation::Warning(Warning { message }))
 }
 
-/// Shown to the user, who has to mend something; the sync is over.
+/// Shown to the user, who must change something; the sync ends.
 pub(super) fn task(message: String) -> UpdateResponse {
     self::message(Operation::Task(Task { message }))
 }

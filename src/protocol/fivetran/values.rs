@@ -1,4 +1,4 @@
-//! Cells as Fivetran's values.
+//! Converts cells to Fivetran's values.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -8,14 +8,14 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::generated::{ValueType, value_type::Inner};
-use crate::domain::cell::{Cell, ColumnType};
+use crate::domain::syncing::cell::{Cell, ColumnType};
 use crate::protocol::fitted::{Fitted, fit, seconds_to};
 
-/// Digits that a decimal may have, and how many of them after the point.
+/// Maximum digits of a decimal, and how many of them may follow the decimal point.
 const MAX_PRECISION: usize = 38;
 const MAX_SCALE: usize = 37;
 
-/// Years of an instant in the format (google.protobuf.Timestamp).
+/// Years that google.protobuf.Timestamp supports.
 const YEARS: RangeInclusive<i16> = 1..=9999;
 
 /// The value of a cell in a column of this type.
@@ -29,7 +29,7 @@ pub(super) fn value(cell: &Cell, kind: ColumnType) -> ValueType {
             Some(digits) => Inner::Decimal(digits.into_owned()),
             None => Inner::String(digits.into_owned()),
         },
-        // What the format's instants cannot hold goes as text: a value never becomes null on the way.
+        // Instants beyond the range of the format are sent as text, so that no value becomes null.
         Fitted::Date(day) if !YEARS.contains(&day.year()) => Inner::String(day.to_string()),
         Fitted::Midnight(day) if !YEARS.contains(&day.year()) => Inner::String(format!("{day}T00:00:00Z")),
         Fitted::Timestamp(at) if !YEARS.contains(&TimeZone::UTC.to_datetime(at).year()) => {
@@ -48,7 +48,7 @@ fn start_of(day: Date) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: seconds_to(day), nanos: 0 }
 }
 
-/// Nanoseconds count forwards from the second before, also before 1970.
+/// Nanoseconds are always positive, also before 1970.
 fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     let (mut seconds, mut nanos) = (at.as_second(), at.subsec_nanosecond());
     if nanos < 0 {
@@ -58,7 +58,7 @@ fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos }
 }
 
-/// A number without an exponent; `None` if that would be longer than any decimal.
+/// A number without an exponent; `None` if it would be longer than any decimal.
 fn plain(number: &str) -> Option<Cow<'_, str>> {
     let Some((mantissa, exponent)) = number.split_once(['e', 'E']) else {
         return Some(Cow::Borrowed(number));
@@ -69,7 +69,7 @@ fn plain(number: &str) -> Option<Cow<'_, str>> {
     if exponent.unsigned_abs() > MAX_PRECISION + MAX_SCALE {
         return None;
     }
-    // Where the point is, from the left of all digits.
+    // The position of the decimal point, from the left.
     let point = isize::try_from(whole.len()).ok()? + exponent;
     let zeros = |count: isize| "0".repeat(usize::try_from(count).unwrap_or(0));
     let count = isize::try_from(whole.len() + fraction.len()).ok()?;
@@ -80,7 +80,7 @@ fn plain(number: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(format!("{sign}{whole}{point}{fraction}")))
 }
 
-/// Whether a number has no more digits than Fivetran's decimals; a longer one goes as text, digit by digit.
+/// Whether a number fits Fivetran's decimals; a longer one is sent as text.
 fn fits_decimal(number: &str) -> bool {
     let (whole, fraction) = number.trim_start_matches('-').split_once('.').unwrap_or((number, ""));
     let whole = whole.trim_start_matches(['-', '0']).len();
@@ -91,9 +91,8 @@ fn fits_decimal(number: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Each type has its member of the wire format, and what a decimal cannot hold travels as text.
     #[test]
-    fn values_have_their_types() {
+    fn values_keep_their_types_and_large_decimals_become_text() {
         let at = |seconds, nanos| prost_types::Timestamp { seconds, nanos };
         let long = "1".repeat(39);
         let exact = format!("{}.{}", "9".repeat(30), "9".repeat(8));

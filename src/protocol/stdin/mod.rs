@@ -1,16 +1,14 @@
-//! One JSON document in, one JSON document out: the protocol of Fivetran's Functions, which the first connectors of
-//! this kind spoke over stdin and stdout.
+//! One JSON document in, one JSON document out: the protocol of Fivetran's Functions over stdin and stdout.
 //!
-//! An answer to a sync holds about 5 MB or 10,000 rows (`page`) at most; `hasMore` says that the next call, with the
-//! returned state, goes on. An answer ends where the connector says that reading can go on from (a checkpoint, the end
-//! of a table); what came after that place is read again by the next call. A checkpoint that says no more than the state
-//! that came (rows read again behind a cursor) is no such place: the next call would end there, too, and so would all that
-//! follow. A table that can only be read whole makes
-//! one answer, however large. Tables read to their end are not read again within one sync: the state remembers them
-//! until `hasMore` is false.
+//! An answer to a sync has at most about 5 MB or 10,000 rows (`page`); with `hasMore`, the next call resumes from the
+//! returned state. An answer ends at a point where reading can resume (a checkpoint, the end of a table); later rows are
+//! read again by the next call. A checkpoint that is equal to the state of the request (rows read again behind a cursor)
+//! is not such a point: all later calls would end there too. A table that can only be read whole makes one answer of any
+//! size. Tables that were read to their end are not read again within one sync: the state contains them until `hasMore`
+//! is false.
 //!
-//! Either everything that an answer claims is in it, or the answer is an error and the caller's state still holds.
-//! Deletions are told where the table's keys are few enough to be remembered in the state (see `sweep`).
+//! An answer is either complete, or it is an error and the caller's state stays valid. Deletions are sent if the table has
+//! few enough keys to store them in the state (see `sweep`).
 //!
 //! Start at [`answer`].
 
@@ -26,78 +24,84 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::given;
-use super::saved::Saved;
-use super::source::{Ended, Source, Wanted};
+use super::saved::SavedState;
+use super::source::{PipelineSource, Selection, SourceEnd};
 use super::sweep::Passes;
-use crate::domain::cell::ColumnType;
-use crate::domain::config::ConfigValues;
-use crate::domain::connector::{Definition, Table};
-use crate::domain::op::{End, Op, Sweep, TableShape, Write};
-use crate::domain::state_text::TextPart;
-use page::{Page, Room};
-use request::{Action, Request};
+use crate::domain::syncing::cell::ColumnType;
+use crate::domain::syncing::definition::config::ConfigValues;
+use crate::domain::syncing::definition::connector::{Definition, Table};
+use crate::domain::syncing::op::{End, Op, Sweep, TableShape, Write};
+use crate::domain::syncing::state_text::TextPart;
+use crate::domain::text::counted;
+use page::{ReplyBuffer, Room};
+use request::{StdinAction, StdinRequest};
 
-/// Ops under way between the connector and us: a few pages.
+/// Ops between the connector and this module: a few pages.
 const OPS: usize = 4;
-/// Warnings of one answer; more would be read by nobody.
+/// Limit of warnings in one answer.
 const MAX_WARNINGS: usize = 20;
 
-/// Bytes of a state that is handed out: half of what a caller may hand in, so that no sync gives a state that the next call
-/// cannot bring.
+/// Limit of a returned state in bytes: half the limit of a request, so that the next call can always send it.
 pub const MAX_STATE_BYTES: usize = 32 << 20;
 
-/// What goes out.
+/// The output of one call.
 #[derive(Debug)]
-pub struct Answer {
+pub struct StdinAnswer {
     /// One JSON document.
     pub document: Vec<u8>,
-    /// Whether the question was answered. A test that found something wrong was.
+    /// Whether the request was answered, which includes a failed test.
     pub ok: bool,
 }
 
-impl Answer {
-    /// It went wrong, and the caller's state still holds.
-    pub fn error(message: &str) -> Answer {
-        Answer { document: json!({ "error": message }).to_string().into_bytes(), ok: false }
+impl StdinAnswer {
+    /// An error; the caller's state stays valid.
+    pub fn error(message: &str) -> StdinAnswer {
+        StdinAnswer { document: json!({ "error": message }).to_string().into_bytes(), ok: false }
     }
 
-    fn of(document: &Value) -> Answer {
-        Answer { document: document.to_string().into_bytes(), ok: true }
+    fn of(document: &Value) -> StdinAnswer {
+        StdinAnswer { document: document.to_string().into_bytes(), ok: true }
     }
 }
 
-/// Answers one document, which is given away where it is large.
-pub async fn answer(source: &dyn Source, document: impl Into<Vec<u8>>, stop: &CancellationToken) -> Answer {
-    let request = match Request::read(document.into()) {
+/// Answers one document.
+pub async fn answer(
+    source: &dyn PipelineSource,
+    document: impl Into<Vec<u8>>,
+    stop: &CancellationToken,
+) -> StdinAnswer {
+    let request = match StdinRequest::read(document.into()) {
         Ok(request) => request,
-        Err(message) => return Answer::error(&message),
+        Err(message) => return StdinAnswer::error(&message),
     };
     let definition = source.definition();
     let sync_id = request.sync_id.as_deref().unwrap_or("none");
-    tracing::info!(connector = definition.name, sync_id, "{:?} asked for", request.action);
-    if request.action == Action::Schema {
-        return Answer::of(&json!({ "schema": schema(definition) }));
+    tracing::info!(connector = definition.name, sync_id, "Received request {:?}", request.action);
+    if request.action == StdinAction::Schema {
+        return StdinAnswer::of(&json!({ "schema": schema(definition) }));
     }
     let config = given::resolve(definition, &request.given, "secrets");
     match (request.action, config) {
-        (Action::Test, Err(message)) => Answer::of(&json!({ "success": false, "message": message })),
-        (Action::Test, Ok(config)) => match stop.run_until_cancelled(source.test(config)).await {
-            Some(Ok(())) => Answer::of(&json!({ "success": true })),
-            Some(Err(message)) => Answer::of(&json!({ "success": false, "message": message })),
-            None => Answer::error("stopped before the source had answered"),
+        (StdinAction::Test, Err(message)) => {
+            StdinAnswer::of(&json!({ "success": false, "message": message }))
+        }
+        (StdinAction::Test, Ok(config)) => match stop.run_until_cancelled(source.test(config)).await {
+            Some(Ok(())) => StdinAnswer::of(&json!({ "success": true })),
+            Some(Err(message)) => StdinAnswer::of(&json!({ "success": false, "message": message })),
+            None => StdinAnswer::error("stopped before the source answered"),
         },
-        (_, Err(message)) => Answer::error(&message),
+        (_, Err(message)) => StdinAnswer::error(&message),
         (_, Ok(config)) => {
             let synced = sync(source, config, &request.state, stop).await;
             synced.unwrap_or_else(|message| {
                 tracing::error!("{message}");
-                Answer::error(&message)
+                StdinAnswer::error(&message)
             })
         }
     }
 }
 
-/// Tables, keys and those types that are known before a row was seen.
+/// The tables, keys and types that are known before the first row.
 fn schema(definition: &Definition) -> Value {
     let table = |table: &Table| {
         let shape = table.declared_shape();
@@ -109,7 +113,7 @@ fn schema(definition: &Definition) -> Value {
     definition.tables.iter().map(table).collect::<serde_json::Map<_, _>>().into()
 }
 
-/// What Fivetran calls a type.
+/// Fivetran's name of a type.
 fn type_name(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Boolean => "BOOLEAN",
@@ -124,66 +128,69 @@ fn type_name(kind: ColumnType) -> &'static str {
 }
 
 async fn sync(
-    source: &dyn Source,
+    source: &dyn PipelineSource,
     config: ConfigValues,
-    kept: &TextPart,
+    stored: &TextPart,
     stop: &CancellationToken,
-) -> Result<Answer, String> {
+) -> Result<StdinAnswer, String> {
     let definition = source.definition();
-    let mut saved = Saved::read(kept, &definition.name).map_err(|e| e.to_string())?;
+    let mut saved = SavedState::read(stored, &definition.name).map_err(|e| e.to_string())?;
     let enabled = definition.tables.iter().filter(|table| config.enables(&table.enabled));
     let tables: Vec<String> =
         enabled.map(|table| table.name.clone()).filter(|name| !saved.done().contains(name)).collect();
     if tables.is_empty() {
         saved.end_sync();
-        return Ok(Answer { document: whole(&saved, &Page::default(), false, &[])?, ok: true });
+        return Ok(StdinAnswer {
+            document: document(&saved, &ReplyBuffer::default(), false, &[])?,
+            ok: true,
+        });
     }
     let shapes = saved.shapes(definition);
     let since = Some(saved.begin_sync(source.now()));
-    let wanted = Wanted { config, tables: Some(tables.clone()), state: saved.state(), shapes, since };
+    let selection = Selection { config, tables: Some(tables.clone()), state: saved.state(), shapes, since };
     let cancel = stop.child_token();
     let (ops, mut inbox) = mpsc::channel(OPS);
     let mut gathering = Gathering::new(definition, saved, &tables);
     let gather = async {
         let cut = gathering.gather(&mut inbox).await;
         cancel.cancel();
-        // The connector may be waiting for room.
+        // The connector may wait for space in the channel.
         inbox.close();
         while inbox.recv().await.is_some() {}
         cut
     };
-    let (ended, cut) = tokio::join!(source.run(wanted, ops, cancel.clone()), gather);
+    let (ended, cut) = tokio::join!(source.run(selection, ops, cancel.clone()), gather);
     gathering.answer(&ended, cut?)
 }
 
-/// What one call has come to so far.
+/// The content of an answer while it is gathered.
 struct Gathering {
-    /// What the caller gave.
-    came: Saved,
-    saved: Saved,
-    page: Page,
+    /// The state of the request.
+    received: SavedState,
+    saved: SavedState,
+    page: ReplyBuffer,
     passes: Passes,
     tables: Vec<String>,
     shapes: BTreeMap<String, Arc<TableShape>>,
     warnings: Vec<String>,
     rejected: BTreeMap<String, (u64, String)>,
-    /// Whether the state says more than the one that came.
+    /// Whether the state is ahead of that of the request.
     moved: bool,
 }
 
-/// Whether the rows were cut because there were enough.
+/// Whether the answer was cut at its size limit.
 type Cut = bool;
 
 impl Gathering {
-    fn new(definition: &Definition, saved: Saved, tables: &[String]) -> Gathering {
+    fn new(definition: &Definition, saved: SavedState, tables: &[String]) -> Gathering {
         let watched =
             definition.tables.iter().filter(|table| vanishing(table)).map(|table| table.name.clone());
-        // A table that has become empty tells no shape.
+        // A table without rows sends no shape.
         let shapes = saved.shapes(definition).into_iter().map(|shape| (shape.table.clone(), Arc::new(shape)));
         Gathering {
-            came: saved.clone(),
+            received: saved.clone(),
             saved,
-            page: Page::default(),
+            page: ReplyBuffer::default(),
             passes: Passes::new(watched),
             tables: tables.to_vec(),
             shapes: shapes.collect(),
@@ -193,7 +200,7 @@ impl Gathering {
         }
     }
 
-    /// Takes ops until there are enough or no more.
+    /// Takes ops until the answer is full or they end.
     async fn gather(&mut self, inbox: &mut mpsc::Receiver<Op>) -> Result<Cut, String> {
         while let Some(op) = inbox.recv().await {
             self.take(op);
@@ -216,7 +223,7 @@ impl Gathering {
     fn take(&mut self, op: Op) {
         match op {
             Op::Shape(shape) if self.wants(&shape.table) => {
-                self.saved.learn(&shape);
+                self.saved.add_shape(&shape);
                 self.shapes.insert(shape.table.clone(), shape);
             }
             Op::Rows(rows) if self.wants(&rows.shape.table) => {
@@ -240,7 +247,7 @@ impl Gathering {
     }
 
     fn wants(&self, table: &str) -> bool {
-        self.tables.iter().any(|wanted| wanted == table)
+        self.tables.iter().any(|name| name == table)
     }
 
     fn finish(&mut self, table: &str, sweep: Option<Sweep>) {
@@ -250,7 +257,7 @@ impl Gathering {
             self.warnings.extend(gone.note);
             if shape.write == Write::Replace && shape.key.is_empty() {
                 self.warnings.push(format!(
-                    "{table}: it is replaced as a whole and has no key, so that rows of earlier syncs stay beside these: give it \
+                    "{table}: it is replaced as a whole and has no key, so that rows of earlier syncs are not removed: give it \
                      a key, or use gRPC"
                 ));
             }
@@ -260,14 +267,15 @@ impl Gathering {
         self.page.mark();
     }
 
-    fn answer(mut self, ended: &Ended, cut: Cut) -> Result<Answer, String> {
+    fn answer(mut self, ended: &SourceEnd, cut: Cut) -> Result<StdinAnswer, String> {
         self.warnings.extend(ended.notes.iter().cloned());
         if !cut {
             self.end(ended)?;
         }
         let more = cut || ended.end == End::Deferred;
         for (table, (count, reason)) in &self.rejected {
-            self.warnings.push(format!("{table}: {count} rows could not be taken; the first: {reason}"));
+            self.warnings
+                .push(format!("{table}: {} could not be taken; the first: {reason}", counted(*count, "row")));
         }
         self.warnings.truncate(MAX_WARNINGS);
         for warning in &self.warnings {
@@ -276,21 +284,21 @@ impl Gathering {
         if !more {
             self.saved.end_sync();
         }
-        self.page.settle();
-        let document = whole(&self.saved, &self.page, more, &self.warnings)?;
-        tracing::info!(rows = self.page.len(), more, "answered");
-        Ok(Answer { document, ok: true })
+        self.page.finish();
+        let document = document(&self.saved, &self.page, more, &self.warnings)?;
+        tracing::info!(rows = self.page.len(), more, "Answered request");
+        Ok(StdinAnswer { document, ok: true })
     }
 
-    /// The connector has ended by itself: is what came of it an answer?
-    fn end(&mut self, ended: &Ended) -> Result<(), String> {
+    /// Checks whether the rows are a valid answer after the connector has ended by itself.
+    fn end(&mut self, ended: &SourceEnd) -> Result<(), String> {
         match ended.end {
             End::Complete => {}
             End::Partial => self.warnings.push(ended.reason().to_owned()),
             End::Deferred => {
-                // What was read is kept, and whoever calls again is told the reason when there is nothing left to give.
+                // Return the rows so far. A later call without rows returns the reason.
                 self.page.cut();
-                if self.page.len() == 0 || self.saved == self.came {
+                if self.page.len() == 0 || self.saved == self.received {
                     return Err(format!("{}; call again later with the same state", ended.reason()));
                 }
                 self.warnings.push(ended.reason().to_owned());
@@ -301,22 +309,27 @@ impl Gathering {
     }
 }
 
-/// Tables whose rows can be gone without a word.
+/// Whether rows of a table can disappear without a deletion from the source.
 fn vanishing(table: &Table) -> bool {
     table.snapshot.is_some() || (table.write == Write::Replace && !table.key.is_empty())
 }
 
-/// A table that is replaced as a whole may lose all its rows.
+/// A replaced table may lose all its rows.
 fn replaced(shape: &TableShape) -> Option<Sweep> {
     (shape.write == Write::Replace).then_some(Sweep { max_share: 1.0 })
 }
 
-fn whole(saved: &Saved, page: &Page, more: bool, warnings: &[String]) -> Result<Vec<u8>, String> {
+fn document(
+    saved: &SavedState,
+    page: &ReplyBuffer,
+    more: bool,
+    warnings: &[String],
+) -> Result<Vec<u8>, String> {
     let size = saved.json_len();
     if size > MAX_STATE_BYTES {
         return Err(format!(
-            "the state would be {} MB, and this protocol carries {}: it remembers a cursor for each parent of a child \
-             table, so switch child tables off by `enabled`, or use `sync`",
+            "the state would have {} MB, but this protocol allows {}: it has a cursor for each parent of a child \
+             table, so disable child tables by `enabled`, or use `sync`",
             size >> 20,
             MAX_STATE_BYTES >> 20
         ));

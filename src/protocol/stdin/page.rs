@@ -1,31 +1,30 @@
-//! The rows of one answer while they are gathered, up to the last place from which reading can go on.
+//! The rows of one answer while they are gathered, up to the last point where reading can resume.
 //!
-//! An answer does not say in what order its insertions and deletions are to be done, so no key is among both: where the
-//! source tells deletions, what came last of a key is what the answer says of it.
+//! An answer does not define an order of its insertions and deletions, so that no key is in both: if the source sends
+//! deletions, the last row of a key decides.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::rows::{Members, quoted};
-use crate::domain::cell::Cell;
-use crate::domain::op::{Rows, TableShape};
+use super::rows::{RowMembers, quoted};
+use crate::domain::syncing::cell::Cell;
+use crate::domain::syncing::op::{Rows, TableShape};
 use crate::protocol::sweep::{is_deleted, key_places, key_text};
 
-/// Rows of one answer: what the caller's platform digests at once.
+/// Limit of rows in one answer, for the caller's platform.
 const MAX_ROWS: usize = 10_000;
-/// Bytes of rows of one answer: the smallest of the platforms that call like this takes 6 MB, all told.
+/// Limit of row bytes in one answer: the smallest platform with this protocol accepts 6 MB in total.
 const MAX_BYTES: usize = 5_000_000;
-/// A table that can only be read whole makes one answer, however large, but not so large that it endangers the
-/// machine.
+/// Limit of an answer for a table that can only be read whole, to protect the machine's memory.
 const MAX_WHOLE_BYTES: usize = 256 << 20;
 
 /// The rows, as JSON text.
 #[derive(Default)]
-pub(super) struct Page {
-    inserts: BTreeMap<String, Part>,
-    deletes: BTreeMap<String, Part>,
-    /// Rows of tables whose source tells deletions, until [`Page::settle`].
-    told: BTreeMap<String, Told>,
+pub(super) struct ReplyBuffer {
+    inserts: BTreeMap<String, TableText>,
+    deletes: BTreeMap<String, TableText>,
+    /// Rows of tables whose source sends deletions, until [`ReplyBuffer::finish`].
+    mixed: BTreeMap<String, ToldDeletions>,
     rows: usize,
     bytes: usize,
     /// Rows up to the last mark.
@@ -33,48 +32,48 @@ pub(super) struct Page {
 }
 
 #[derive(Default)]
-struct Part {
+struct TableText {
     key: Vec<String>,
     json: Vec<u8>,
     /// Bytes up to the last mark.
     marked: usize,
-    writer: Option<(Arc<TableShape>, Members)>,
+    writer: Option<(Arc<TableShape>, RowMembers)>,
 }
 
-/// Rows of one table, live and deleted ones, in the order they came.
+/// Live and deleted rows of one table, in their order.
 #[derive(Default)]
-struct Told {
+struct ToldDeletions {
     key: Vec<String>,
-    rows: Vec<Said>,
+    rows: Vec<PageRow>,
     /// Rows up to the last mark.
     marked: usize,
 }
 
-/// What was said of one key.
-struct Said {
+/// A live or deleted row.
+struct PageRow {
     key: String,
     deleted: bool,
     json: Vec<u8>,
 }
 
-/// Whether more can come.
+/// Whether the answer can take more rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
-    /// Go on.
+    /// There is space.
     Left,
-    /// Enough, and there is a place before to go on from: [`Page::cut`].
+    /// The limit is exceeded, and there is a mark to cut at: [`ReplyBuffer::cut`].
     Full,
-    /// Enough as soon as there is a place to go on from, which there is not yet.
+    /// The limit is exceeded, but there is no mark yet.
     Over,
-    /// More than can be held, without such a place.
+    /// The memory limit is exceeded, and there is no mark.
     Burst,
 }
 
-impl Page {
-    /// Adds rows to write.
+impl ReplyBuffer {
+    /// Adds rows.
     pub(super) fn insert(&mut self, rows: &Rows) {
         if let Some(place) = rows.shape.deleted_place() {
-            return self.tell(rows, place);
+            return self.insert_with_deletions(rows, place);
         }
         let part = self.inserts.entry(rows.shape.table.clone()).or_default();
         let before = part.json.len();
@@ -83,12 +82,12 @@ impl Page {
         self.rows += rows.rows.len();
     }
 
-    /// Adds rows of which some may be deleted.
-    fn tell(&mut self, rows: &Rows, place: usize) {
+    /// Adds rows of a table with a `deleted_if` column.
+    fn insert_with_deletions(&mut self, rows: &Rows, place: usize) {
         let (shape, places) = (&rows.shape, key_places(&rows.shape));
-        let (whole, keys) = (Members::of(shape), Members::of(&only_key(shape)));
-        let told = self.told.entry(shape.table.clone()).or_default();
-        told.key.clone_from(&shape.key);
+        let (whole, keys) = (RowMembers::of(shape), RowMembers::of(&only_key(shape)));
+        let mixed = self.mixed.entry(shape.table.clone()).or_default();
+        mixed.key.clone_from(&shape.key);
         for row in &rows.rows {
             let (deleted, mut json) = (is_deleted(Some(place), row), Vec::new());
             if deleted {
@@ -98,12 +97,12 @@ impl Page {
                 whole.write(row, &mut json);
             }
             self.bytes += json.len() + 1;
-            told.rows.push(Said { key: key_text(&places, row), deleted, json });
+            mixed.rows.push(PageRow { key: key_text(&places, row), deleted, json });
         }
         self.rows += rows.rows.len();
     }
 
-    /// Adds rows that are gone, by the cells of their keys.
+    /// Adds deleted rows, by the cells of their keys.
     pub(super) fn delete(&mut self, shape: &TableShape, keys: &[Box<[Cell]>]) {
         if keys.is_empty() {
             return;
@@ -116,18 +115,18 @@ impl Page {
         self.rows += keys.len();
     }
 
-    /// Reading can go on from here.
+    /// Marks a point where reading can resume.
     pub(super) fn mark(&mut self) {
         self.marked = self.rows;
         for part in self.inserts.values_mut().chain(self.deletes.values_mut()) {
             part.marked = part.json.len();
         }
-        for told in self.told.values_mut() {
-            told.marked = told.rows.len();
+        for mixed in self.mixed.values_mut() {
+            mixed.marked = mixed.rows.len();
         }
     }
 
-    /// Drops what came after the last mark.
+    /// Drops all rows after the last mark.
     pub(super) fn cut(&mut self) {
         for parts in [&mut self.inserts, &mut self.deletes] {
             parts.retain(|_, part| {
@@ -135,24 +134,23 @@ impl Page {
                 !part.json.is_empty()
             });
         }
-        for told in self.told.values_mut() {
-            told.rows.truncate(told.marked);
+        for mixed in self.mixed.values_mut() {
+            mixed.rows.truncate(mixed.marked);
         }
         self.rows = self.marked;
     }
 
-    /// Says of each key what was said of it last. Nothing can be added or cut afterwards.
-    pub(super) fn settle(&mut self) {
-        for (table, told) in std::mem::take(&mut self.told) {
-            let last: HashMap<&str, usize> =
-                told.rows.iter().map(|said| said.key.as_str()).zip(0..).collect();
-            for (at, said) in told.rows.iter().enumerate() {
-                if last.get(said.key.as_str()) == Some(&at) {
-                    let parts = if said.deleted { &mut self.deletes } else { &mut self.inserts };
+    /// Keeps the last row of each key. No rows can be added or cut afterwards.
+    pub(super) fn finish(&mut self) {
+        for (table, mixed) in std::mem::take(&mut self.mixed) {
+            let last: HashMap<&str, usize> = mixed.rows.iter().map(|row| row.key.as_str()).zip(0..).collect();
+            for (at, row) in mixed.rows.iter().enumerate() {
+                if last.get(row.key.as_str()) == Some(&at) {
+                    let parts = if row.deleted { &mut self.deletes } else { &mut self.inserts };
                     let part = parts.entry(table.clone()).or_default();
-                    part.key.clone_from(&told.key);
+                    part.key.clone_from(&mixed.key);
                     separate(&mut part.json);
-                    part.json.extend_from_slice(&said.json);
+                    part.json.extend_from_slice(&row.json);
                 }
             }
         }
@@ -170,12 +168,12 @@ impl Page {
         }
     }
 
-    /// Rows held, deleted ones included.
+    /// The number of rows, including deleted ones.
     pub(super) fn len(&self) -> usize {
         self.rows
     }
 
-    /// The members `insert`, `delete`, `schema` and, where something is deleted, `softDelete`.
+    /// The members `insert`, `delete`, `schema` and, with deletions, `softDelete`.
     pub(super) fn members(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes + 1024);
         out.extend_from_slice(b"\"insert\":");
@@ -196,11 +194,11 @@ impl Page {
     }
 }
 
-impl Part {
+impl TableText {
     fn write<'r>(&mut self, shape: &Arc<TableShape>, rows: impl Iterator<Item = &'r [Cell]>) {
         if self.writer.as_ref().is_none_or(|(known, _)| !Arc::ptr_eq(known, shape)) {
             self.key.clone_from(&shape.key);
-            self.writer = Some((Arc::clone(shape), Members::of(shape)));
+            self.writer = Some((Arc::clone(shape), RowMembers::of(shape)));
         }
         let Some((_, members)) = &self.writer else { return };
         for row in rows {
@@ -210,20 +208,20 @@ impl Part {
     }
 }
 
-/// What stands between two rows.
+/// Adds a comma between two rows.
 fn separate(rows: &mut Vec<u8>) {
     if !rows.is_empty() {
         rows.push(b',');
     }
 }
 
-/// The shape of what is told of a deleted row.
+/// The shape of a deleted row, with only its key columns.
 fn only_key(shape: &TableShape) -> TableShape {
     let columns = key_places(shape).into_iter().map(|at| shape.columns[at].clone()).collect();
     TableShape { columns, ..shape.clone() }
 }
 
-fn write_parts(parts: &BTreeMap<String, Part>, out: &mut Vec<u8>) {
+fn write_parts(parts: &BTreeMap<String, TableText>, out: &mut Vec<u8>) {
     out.push(b'{');
     for (at, (table, part)) in parts.iter().enumerate() {
         if at > 0 {

@@ -1,24 +1,24 @@
-//! Rows as JSON text, written straight from their cells.
+//! Writes cells as rows of JSON text.
 
 use serde_json::value::RawValue;
 
-use crate::domain::cell::{Cell, ColumnType};
-use crate::domain::op::TableShape;
+use crate::domain::syncing::cell::{Cell, ColumnType};
+use crate::domain::syncing::op::TableShape;
 use crate::protocol::fitted::{Fitted, fit};
 
-/// How the rows of one shape begin each member: `"name":`, by column.
-pub(super) struct Members {
+/// The prefix `"name":` of each column of a shape.
+pub(super) struct RowMembers {
     names: Vec<Option<(String, ColumnType)>>,
 }
 
-impl Members {
-    /// Every column of which there is something to say: none of which only nulls are known.
-    pub(super) fn of(shape: &TableShape) -> Members {
-        let name = |column: &crate::domain::op::Column| {
+impl RowMembers {
+    /// All columns except those with only nulls so far.
+    pub(super) fn of(shape: &TableShape) -> RowMembers {
+        let name = |column: &crate::domain::syncing::op::Column| {
             let known = column.kind != ColumnType::Unknown || shape.key.contains(&column.name);
             known.then(|| (format!("{}:", quoted(&column.name)), column.kind))
         };
-        Members { names: shape.columns.iter().map(name).collect() }
+        RowMembers { names: shape.columns.iter().map(name).collect() }
     }
 
     /// Appends one row as an object.
@@ -44,14 +44,14 @@ fn value(fitted: &Fitted<'_>, out: &mut Vec<u8>) {
         Fitted::Null => out.extend_from_slice(b"null"),
         Fitted::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
         Fitted::Int(value) => json(value, out),
-        // JSON has no word for what is no number.
+        // JSON has no NaN and no infinity.
         Fitted::Double(value) if !value.is_finite() => json(&value.to_string(), out),
         Fitted::Double(value) => json(value, out),
         Fitted::Decimal(digits) => out.extend_from_slice(digits.as_bytes()),
         Fitted::Date(day) => json(&day.to_string(), out),
         Fitted::Midnight(day) => json(&format!("{day}T00:00:00Z"), out),
         Fitted::Timestamp(instant) => json(&instant.to_string(), out),
-        // A broken text in here would break the whole answer.
+        // Invalid JSON here would make the whole answer invalid.
         Fitted::Json(text) if serde_json::from_str::<&RawValue>(text).is_ok() => {
             out.extend_from_slice(text.as_bytes())
         }
@@ -61,11 +61,11 @@ fn value(fitted: &Fitted<'_>, out: &mut Vec<u8>) {
 }
 
 fn json<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    // Numbers and texts into memory: nothing can go wrong.
+    // Serializing numbers and texts into memory cannot fail.
     let _ = serde_json::to_writer(out, value);
 }
 
-/// A text as JSON writes it.
+/// A JSON string.
 pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -73,9 +73,9 @@ pub(super) fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::op::{Column, Write};
+    use crate::domain::syncing::op::{Column, Write};
 
-    /// Numbers keep every digit, instants are RFC 3339, nested values are values, columns of nulls are left out.
+    /// Numbers keep every digit, instants are RFC 3339, nested values are JSON values, and columns of nulls are omitted.
     #[test]
     fn rows_are_exact_json() {
         let kinds = [
@@ -109,7 +109,7 @@ mod tests {
             Cell::Null,
         ];
         let mut out = Vec::new();
-        Members::of(&shape).write(&row, &mut out);
+        RowMembers::of(&shape).write(&row, &mut out);
         insta::assert_snapshot!(
             String::from_utf8(out).unwrap(),
             @r#"{"id":9223372036854775807,"ratio":0.1,"amount":12345678901234567890.123456789,"day":"2026-05-02","at":"2026-05-02T09:00:00.25Z","tags":{"a":[1,null]},"na\"me":"line\n\"two\" é","on":null}"#

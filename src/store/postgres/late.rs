@@ -1,7 +1,7 @@
-//! Changes that a former leader saw and delivers late, joined with what the next leader saw meanwhile.
+//! Transitions that a former leader saves late, merged with those that the next leader has saved in the meantime.
 //!
-//! The next leader began from the saved state, so it saw the same incident begin once more. Without this the history
-//! would tell it twice.
+//! The next leader started from the saved state, so it recorded the start of the same incident again. Without the merge
+//! the history would list it twice.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Transaction};
 
 use super::super::schema::Schema;
-use super::tables::storable;
-use crate::domain::assess;
+use super::storable;
+use crate::domain::monitoring::assess;
 
-/// What becomes of the saved change that follows late ones.
+/// How to treat the saved transition that follows the late ones.
 #[derive(Debug, PartialEq, Eq)]
 enum Joint<'a> {
-    /// It follows already, or tells something else.
+    /// It continues the late ones, or is unrelated.
     Keep,
-    /// The late ones have told it.
+    /// The late ones already contain it.
     Drop,
-    /// It began where the late ones end.
+    /// It must start from the severity at which the late ones end.
     From(&'a str),
 }
 
-/// Late changes of one monitor lead from `first` to `last`; the saved change after them tells `from` → `to`.
+/// The late transitions of one monitor lead from `first` to `last`; the saved one after them is `from` → `to`.
 fn joint<'a>(first: &str, last: &'a str, from: &str, to: &str) -> Joint<'a> {
     if from == last || from != first {
         Joint::Keep
@@ -35,17 +35,17 @@ fn joint<'a>(first: &str, last: &'a str, from: &str, to: &str) -> Joint<'a> {
     }
 }
 
-/// Makes the saved changes follow the late ones, which are added after this in the same transaction.
-pub(super) async fn make_room(
+/// Makes the saved transitions continue the late ones, which the caller adds afterwards in the same transaction.
+pub(super) async fn join_saved(
     tx: &Transaction<'_>,
     schema: Schema,
     late: &[assess::Transition],
 ) -> Result<(), Error> {
     let mut chains: BTreeMap<&str, (&str, &str, Timestamp)> = BTreeMap::new();
-    for change in late {
-        let (from, to) = (change.from.as_str(), change.to.as_str());
-        let chain = chains.entry(&change.monitor).or_insert((from, to, change.at));
-        (chain.1, chain.2) = (to, change.at);
+    for transition in late {
+        let (from, to) = (transition.from.as_str(), transition.to.as_str());
+        let chain = chains.entry(&transition.monitor).or_insert((from, to, transition.at));
+        (chain.1, chain.2) = (to, transition.at);
     }
     for (monitor, (first, last, at)) in chains {
         let monitor = storable(monitor);
@@ -76,9 +76,8 @@ pub(super) async fn make_room(
 mod tests {
     use super::*;
 
-    /// The same incident told twice becomes one; another course of it is joined; what follows already stays.
     #[test]
-    fn joins_late_changes() {
+    fn late_transitions_are_merged_with_saved_ones() {
         for (first, last, from, to, joined) in [
             ("none", "critical", "none", "critical", Joint::Drop),
             ("none", "critical", "none", "minor", Joint::From("critical")),

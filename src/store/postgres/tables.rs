@@ -1,4 +1,6 @@
-//! What is written into the tables and read from them. Statements have no names, for poolers.
+//! The statements that write and read the tables. They are not prepared by name, because poolers do not support that.
+
+use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
@@ -7,47 +9,51 @@ use tokio_postgres::{Error, Row, Transaction};
 
 use super::super::lease::Lease;
 use super::super::schema::Schema;
-use super::super::{Batch, KEEP_DAYS, KEEP_HISTORY, Kept, MonitorDay, Order, Remembered, Span, Writer};
-use super::{Trouble, late};
+use super::super::{
+    Batch, KEEP_DAYS, KEEP_HISTORY, MonitorDay, Remembered, SavedBanner, Span, StateChange, StoredState,
+    WriterRight,
+};
+use super::totals::BatchTotals;
+use super::{Trouble, first_day, late, responses, storable};
 use crate::database::{Connected, DatabaseError};
-use crate::domain::assess::{MonitorState, Transition};
-use crate::domain::history::{self, Day, Days};
-use crate::domain::plan::Memory;
+use crate::domain::monitoring::assess::{MonitorState, Transition};
+use crate::domain::monitoring::banner::report::BannerReport;
+use crate::domain::monitoring::history;
+use crate::domain::monitoring::history::{Day, DayTotals};
+use crate::domain::monitoring::news::ChannelState;
+use crate::domain::monitoring::plan::BannerState;
 
-/// A daemon that is paused in the middle of a transaction has the lease's row locked: not for longer than this.
+/// Limits how long a daemon that is paused inside a transaction can keep the row of the lease locked.
 const LIMITS: &str = "SET LOCAL idle_in_transaction_session_timeout = '4s'; SET LOCAL lock_timeout = '3s'";
 
-/// Totals of days that are older than the newest by this are not added to any more.
-const TOTALS_OF_DAYS: i64 = 3;
-
-/// Carries out an order in one transaction: all of it, or nothing.
-pub(super) async fn keep(
+/// Saves a change in one transaction.
+pub(super) async fn save(
     db: &mut Connected,
     lease: &Lease,
-    order: &Order,
-    writer: Writer,
-    totals: Option<&Days>,
+    change: &StateChange,
+    writer: WriterRight,
+    totals: Option<&BatchTotals>,
 ) -> Result<(), Trouble> {
     let server = db.database().clone();
-    let judge = |e: Error| server.judge("keeping our own memory", &e);
+    let judge = |e: Error| server.judge("saving the daemon's state", &e);
     let tx = db.transaction().await?;
     tx.batch_execute(LIMITS).await.map_err(judge)?;
     let allowed = match writer {
-        Writer::Alone => true,
-        Writer::Holder(token) => lease.confirm(&tx, token).await.map_err(judge)?,
-        Writer::Former(_) => matches!(order, Order::Batch(_)),
+        WriterRight::Alone => true,
+        WriterRight::Holder(token) => lease.confirm(&tx, token).await.map_err(judge)?,
+        WriterRight::Former(_) => matches!(change, StateChange::Batch(_)),
     };
     if !allowed {
         return Err(Trouble::Fenced);
     }
     let token = match writer {
-        Writer::Alone => 0,
-        Writer::Holder(token) | Writer::Former(token) => token,
+        WriterRight::Alone => 0,
+        WriterRight::Holder(token) | WriterRight::Former(token) => token,
     };
-    if let (Writer::Former(_), Order::Batch(batch)) = (writer, order) {
-        late::make_room(&tx, lease.schema, &batch.transitions).await.map_err(judge)?;
+    if let (WriterRight::Former(_), StateChange::Batch(batch)) = (writer, change) {
+        late::join_saved(&tx, lease.schema, &batch.transitions).await.map_err(judge)?;
     }
-    write(&tx, lease.schema, order, token, totals).await.map_err(judge)?;
+    write(&tx, lease.schema, change, token, totals).await.map_err(judge)?;
     tx.commit().await.map_err(judge)?;
     Ok(())
 }
@@ -55,35 +61,53 @@ pub(super) async fn keep(
 async fn write(
     tx: &Transaction<'_>,
     schema: Schema,
-    order: &Order,
+    change: &StateChange,
     token: i64,
-    totals: Option<&Days>,
+    totals: Option<&BatchTotals>,
 ) -> Result<(), Error> {
     let run = async |text: &str, values: &[(&(dyn ToSql + Sync), Type)]| {
         tx.execute_typed(&schema.sql(text), values).await.map(|_| ())
     };
-    match order {
-        Order::Batch(batch) => {
+    match change {
+        StateChange::Batch(batch) => {
             put_states(tx, schema, batch).await?;
             add_transitions(tx, schema, batch).await?;
             match totals {
-                Some(totals) => put_days(tx, schema, token, totals).await,
+                Some(totals) => {
+                    put_days(tx, schema, token, &totals.days).await?;
+                    responses::put(tx, schema, token, &totals.responses).await
+                }
                 None => Ok(()),
             }
         }
-        Order::Memory(remembered) => {
-            let Remembered { tenant, memory } = remembered.as_ref();
-            let put = "INSERT INTO @.banner (id, tenant, memory) VALUES (1, $1, $2)
-                ON CONFLICT (id) DO UPDATE SET tenant = $1, memory = $2";
-            run(put, &[(&storable(tenant), Type::TEXT), (&Json(memory), Type::JSON)]).await
+        StateChange::BannerState(remembered) => {
+            let Remembered { tenant, memory, report } = remembered.as_ref();
+            let put = "INSERT INTO @.banner (tenant, memory, report) VALUES ($1, $2, $3)
+                ON CONFLICT (tenant) DO UPDATE SET memory = $2, report = $3";
+            let report = report.as_ref().map(Json);
+            let values: [(&(dyn ToSql + Sync), Type); 3] =
+                [(&storable(tenant), Type::TEXT), (&Json(memory), Type::JSON), (&report, Type::JSON)];
+            run(put, &values).await
         }
-        Order::Forget(monitors) => {
+        StateChange::ForgetBanner(tenant) => {
+            run("DELETE FROM @.banner WHERE tenant = $1", &[(&storable(tenant), Type::TEXT)]).await
+        }
+        StateChange::Channel(name, None) => {
+            run("DELETE FROM @.channel WHERE name = $1", &[(&storable(name), Type::TEXT)]).await
+        }
+        StateChange::Channel(name, Some(state)) => {
+            let put = "INSERT INTO @.channel (name, state) VALUES ($1, $2)
+                ON CONFLICT (name) DO UPDATE SET state = excluded.state";
+            run(put, &[(&storable(name), Type::TEXT), (&Json(state.as_ref()), Type::JSON)]).await
+        }
+        StateChange::Forget(monitors) => {
             let monitors: Vec<String> = monitors.iter().map(|name| storable(name)).collect();
             run("DELETE FROM @.monitor WHERE name = ANY($1)", &[(&monitors, Type::TEXT_ARRAY)]).await
         }
-        Order::Prune(now) => {
-            let of_days = "SELECT DISTINCT date FROM @.day ORDER BY date DESC LIMIT 1 OFFSET $1";
-            let rows = tx.query_typed(&schema.sql(of_days), &[(&(KEEP_DAYS - 1), Type::INT8)]).await?;
+        StateChange::Prune(now) => {
+            responses::prune(tx, schema).await?;
+            let newest = "SELECT DISTINCT date FROM @.day ORDER BY date DESC LIMIT 1 OFFSET $1";
+            let rows = tx.query_typed(&schema.sql(newest), &[(&(KEEP_DAYS - 1), Type::INT8)]).await?;
             let Some(row) = rows.first() else { return Ok(()) };
             let oldest = now.checked_sub(KEEP_HISTORY).unwrap_or(Timestamp::UNIX_EPOCH);
             let oldest = oldest.min(history::begin_of(row.try_get(0)?));
@@ -110,15 +134,15 @@ async fn add_transitions(tx: &Transaction<'_>, schema: Schema, batch: &Batch) ->
     if batch.transitions.is_empty() {
         return Ok(());
     }
-    let changes = &batch.transitions;
-    let moments: Vec<Timestamp> = changes.iter().map(|t| bounded(t.at)).collect();
-    let texts = |of: fn(&Transition) -> &str| changes.iter().map(|t| storable(of(t))).collect::<Vec<_>>();
+    let transitions = &batch.transitions;
+    let times: Vec<Timestamp> = transitions.iter().map(|t| bounded(t.at)).collect();
+    let texts = |of: fn(&Transition) -> &str| transitions.iter().map(|t| storable(of(t))).collect::<Vec<_>>();
     let add = schema.sql(
         "INSERT INTO @.transition (at, monitor, from_, to_, description)
          SELECT * FROM unnest($1, $2, $3, $4, $5) ON CONFLICT (monitor, at, from_, to_) DO NOTHING",
     );
     let values: [(&(dyn ToSql + Sync), Type); 5] = [
-        (&moments, Type::TIMESTAMPTZ_ARRAY),
+        (&times, Type::TIMESTAMPTZ_ARRAY),
         (&texts(|t| &t.monitor), Type::TEXT_ARRAY),
         (&texts(|t| t.from.as_str()), Type::TEXT_ARRAY),
         (&texts(|t| t.to.as_str()), Type::TEXT_ARRAY),
@@ -127,7 +151,7 @@ async fn add_transitions(tx: &Transaction<'_>, schema: Schema, batch: &Batch) ->
     tx.execute_typed(&add, &values).await.map(|_| ())
 }
 
-async fn put_days(tx: &Transaction<'_>, schema: Schema, token: i64, totals: &Days) -> Result<(), Error> {
+async fn put_days(tx: &Transaction<'_>, schema: Schema, token: i64, totals: &DayTotals) -> Result<(), Error> {
     if totals.is_empty() {
         return Ok(());
     }
@@ -153,38 +177,39 @@ async fn put_days(tx: &Transaction<'_>, schema: Schema, token: i64, totals: &Day
     tx.execute_typed(&put, &values).await.map(|_| ())
 }
 
-/// The totals of the days of a batch, with what was kept of them before.
-pub(super) fn totals(kept: Option<&Days>, days: &Days) -> Days {
-    let with_kept = |(key, day): (&(String, Date), &Day)| {
-        let mut total = kept.and_then(|kept| kept.get(key)).copied().unwrap_or_default();
-        total.add(day);
-        (key.clone(), total)
-    };
-    days.iter().map(with_kept).collect()
-}
-
-/// Takes totals over once they are kept, and lets go of days that are long over.
-pub(super) fn note(kept: &mut Days, totals: Days) {
-    kept.extend(totals);
-    if let Some(newest) = kept.keys().map(|(_, date)| *date).max() {
-        let oldest = history::days_before(newest, TOTALS_OF_DAYS);
-        kept.retain(|(_, date), _| *date >= oldest);
-    }
-}
-
-/// What is believed, and the memory of the banner.
-pub(super) async fn recall(db: &Connected, schema: Schema) -> Result<Kept, DatabaseError> {
-    let judge = |e: Error| db.judge("reading our own memory", &e);
+/// The states of the monitors, and the banner record.
+pub(super) async fn recall(db: &Connected, schema: Schema) -> Result<StoredState, DatabaseError> {
+    let judge = |e: Error| db.judge("reading the daemon's state", &e);
     let rows = query(db, schema, "SELECT name, state FROM @.monitor ORDER BY name", &[]).await?;
     let state = |row: &Row| Ok((row.try_get(0)?, row.try_get::<_, Json<MonitorState>>(1)?.0));
     let states = rows.iter().map(state).collect::<Result<_, Error>>().map_err(judge)?;
-    let rows = query(db, schema, "SELECT tenant, memory FROM @.banner", &[]).await?;
-    let memory = |row: &Row| Ok((row.try_get(0)?, row.try_get::<_, Json<Memory>>(1)?.0));
-    let banner = rows.first().map(memory).transpose().map_err(judge)?;
-    Ok(Kept { states, banner })
+    let rows = query(db, schema, "SELECT * FROM @.banner", &[]).await?;
+    let saved = |row: &Row| {
+        let state = row.try_get::<_, Json<BannerState>>("memory")?.0;
+        // For display only: a schema of an earlier version has no such column, one of a later version may differ.
+        let report = row.try_get::<_, Option<Json<BannerReport>>>("report").ok().flatten();
+        Ok((row.try_get("tenant")?, SavedBanner { state, report: report.map(|Json(report)| report) }))
+    };
+    let banners = rows.iter().map(saved).collect::<Result<_, Error>>().map_err(judge)?;
+    let channels = channels(db, schema).await?;
+    Ok(StoredState { states, banners, channels })
 }
 
-/// The days of all monitors since a date, by monitor and date.
+async fn channels(db: &Connected, schema: Schema) -> Result<BTreeMap<String, ChannelState>, DatabaseError> {
+    let judge = |e: Error| db.judge("reading the daemon's state", &e);
+    // The schema of an earlier version is also read before it is migrated.
+    let name = format!("{}.channel", schema.name());
+    let table = query(db, schema, "SELECT to_regclass($1) IS NOT NULL", &[(&name, Type::TEXT)]).await?;
+    let exists = table.first().map(|row| row.try_get(0)).transpose().map_err(judge)?.unwrap_or(false);
+    if !exists {
+        return Ok(BTreeMap::new());
+    }
+    let rows = query(db, schema, "SELECT name, state FROM @.channel", &[]).await?;
+    let state = |row: &Row| Ok((row.try_get(0)?, row.try_get::<_, Json<ChannelState>>(1)?.0));
+    rows.iter().map(state).collect::<Result<_, Error>>().map_err(judge)
+}
+
+/// The days of one monitor, or of all, since a date, ordered by monitor and date.
 pub(super) async fn days(
     db: &Connected,
     schema: Schema,
@@ -206,7 +231,7 @@ pub(super) async fn days(
     rows.iter().map(day).collect::<Result<_, Error>>().map_err(|e| db.judge("reading history", &e))
 }
 
-/// Changes of what was believed, newest first.
+/// Transitions, newest first.
 pub(super) async fn transitions(
     db: &Connected,
     schema: Schema,
@@ -250,21 +275,12 @@ async fn query(
     values: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<Vec<Row>, DatabaseError> {
     let rows = db.client.query_typed(&schema.sql(text), values).await;
-    rows.map_err(|e| db.judge("reading our own memory", &e))
+    rows.map_err(|e| db.judge("reading the daemon's state", &e))
 }
 
-/// The server's text has no NUL, while a status page's may.
-pub(super) fn storable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-/// Within what the server can tell: the years 1970 to 9000.
+/// Limits a time to the years 1970 to 9000, which PostgreSQL can store.
 fn bounded(at: Timestamp) -> Timestamp {
     let years = SignedDuration::from_hours(24 * 365 * 7000);
     let last = Timestamp::UNIX_EPOCH.checked_add(years).unwrap_or(Timestamp::MAX);
     at.clamp(Timestamp::UNIX_EPOCH, last)
-}
-
-fn first_day() -> Date {
-    history::date_of(Timestamp::UNIX_EPOCH)
 }

@@ -1,6 +1,6 @@
-//! `DATA_DIR` and `monitor.db` in it: opened, locked, checked, and written anew where it was damaged or removed.
+//! `DATA_DIR` and `monitor.db` in it: opens, locks and checks it, and replaces it where it was damaged or removed.
 //!
-//! Start at [`Opened::open`].
+//! Start at [`OpenedFolder::open`].
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -11,28 +11,28 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, MAIN_DB};
 use rustix::fs::{Access, access};
 
-use super::super::{Damaged, KeepError, Kept, OpenError};
-use super::{BUSY_TIMEOUT, MIGRATIONS, file, read_kept};
+use super::super::{Damaged, KeepError, OpenError, StoredState};
+use super::{BUSY_TIMEOUT, MIGRATIONS, file, read_state};
 use crate::database::steps::{StepsError, migrate_sqlite};
 
 /// An open database and the lock of its folder.
-pub(super) struct Opened {
+pub(super) struct OpenedFolder {
     pub(super) db: Connection,
     path: PathBuf,
     lock: File,
-    /// Device and inode of the database file, by which a removed or replaced one is noticed.
+    /// Device and inode of the database file, to detect that it was removed or replaced.
     identity: (u64, u64),
-    /// Whether the log has the error that the file is gone.
+    /// Whether the missing file was logged.
     reported: bool,
 }
 
-impl Opened {
-    /// Opens or creates the database. A damaged one may be renamed and kept, and a new one takes its place: history is no
-    /// reason not to monitor.
-    pub(super) fn open(folder: &Path, damaged: Damaged) -> Result<(Opened, Kept), OpenError> {
+impl OpenedFolder {
+    /// Opens or creates the database. With [`Damaged::Replace`], a damaged one is renamed and a new one created, because
+    /// lost history must not stop the monitoring.
+    pub(super) fn open(folder: &Path, damaged: Damaged) -> Result<(OpenedFolder, StoredState), OpenError> {
         let lock = lock(folder)?;
         let path = file(folder);
-        let (db, kept) = match prepare(&path) {
+        let (db, stored) = match prepare(&path) {
             Err(StepsError::Database(e)) if is_damaged(&e) && damaged == Damaged::Replace => {
                 let aside = move_aside(&path).map_err(|e| refused(folder, &path, &e))?;
                 tracing::warn!(
@@ -48,16 +48,15 @@ impl Opened {
         }
         .map_err(|e| judge(e, folder, &path))?;
         let identity = identity(&path).map_err(|e| refused(folder, &path, &e))?;
-        Ok((Opened { db, path, lock, identity, reported: false }, kept))
+        Ok((OpenedFolder { db, path, lock, identity, reported: false }, stored))
     }
 
-    /// The file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes sure that the file is still the one that is open. A removed one is written anew from the open one, which
-    /// the system keeps as long as it is open.
+    /// Checks that the file is still the one that is open. A removed file is written again from the open one, which the
+    /// operating system keeps until it is closed.
     pub(super) fn restore_removed(&mut self) -> Result<(), KeepError> {
         let Some(folder) = self.path.parent().map(Path::to_owned) else { return Ok(()) };
         let failed =
@@ -66,7 +65,7 @@ impl Opened {
             Ok(identity) if identity == self.identity => return Ok(()),
             Ok(_) => {
                 let reason =
-                    "another file took its place while the daemon runs; restart the daemon to use that file";
+                    "was replaced by another file while the daemon runs; restart the daemon to use that file";
                 return Err(failed(reason.to_owned()));
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {}
@@ -76,7 +75,7 @@ impl Opened {
             tracing::error!(target: "MainOrchestrator", "DATA_DIR {}: monitor.db was removed while the daemon runs.", folder.display());
         }
         let failed = |e: &dyn std::fmt::Display| {
-            failed(format!("removed while the daemon runs, and cannot be written again: {e}"))
+            failed(format!("was removed while the daemon runs and cannot be written again: {e}"))
         };
         let lock = lock(&folder).map_err(|e| failed(&e))?;
         let copy = folder.join("monitor.db.new");
@@ -104,7 +103,7 @@ fn judge(failed: Failed, folder: &Path, path: &Path) -> OpenError {
         StepsError::Newer { found, known } => return OpenError::TooNew { path: shown, found, known },
         StepsError::Database(error) => error,
     };
-    // SQLite does not say why a file cannot be opened; the system does.
+    // SQLite does not say why a file cannot be opened; the operating system does.
     let cause = match error.sqlite_error_code() {
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
             File::options().read(true).write(true).open(path).err()
@@ -118,12 +117,12 @@ fn judge(failed: Failed, folder: &Path, path: &Path) -> OpenError {
     }
 }
 
-/// Opens the file and brings it up to date.
-fn prepare(path: &Path) -> Result<(Connection, Kept), Failed> {
+/// Opens and migrates the file.
+fn prepare(path: &Path) -> Result<(Connection, StoredState), Failed> {
     let db = connect(path)?;
     migrate_sqlite(&db, &MIGRATIONS)?;
-    let kept = read_kept(&db)?;
-    Ok((db, kept))
+    let stored = read_state(&db)?;
+    Ok((db, stored))
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -131,19 +130,19 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     db.busy_timeout(BUSY_TIMEOUT)?;
     db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     db.pragma_update(None, "journal_mode", "WAL")?;
-    // A banner's memory must survive a power cut; writes are rare.
+    // The banner record must survive a power cut; writes are rare.
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "journal_size_limit", 4 << 20)?;
     Ok(db)
 }
 
-/// The file is no database, or what is in it was not written by this program.
+/// Whether the file is not a database, or its content was not written by this program.
 fn is_damaged(error: &rusqlite::Error) -> bool {
     matches!(error, rusqlite::Error::FromSqlConversionFailure(..))
         || matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Locked by another program, no space, a failing disk, a read-only file system: that may be over by itself.
+/// Whether a retry may succeed: locked by another program, no space, a failing disk, a read-only file system.
 fn is_transient(error: &rusqlite::Error) -> bool {
     use ErrorCode::{
         CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed, OutOfMemory, ReadOnly,
@@ -164,18 +163,20 @@ fn is_transient(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Renames the database and what SQLite keeps beside it.
+/// Renames the database and the files that SQLite keeps beside it.
 fn move_aside(path: &Path) -> io::Result<PathBuf> {
-    let named = |ending: &str| {
+    let with_suffix = |ending: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(ending);
         PathBuf::from(name)
     };
-    let mark = format!(".damaged-{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
-    let aside = named(&mark);
+    #[expect(clippy::disallowed_methods, reason = "the file name only shows people when it happened")]
+    let now = Timestamp::now();
+    let mark = format!(".damaged-{}", now.strftime("%Y%m%dT%H%M%SZ"));
+    let aside = with_suffix(&mark);
     std::fs::rename(path, &aside)?;
     for ending in ["-wal", "-shm"] {
-        match std::fs::rename(named(ending), named(&format!("{mark}{ending}"))) {
+        match std::fs::rename(with_suffix(ending), with_suffix(&format!("{mark}{ending}"))) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}
         }
@@ -184,11 +185,11 @@ fn move_aside(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let about = std::fs::metadata(path)?;
-    Ok((about.dev(), about.ino()))
+    let metadata = std::fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
-fn lock(folder: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     std::fs::create_dir_all(folder).map_err(|e| refused(folder, folder, &e))?;
     let path = folder.join("monitor.lock");
     let unusable = |e: io::Error| refused(folder, &path, &e);
@@ -198,7 +199,7 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
         Ok(()) => {}
         Err(std::fs::TryLockError::WouldBlock) => {
             let mut holder = String::new();
-            // What it says is only a help for the reader.
+            // The content only helps the reader of the error.
             let _ = file.read_to_string(&mut holder);
             let folder = folder.display().to_string();
             return Err(OpenError::InUse { folder, holder: holder.trim().to_owned() });
@@ -213,23 +214,41 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
 
 /// Whether this user can write where the database is or would be. Changes nothing.
 pub(super) fn check(folder: &Path) -> Result<(), OpenError> {
-    let there = folder.ancestors().find(|path| path.as_os_str().is_empty() || path.exists());
-    let there = there.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !there.is_dir() {
-        return Err(refused(folder, there, &ErrorKind::NotADirectory.into()));
+    let existing = folder.ancestors().find(|path| path.as_os_str().is_empty() || path.exists());
+    let existing = existing.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !existing.is_dir() {
+        return Err(refused(folder, existing, &ErrorKind::NotADirectory.into()));
     }
     let files = [file(folder), folder.join("monitor.lock")].into_iter().filter(|path| path.exists());
-    let checked = std::iter::once((there.to_owned(), Access::WRITE_OK | Access::EXEC_OK))
+    let checked = std::iter::once((existing.to_owned(), Access::WRITE_OK | Access::EXEC_OK))
         .chain(files.map(|path| (path, Access::WRITE_OK)));
-    for (path, how) in checked {
-        access(&path, how).map_err(|e| refused(folder, &path, &e.into()))?;
+    for (path, mode) in checked {
+        access(&path, mode).map_err(|e| refused(folder, &path, &e.into()))?;
     }
-    Ok(())
+    if folder.exists() { Ok(()) } else { check_creation(folder, existing) }
 }
 
-/// What the system says of a file or folder, with the user it refused and the remedy.
+/// Whether a folder can be created. Permissions are not enough: some file systems, such as /proc, refuse it all the same.
+fn check_creation(folder: &Path, existing: &Path) -> Result<(), OpenError> {
+    let probe = existing.join(format!(".data-sources-monitor-{}", std::process::id()));
+    match std::fs::create_dir(&probe).and_then(|()| std::fs::remove_dir(&probe)) {
+        // These may be temporary; the start retries them.
+        Err(e)
+            if !matches!(
+                e.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            let (path, reason) = (folder.display().to_string(), format!("cannot be created: {e}"));
+            Err(OpenError::Unusable { path, reason })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The error for a file or folder; a refused permission names the user and the remedy.
 fn refused(folder: &Path, path: &Path, error: &io::Error) -> OpenError {
-    // Of a file that cannot be created the folder says who may.
+    // For a file that cannot be created, the permissions of the folder matter.
     let path = if path.exists() { path } else { folder };
     let shown = path.display().to_string();
     match error.kind() {
@@ -247,7 +266,7 @@ fn refused(folder: &Path, path: &Path, error: &io::Error) -> OpenError {
 
 fn no_permission(folder: &Path, path: &Path) -> String {
     let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let owner = std::fs::metadata(path).map(|about| format!(" (its owner is user {})", about.uid()));
+    let owner = std::fs::metadata(path).map(|metadata| format!(" (its owner is user {})", metadata.uid()));
     let remedy = if folder.exists() {
         format!("`chown -R {user}:{group} {}`", folder.display())
     } else {

@@ -1,4 +1,4 @@
-//! `/api/v1/connectors` and `/api/v1/connectors/NAME`: how the data of each stand.
+//! `/api/v1/connectors` and `/api/v1/connectors/NAME`: runs and tables of connectors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,43 +7,42 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
 
-use super::in_time;
-use super::problem::Problem;
-use super::words::{Moment, moment, ms};
-use crate::domain::ledger;
-use crate::domain::op::End;
+use super::problem::{ApiProblem, in_time};
+use super::values::{ApiTime, ms, optional_time};
+use crate::domain::syncing::op::End;
+use crate::domain::syncing::run_history;
 use crate::runtime::board::{LastRun, SyncView};
-use crate::web::Shown;
+use crate::web::state::WebState;
 
-/// Rejected rows in an answer.
+/// Rejected rows in a response.
 const REJECTED: usize = 100;
-/// Characters of a rejected row in an answer; all of it is in the table `_rejected`.
+/// Characters of a rejected row in a response; the table `_rejected` has all of it.
 const RAW: usize = 2000;
 
-/// All connectors that are on, by name.
+/// All enabled connectors, by name.
 #[derive(Debug, Serialize)]
-pub(super) struct Connectors {
-    connectors: Vec<Connector>,
+pub(super) struct ConnectorsReply {
+    connectors: Vec<ConnectorEntry>,
 }
 
 #[derive(Debug, Serialize)]
-struct Connector {
+struct ConnectorEntry {
     name: String,
     running: bool,
     every_seconds: u64,
     /// `None` while it runs.
-    next_run_at: Option<Moment>,
-    /// The start of the last complete run: how old the data are.
-    last_complete_at: Option<Moment>,
+    next_run_at: Option<ApiTime>,
+    /// Start of the last complete run: the data is as of then.
+    last_complete_at: Option<ApiTime>,
     /// Since the daemon's start.
-    last_run: Option<Last>,
-    /// Since the daemon's start; all words, also those that count nothing.
+    last_run: Option<LastRunEntry>,
+    /// Since the daemon's start, zero counts included.
     runs_by_end: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug, Serialize)]
-struct Last {
-    ended_at: Moment,
+struct LastRunEntry {
+    ended_at: ApiTime,
     end: &'static str,
     reason: Option<String>,
     duration_ms: u64,
@@ -52,77 +51,76 @@ struct Last {
     rows_seen: BTreeMap<String, u64>,
 }
 
-/// One with what is in its tables.
 #[derive(Debug, Serialize)]
-pub(super) struct Details {
+pub(super) struct ConnectorDetails {
     #[serde(flatten)]
-    connector: Connector,
-    tables: Vec<Table>,
+    connector: ConnectorEntry,
+    tables: Vec<TableEntry>,
     /// Newest first.
-    rejected: Vec<Rejected>,
+    rejected: Vec<RejectedEntry>,
 }
 
 #[derive(Debug, Serialize)]
-struct Table {
+struct TableEntry {
     name: String,
-    /// At the source, as far as known.
+    /// Not deleted at the source.
     rows: u64,
-    /// Kept although they are gone at the source.
+    /// Soft deletes.
     deleted_rows: u64,
 }
 
 #[derive(Debug, Serialize)]
-struct Rejected {
+struct RejectedEntry {
     run: i64,
     table: String,
     reason: String,
-    /// As the source sent it, its beginning.
+    /// As the source sent it, shortened.
     raw: String,
 }
 
-pub(super) async fn list(State(shown): State<Shown>) -> Json<Connectors> {
-    let each = |(name, view): (&String, &SyncView)| Connector::of(name, view);
-    Json(shown.board.read(|board| Connectors { connectors: board.syncs.iter().map(each).collect() }))
+pub(super) async fn list(State(state): State<WebState>) -> Json<ConnectorsReply> {
+    let each = |(name, view): (&String, &SyncView)| ConnectorEntry::of(name, view);
+    Json(state.board.read(|board| ConnectorsReply { connectors: board.syncs.iter().map(each).collect() }))
 }
 
 pub(super) async fn one(
-    State(shown): State<Shown>,
+    State(state): State<WebState>,
     Path(name): Path<String>,
-) -> Result<Json<Details>, Problem> {
-    let found = shown.board.read(|board| board.syncs.get(&name).map(|view| Connector::of(&name, view)));
-    let connector = found.ok_or_else(|| Problem::unknown("connector", &name, "/api/v1/connectors"))?;
-    let records = Arc::clone(&shown.records);
+) -> Result<Json<ConnectorDetails>, ApiProblem> {
+    let found = state.board.read(|board| board.syncs.get(&name).map(|view| ConnectorEntry::of(&name, view)));
+    let connector = found.ok_or_else(|| ApiProblem::unknown("connector", &name, "/api/v1/connectors"))?;
+    let records = Arc::clone(&state.records);
     let (tables, rejected) = in_time(async move {
         let tables = records.tables(&name).await?;
         Ok((tables, records.rejected(&name, REJECTED).await?))
     })
     .await?;
-    Ok(Json(Details {
+    Ok(Json(ConnectorDetails {
         connector,
-        tables: tables.into_iter().map(Table::from).collect(),
-        rejected: rejected.into_iter().map(Rejected::from).collect(),
+        tables: tables.into_iter().map(TableEntry::from).collect(),
+        rejected: rejected.into_iter().map(RejectedEntry::from).collect(),
     }))
 }
 
-impl Connector {
-    fn of(name: &str, view: &SyncView) -> Connector {
+impl ConnectorEntry {
+    fn of(name: &str, view: &SyncView) -> ConnectorEntry {
         let count = |end: End| (end.as_str(), view.ends.get(end.as_str()).copied().unwrap_or(0));
-        Connector {
+        ConnectorEntry {
             name: name.to_owned(),
             running: view.running,
             every_seconds: view.every.as_secs(),
-            next_run_at: moment(view.next_at),
-            last_complete_at: moment(view.last_success),
-            last_run: view.last_run.as_ref().map(Last::from),
+            next_run_at: optional_time(view.next_at),
+            last_complete_at: optional_time(view.last_success),
+            last_run: view.last_run.as_ref().map(LastRunEntry::from),
             runs_by_end: End::ALL.into_iter().map(count).collect(),
         }
     }
 }
 
-impl From<&LastRun> for Last {
-    fn from(run: &LastRun) -> Last {
-        Last {
-            ended_at: Moment(run.ended_at),
+impl From<&LastRun> for LastRunEntry {
+    fn from(run: &LastRun) -> LastRunEntry {
+        LastRunEntry {
+            ended_at: ApiTime(run.ended_at),
             end: run.end,
             reason: run.reason.clone(),
             duration_ms: ms(run.took),
@@ -132,15 +130,15 @@ impl From<&LastRun> for Last {
     }
 }
 
-impl From<ledger::TableFacts> for Table {
-    fn from(facts: ledger::TableFacts) -> Table {
-        Table { name: facts.table, rows: facts.rows, deleted_rows: facts.deleted }
+impl From<run_history::TableFacts> for TableEntry {
+    fn from(facts: run_history::TableFacts) -> TableEntry {
+        TableEntry { name: facts.table, rows: facts.rows, deleted_rows: facts.deleted }
     }
 }
 
-impl From<ledger::RejectedRow> for Rejected {
-    fn from(row: ledger::RejectedRow) -> Rejected {
+impl From<run_history::RejectedRow> for RejectedEntry {
+    fn from(row: run_history::RejectedRow) -> RejectedEntry {
         let raw = crate::domain::text::shorten(&row.raw, RAW).into_owned();
-        Rejected { run: row.run, table: row.table, reason: row.reason, raw }
+        RejectedEntry { run: row.run, table: row.table, reason: row.reason, raw }
     }
 }

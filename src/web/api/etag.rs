@@ -1,4 +1,4 @@
-//! A strong `ETag` on every answer, made of its body, and 304 for who has it already.
+//! A strong `ETag` on every response, computed from its body, and 304 for clients that have it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-/// Tags good answers. They are whole in memory, so that collecting them costs nothing.
+/// Tags successful responses. They are in memory already, so collecting the body costs nothing.
 pub(super) async fn tag(request: Request, next: Next) -> Response {
     let known = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect::<Vec<_>>();
     let answer = next.run(request).await;
@@ -20,7 +20,7 @@ pub(super) async fn tag(request: Request, next: Next) -> Response {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let tag = of(&body);
-    let same = known.iter().any(|header| header.to_str().is_ok_and(|header| names(header, &tag)));
+    let same = known.iter().any(|header| header.to_str().is_ok_and(|header| matches(header, &tag)));
     if let Ok(tag) = HeaderValue::try_from(tag) {
         parts.headers.insert(header::ETAG, tag);
     }
@@ -29,14 +29,15 @@ pub(super) async fn tag(request: Request, next: Next) -> Response {
         return Response::from_parts(parts, Body::from(body));
     }
     let mut answer = StatusCode::NOT_MODIFIED.into_response();
-    *answer.headers_mut() = kept(parts.headers);
+    *answer.headers_mut() = not_modified_headers(parts.headers);
     answer
 }
 
-/// What a 304 says: as the answer would, but nothing of a body.
-fn kept(mut headers: HeaderMap) -> HeaderMap {
+/// The headers of a 304: those of the full response, without the ones about the body.
+fn not_modified_headers(mut headers: HeaderMap) -> HeaderMap {
     headers.remove(header::CONTENT_TYPE);
     headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::CONTENT_ENCODING);
     headers
 }
 
@@ -50,8 +51,8 @@ fn of(body: &[u8]) -> String {
     format!("\"{:016x}{:016x}\"", half(0), half(1))
 }
 
-/// Whether a list of tags names this one, or any.
-fn names(list: &str, tag: &str) -> bool {
+/// Whether an `If-None-Match` list contains this tag or the asterisk.
+fn matches(list: &str, tag: &str) -> bool {
     list.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
 }
 
@@ -59,9 +60,8 @@ fn names(list: &str, tag: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Lists, weak forms and the star name a tag; another tag, or a part of one, does not.
     #[test]
-    fn reads_lists_of_tags() {
+    fn lists_weak_tags_and_the_asterisk_match_a_tag() {
         for (list, named) in [
             ("\"a\"", true),
             ("W/\"a\"", true),
@@ -71,7 +71,7 @@ mod tests {
             ("a", false),
             ("", false),
         ] {
-            assert_eq!(names(list, "\"a\""), named, "{list}");
+            assert_eq!(matches(list, "\"a\""), named, "{list}");
         }
         assert_ne!(of(b"a"), of(b"b"));
         assert_eq!(of(b"").len(), 34);

@@ -1,7 +1,7 @@
-//! `/api/v1/runs` and `/api/v1/transitions`: the past, newest first, page by page.
+//! `/api/v1/runs` and `/api/v1/transitions`: history, newest first, in pages.
 //!
-//! A page ends between two moments, never within one, so that `before` loses nothing and repeats nothing; it may
-//! therefore hold a few more than asked for. Start at [`page`].
+//! A page never ends between records of the same time, so that `before` neither loses nor repeats one; it may therefore hold
+//! a few more than the limit. Start at [`page`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,61 +11,61 @@ use axum::extract::{RawQuery, State};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::in_time;
-use super::problem::Problem;
-use super::query::Asked;
-use super::words::{Moment, moment};
-use crate::domain::assess;
-use crate::domain::history::Span;
-use crate::domain::ledger::{self, Entry};
-use crate::domain::op::{End, Tally};
-use crate::web::Shown;
-use crate::web::records::{Records, Unreadable};
+use super::problem::{ApiProblem, in_time};
+use super::query::ListQuery;
+use super::values::{ApiTime, optional_time};
+use crate::domain::monitoring::assess;
+use crate::domain::monitoring::history::Span;
+use crate::domain::syncing::op::{End, Tally};
+use crate::domain::syncing::run_history;
+use crate::domain::syncing::run_history::Entry;
+use crate::web::state::WebState;
+use crate::web::view::records::{RecordError, RecordReader};
 
-/// Runs of a connector that can be paged through; older ones are in the table `_runs`.
-const LEDGER: usize = 2000;
+/// Runs of a connector that the API pages through; older ones are in the table `_runs`.
+const MAX_RUNS: usize = 2000;
 
-/// Changes of what is believed.
 #[derive(Debug, Serialize)]
-pub(super) struct Transitions {
-    transitions: Vec<Transition>,
-    /// For the next page; `None` at the end.
+pub(super) struct TransitionsReply {
+    transitions: Vec<TransitionEntry>,
+    /// For the next page; `None` on the last.
     next_before: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
-struct Transition {
-    at: Moment,
+struct TransitionEntry {
+    at: ApiTime,
     monitor: String,
     from: &'static str,
     to: &'static str,
     description: String,
 }
 
-/// Runs of connectors.
 #[derive(Debug, Serialize)]
-pub(super) struct Runs {
-    runs: Vec<Run>,
-    /// For the next page; `None` at the end.
+pub(super) struct RunsReply {
+    runs: Vec<RunEntry>,
+    /// For the next page; `None` on the last.
     next_before: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
-struct Run {
+struct RunEntry {
     connector: String,
     number: i64,
-    started_at: Moment,
-    /// `None` while it runs, or if nobody was left to write it.
-    ended_at: Option<Moment>,
+    started_at: ApiTime,
+    /// `None` while it runs, or if the daemon stopped during the run.
+    ended_at: Option<ApiTime>,
     #[serde(flatten)]
-    account: Account,
-    tables: BTreeMap<String, Account>,
+    account: RunCounts,
+    tables: BTreeMap<String, RunCounts>,
+    /// The export after it, with its rows as seen ones.
+    export: Option<RunCounts>,
 }
 
 /// `rows.seen` is the sum of all but `deleted`.
 #[derive(Debug, Serialize)]
-struct Account {
-    /// `None` as long as it runs.
+struct RunCounts {
+    /// `None` while it runs.
     end: Option<&'static str>,
     reason: Option<String>,
     place: Option<String>,
@@ -76,16 +76,16 @@ struct Account {
 }
 
 pub(super) async fn transitions(
-    State(shown): State<Shown>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Transitions>, Problem> {
-    let asked = Asked::parse(query.as_deref(), "monitor")?;
-    let (monitor, records) = (asked.name.clone(), Arc::clone(&shown.records));
+    State(state): State<WebState>,
+    RawQuery(raw): RawQuery,
+) -> Result<Json<TransitionsReply>, ApiProblem> {
+    let query = ListQuery::parse(raw.as_deref(), "monitor")?;
+    let (monitor, records) = (query.name.clone(), Arc::clone(&state.records));
     let span = Span {
-        monitor: asked.name,
-        from: asked.from.unwrap_or(Timestamp::UNIX_EPOCH),
-        to: asked.to.unwrap_or(Timestamp::MAX),
-        limit: asked.limit,
+        monitor: query.name,
+        from: query.from.unwrap_or(Timestamp::UNIX_EPOCH),
+        to: query.to.unwrap_or(Timestamp::MAX),
+        limit: query.limit,
     };
     let (found, next_before) = in_time(async move {
         let mut span = span;
@@ -93,68 +93,68 @@ pub(super) async fn transitions(
             span.limit += 1;
             let found = records.transitions(span.clone()).await?;
             let all = found.len() < span.limit;
-            if let Some(page) = page(found, asked.limit, all, |transition| transition.at) {
+            if let Some(page) = page(found, query.limit, all, |transition| transition.at) {
                 return Ok(page);
             }
             span.limit *= 2;
         }
     })
     .await?;
-    let known = |name: &String| shown.board.read(|board| board.monitors.contains_key(name));
+    let known = |name: &String| state.board.read(|board| board.monitors.contains_key(name));
     match monitor.filter(|name| found.is_empty() && !known(name)) {
-        // Monitors that were taken away have a past; without one the name is a mistake.
-        Some(name) => Err(Problem::unknown("monitor", &name, "/api/v1/monitors")),
-        None => Ok(Json(Transitions {
-            transitions: found.into_iter().map(Transition::from).collect(),
+        // Removed monitors have a history; a name without one is an error.
+        Some(name) => Err(ApiProblem::unknown("monitor", &name, "/api/v1/monitors")),
+        None => Ok(Json(TransitionsReply {
+            transitions: found.into_iter().map(TransitionEntry::from).collect(),
             next_before,
         })),
     }
 }
 
 pub(super) async fn runs(
-    State(shown): State<Shown>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Runs>, Problem> {
-    let asked = Asked::parse(query.as_deref(), "connector")?;
-    let all: Vec<String> = shown.board.read(|board| board.syncs.keys().cloned().collect());
-    let of = match &asked.name {
+    State(state): State<WebState>,
+    RawQuery(raw): RawQuery,
+) -> Result<Json<RunsReply>, ApiProblem> {
+    let query = ListQuery::parse(raw.as_deref(), "connector")?;
+    let all: Vec<String> = state.board.read(|board| board.syncs.keys().cloned().collect());
+    let of = match &query.name {
         Some(name) if all.contains(name) => vec![name.clone()],
-        Some(name) => return Err(Problem::unknown("connector", name, "/api/v1/connectors")),
+        Some(name) => return Err(ApiProblem::unknown("connector", name, "/api/v1/connectors")),
         None => all,
     };
-    let records = Arc::clone(&shown.records);
+    let records = Arc::clone(&state.records);
     let (found, next_before) = in_time(async move {
-        let (found, all) = ledgers(&*records, of, &asked).await?;
-        // Two runs of one connector never begin at once, so that a tie holds at most one of each.
-        Ok(page(found, asked.limit, all, |(_, run)| run.started).unwrap_or_default())
+        let (found, all) = newest_runs(&*records, of, &query).await?;
+        // Runs of one connector never start at the same time, so that a tie has at most one of each.
+        Ok(page(found, query.limit, all, |(_, run)| run.started).unwrap_or_default())
     })
     .await?;
-    let runs = found.into_iter().map(|(connector, run)| Run::of(connector, run)).collect();
-    Ok(Json(Runs { runs, next_before }))
+    let runs = found.into_iter().map(|(connector, run)| RunEntry::of(connector, run)).collect();
+    Ok(Json(RunsReply { runs, next_before }))
 }
 
-/// The newest runs of these connectors in the span that is asked for, and whether these are all.
-async fn ledgers(
-    records: &dyn Records,
+/// The newest runs of these connectors in the requested span, and whether these are all.
+async fn newest_runs(
+    records: &dyn RecordReader,
     connectors: Vec<String>,
-    asked: &Asked,
-) -> Result<(Vec<(String, ledger::Run)>, bool), Unreadable> {
-    let most = if asked.to.is_some() { LEDGER } else { asked.limit + 1 };
-    let inside = |run: &ledger::Run| {
-        asked.from.is_none_or(|from| run.started >= from) && asked.to.is_none_or(|to| run.started < to)
+    query: &ListQuery,
+) -> Result<(Vec<(String, run_history::Run)>, bool), RecordError> {
+    let most = if query.to.is_some() { MAX_RUNS } else { query.limit + 1 };
+    let inside = |run: &run_history::Run| {
+        query.from.is_none_or(|from| run.started >= from) && query.to.is_none_or(|to| run.started < to)
     };
     let (mut found, mut all) = (Vec::new(), true);
     for connector in connectors {
         let runs = records.runs(&connector, most).await?;
-        all &= runs.len() < most || most == LEDGER;
+        all &= runs.len() < most || most == MAX_RUNS;
         found.extend(runs.into_iter().filter(inside).map(|run| (connector.clone(), run)));
     }
     found.sort_by(|(a, first), (b, second)| second.started.cmp(&first.started).then_with(|| a.cmp(b)));
     Ok((found, all))
 }
 
-/// Cuts what was found (newest first) after about `limit`, between two moments. `all`: there is nothing older. Nothing,
-/// if the place of the cut cannot be told from what was found.
+/// Cuts records (newest first) after about `limit`, between two different times. `all`: there are no older ones. `None` if
+/// the place to cut lies beyond these records.
 fn page<T>(
     mut found: Vec<T>,
     limit: usize,
@@ -172,10 +172,10 @@ fn page<T>(
     }
 }
 
-impl From<assess::Transition> for Transition {
-    fn from(transition: assess::Transition) -> Transition {
-        Transition {
-            at: Moment(transition.at),
+impl From<assess::Transition> for TransitionEntry {
+    fn from(transition: assess::Transition) -> TransitionEntry {
+        TransitionEntry {
+            at: ApiTime(transition.at),
             monitor: transition.monitor,
             from: transition.from.as_str(),
             to: transition.to.as_str(),
@@ -184,22 +184,23 @@ impl From<assess::Transition> for Transition {
     }
 }
 
-impl Run {
-    fn of(connector: String, run: ledger::Run) -> Run {
-        Run {
+impl RunEntry {
+    fn of(connector: String, run: run_history::Run) -> RunEntry {
+        RunEntry {
             connector,
             number: run.number,
-            started_at: Moment(run.started),
-            ended_at: moment(run.ended),
-            account: Account::from(run.entry),
-            tables: run.tables.into_iter().map(|(table, entry)| (table, Account::from(entry))).collect(),
+            started_at: ApiTime(run.started),
+            ended_at: optional_time(run.ended),
+            account: RunCounts::from(run.entry),
+            tables: run.tables.into_iter().map(|(table, entry)| (table, RunCounts::from(entry))).collect(),
+            export: run.export.map(RunCounts::from),
         }
     }
 }
 
-impl From<Entry> for Account {
-    fn from(entry: Entry) -> Account {
-        Account {
+impl From<Entry> for RunCounts {
+    fn from(entry: Entry) -> RunCounts {
+        RunCounts {
             end: entry.end.map(End::as_str),
             reason: entry.reason,
             place: entry.place,
@@ -221,9 +222,8 @@ mod tests {
     }
 
     proptest! {
-        /// However moments repeat and wherever pages end: page after page gives each record once, in order.
-        #[test]
-        fn pages_lose_nothing(mut moments in prop::collection::vec(0i64..12, 0..40), limit in 1usize..9) {
+            #[test]
+        fn paging_returns_each_record_once_in_order(mut moments in prop::collection::vec(0i64..12, 0..40), limit in 1usize..9) {
             moments.sort_by(|a, b| b.cmp(a));
             let all: Vec<(usize, i64)> = moments.into_iter().enumerate().collect();
             let (mut before, mut seen) = (i64::MAX, Vec::new());

@@ -9,118 +9,122 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 
-use super::problem::Problem;
-use super::words::{Link, Moment, moment, ms};
-use super::{DAYS, in_time};
-use crate::domain::assess;
-use crate::domain::history::{self, Day, MonitorDay, date_of, days_before};
-use crate::domain::observation;
-use crate::domain::severity::Severity;
+use super::problem::{ApiProblem, in_time};
+use super::values::{ApiTime, LinkEntry, ms, optional_time};
+use crate::domain::monitoring::assess;
+use crate::domain::monitoring::history;
+use crate::domain::monitoring::history::{Day, MonitorDay, date_of, days_before};
+use crate::domain::monitoring::observation;
+use crate::domain::monitoring::severity::Severity;
 use crate::runtime::board::{Board, Missed, MonitorView, Paced};
-use crate::web::Shown;
-use crate::web::view::MonitorStatus;
+use crate::web::state::WebState;
+use crate::web::view::status::MonitorStatus;
+
+/// Days of history in the details of a monitor.
+const DAYS: i64 = 90;
 
 /// All monitors, by name.
 #[derive(Debug, Serialize)]
-pub(super) struct Monitors {
-    monitors: Vec<Monitor>,
+pub(super) struct MonitorsReply {
+    monitors: Vec<MonitorEntry>,
 }
 
-/// One.
 #[derive(Debug, Serialize)]
-struct Monitor {
+struct MonitorEntry {
     name: String,
     /// `page`, or `sync` for the age of a connector's data.
     kind: &'static str,
-    /// Of a page.
+    /// Of a status page.
     url: Option<String>,
     /// Of a sync.
     connector: Option<String>,
-    /// A severity, or `unknown`: not read yet, or not readable now.
+    tags: Vec<String>,
+    /// Until then it is left out of banners; `None` if it is not muted.
+    muted_until: Option<ApiTime>,
+    /// A severity, or `unknown`.
     state: &'static str,
-    /// What is believed, held while it cannot be read; `None` before the first reading.
+    /// Last known severity, held while the status page cannot be read; `None` before the first reading.
     severity: Option<&'static str>,
-    /// In the page's words.
+    /// In the status page's words.
     description: Option<String>,
-    since: Option<Moment>,
-    link: Option<Link>,
-    read_at: Option<Moment>,
-    unreadable: Option<Unreadable>,
-    /// A change that is not believed yet.
-    pending: Option<Pending>,
-    looks: Looks,
+    since: Option<ApiTime>,
+    link: Option<LinkEntry>,
+    read_at: Option<ApiTime>,
+    unreadable: Option<UnreadableEntry>,
+    /// A change that has not been read often enough to count.
+    pending: Option<PendingChange>,
+    looks: PollCounts,
 }
 
-/// Why it cannot be read now.
+/// Why the status page cannot be read.
 #[derive(Debug, Serialize)]
-struct Unreadable {
+struct UnreadableEntry {
     /// One word of a closed list.
     reason: &'static str,
     message: String,
-    since: Moment,
+    since: ApiTime,
     looks: u32,
 }
 
 #[derive(Debug, Serialize)]
-struct Pending {
-    /// `worse` or `better` than what is believed.
+struct PendingChange {
+    /// `worse` or `better` than the current severity.
     direction: &'static str,
     readings: u32,
-    since: Moment,
+    since: ApiTime,
 }
 
 /// Since the daemon's start.
 #[derive(Debug, Serialize)]
-struct Looks {
+struct PollCounts {
     total: u64,
-    /// Answered by 304.
+    /// Responses with 304.
     not_modified: u64,
-    /// Without a reading, by reason.
+    /// By reason.
     failed: BTreeMap<&'static str, u64>,
     last_duration_ms: Option<u64>,
 }
 
-/// One with what is known besides.
 #[derive(Debug, Serialize)]
-pub(super) struct Details {
+pub(super) struct MonitorDetails {
     #[serde(flatten)]
-    monitor: Monitor,
-    /// What is open on the page; `None` where that is not read.
-    open: Option<Vec<Event>>,
+    monitor: MonitorEntry,
+    /// Events on the status page; `None` if its definition does not read them.
+    open: Option<Vec<EventEntry>>,
     uptime: Uptime,
-    /// Oldest first; days that were not watched are left out.
-    days: Vec<OneDay>,
+    /// Oldest first; days without monitoring are omitted.
+    days: Vec<DayEntry>,
     /// Newest first.
-    recent_looks: Vec<Look>,
+    recent_looks: Vec<PollEntry>,
     /// Newest first.
-    recent_failures: Vec<Failures>,
+    recent_failures: Vec<FailureEntry>,
 }
 
-/// An incident or a maintenance on a page.
+/// An incident or maintenance on a status page.
 #[derive(Debug, Serialize)]
-struct Event {
+struct EventEntry {
     /// `incident` or `maintenance`.
     kind: &'static str,
     title: String,
     impact: &'static str,
-    /// In the page's words.
+    /// In the status page's words.
     stage: String,
-    begins_at: Option<Moment>,
-    ends_at: Option<Moment>,
+    begins_at: Option<ApiTime>,
+    ends_at: Option<ApiTime>,
     latest_update: Option<String>,
-    link: Option<Link>,
+    link: Option<LinkEntry>,
 }
 
 #[derive(Debug, Serialize)]
 struct Uptime {
     days: i64,
-    /// The share of the watched time without an incident, 0 to 1.
+    /// Share of monitored time without an incident, 0 to 1.
     ratio: Option<f64>,
     watched_seconds: u64,
 }
 
 #[derive(Debug, Serialize)]
-struct OneDay {
+struct DayEntry {
     date: String,
     worst: &'static str,
     watched_seconds: u64,
@@ -129,96 +133,102 @@ struct OneDay {
 }
 
 #[derive(Debug, Serialize)]
-struct Look {
-    at: Moment,
+struct PollEntry {
+    at: ApiTime,
     duration_ms: u64,
-    /// Whether it gave a reading.
+    /// Whether it succeeded.
     read: bool,
 }
 
-/// Looks in a row that failed for one reason.
+/// Consecutive polls that failed for the same reason.
 #[derive(Debug, Serialize)]
-struct Failures {
+struct FailureEntry {
     reason: &'static str,
     message: String,
-    first_at: Moment,
-    last_at: Moment,
+    first_at: ApiTime,
+    last_at: ApiTime,
     looks: u32,
 }
 
-pub(super) async fn list(State(shown): State<Shown>) -> Json<Monitors> {
-    let now = shown.clock.now();
-    Json(shown.board.read(|board| {
-        let each = |(name, view): (&String, &MonitorView)| Monitor::of(name, view, board, now);
-        Monitors { monitors: board.monitors.iter().map(each).collect() }
+pub(super) async fn list(State(state): State<WebState>) -> Json<MonitorsReply> {
+    let now = state.clock.now();
+    Json(state.board.read(|board| {
+        let each = |(name, view): (&String, &MonitorView)| MonitorEntry::of(name, view, board, now);
+        MonitorsReply { monitors: board.monitors.iter().map(each).collect() }
     }))
 }
 
 pub(super) async fn one(
-    State(shown): State<Shown>,
+    State(state): State<WebState>,
     Path(name): Path<String>,
-) -> Result<Json<Details>, Problem> {
-    let now = shown.clock.now();
-    let found = shown.board.read(|board| {
-        board.monitors.get(&name).map(|view| Details::of(view, Monitor::of(&name, view, board, now)))
+) -> Result<Json<MonitorDetails>, ApiProblem> {
+    let now = state.clock.now();
+    let found = state.board.read(|board| {
+        board
+            .monitors
+            .get(&name)
+            .map(|view| MonitorDetails::of(view, MonitorEntry::of(&name, view, board, now)))
     });
-    let mut details = found.ok_or_else(|| Problem::unknown("monitor", &name, "/api/v1/monitors"))?;
-    let (records, since) = (Arc::clone(&shown.records), days_before(date_of(now), DAYS - 1));
-    details.past(in_time(async move { records.days_of(&name, since).await }).await?);
+    let mut details = found.ok_or_else(|| ApiProblem::unknown("monitor", &name, "/api/v1/monitors"))?;
+    let (records, since) = (Arc::clone(&state.records), days_before(date_of(now), DAYS - 1));
+    details.add_history(in_time(async move { records.days_of(&name, since).await }).await?);
     Ok(Json(details))
 }
 
-impl Monitor {
-    fn of(name: &str, view: &MonitorView, board: &Board, now: Timestamp) -> Monitor {
-        let believed = &view.state;
+impl MonitorEntry {
+    fn of(name: &str, view: &MonitorView, board: &Board, now: Timestamp) -> MonitorEntry {
+        let current = &view.state;
         let connector = view.address.strip_prefix("sync ").map(str::to_owned);
-        let read = |text: &str| believed.read_at.is_some().then(|| text.to_owned());
-        Monitor {
+        let read = |text: &str| current.read_at.is_some().then(|| text.to_owned());
+        MonitorEntry {
             name: name.to_owned(),
             kind: if connector.is_some() { "sync" } else { "page" },
             url: Some(view.address.clone()).filter(|url| connector.is_none() && !url.is_empty()),
             connector,
+            tags: view.tags.clone(),
+            muted_until: optional_time(view.muted(now)),
             state: MonitorStatus::of(view, board, now).word(),
-            severity: believed.read_at.map(|_| believed.severity.as_str()),
-            description: read(&believed.description),
-            since: moment(believed.since),
-            link: believed.link.as_ref().map(Link::from),
-            read_at: moment(believed.read_at),
-            unreadable: believed.unknown.as_ref().map(Unreadable::from),
-            pending: believed.candidate.as_ref().map(Pending::from),
-            looks: Looks {
-                total: view.looks,
+            severity: current.read_at.map(|_| current.severity.as_str()),
+            description: read(&current.description),
+            since: optional_time(current.since),
+            link: current.link.as_ref().map(LinkEntry::from),
+            read_at: optional_time(current.read_at),
+            unreadable: current.unknown.as_ref().map(UnreadableEntry::from),
+            pending: current.candidate.as_ref().map(PendingChange::from),
+            looks: PollCounts {
+                total: view.polls,
                 not_modified: view.not_modified,
                 failed: view.failures.clone(),
-                last_duration_ms: (view.looks > 0).then(|| ms(view.took)),
+                last_duration_ms: (view.polls > 0).then(|| ms(view.took)),
             },
         }
     }
 }
 
-impl Details {
-    fn of(view: &MonitorView, monitor: Monitor) -> Details {
-        let look = |look: Paced| Look { at: Moment(look.at), duration_ms: ms(look.took), read: look.read };
-        Details {
+impl MonitorDetails {
+    fn of(view: &MonitorView, monitor: MonitorEntry) -> MonitorDetails {
+        let poll =
+            |poll: Paced| PollEntry { at: ApiTime(poll.at), duration_ms: ms(poll.took), read: poll.read };
+        MonitorDetails {
             monitor,
-            open: view.open.as_ref().map(|open| open.iter().map(Event::from).collect()),
+            open: view.open.as_ref().map(|open| open.iter().map(EventEntry::from).collect()),
             uptime: Uptime { days: DAYS, ratio: None, watched_seconds: 0 },
             days: Vec::new(),
-            recent_looks: view.pace.looks().map(look).collect(),
-            recent_failures: view.missed.iter().rev().map(Failures::from).collect(),
+            recent_looks: view.pace.polls().map(poll).collect(),
+            recent_failures: view.missed.iter().rev().map(FailureEntry::from).collect(),
         }
     }
 
-    fn past(&mut self, days: Vec<MonitorDay>) {
+    fn add_history(&mut self, days: Vec<MonitorDay>) {
         self.uptime.ratio = history::uptime(days.iter().map(|(.., day)| day));
         self.uptime.watched_seconds = days.iter().map(|(.., day)| day.watched()).sum::<u64>() / 1000;
-        self.days = days.iter().filter_map(|(_, date, day)| OneDay::of(*date, day)).collect();
+        self.days = days.iter().filter_map(|(_, date, day)| DayEntry::of(*date, day)).collect();
     }
 }
 
-impl OneDay {
-    fn of(date: Date, day: &Day) -> Option<OneDay> {
-        Some(OneDay {
+impl DayEntry {
+    fn of(date: Date, day: &Day) -> Option<DayEntry> {
+        Some(DayEntry {
             date: date.to_string(),
             worst: day.worst()?.as_str(),
             watched_seconds: day.watched() / 1000,
@@ -231,49 +241,49 @@ impl OneDay {
     }
 }
 
-impl From<&assess::Unread> for Unreadable {
-    fn from(unread: &assess::Unread) -> Unreadable {
-        Unreadable {
+impl From<&assess::Unread> for UnreadableEntry {
+    fn from(unread: &assess::Unread) -> UnreadableEntry {
+        UnreadableEntry {
             reason: unread.reason.reason(),
             message: unread.reason.to_string(),
-            since: Moment(unread.since),
+            since: ApiTime(unread.since),
             looks: unread.times,
         }
     }
 }
 
-impl From<&assess::Candidate> for Pending {
-    fn from(candidate: &assess::Candidate) -> Pending {
-        Pending {
+impl From<&assess::Candidate> for PendingChange {
+    fn from(candidate: &assess::Candidate) -> PendingChange {
+        PendingChange {
             direction: if candidate.worse { "worse" } else { "better" },
             readings: candidate.count,
-            since: Moment(candidate.since),
+            since: ApiTime(candidate.since),
         }
     }
 }
 
-impl From<&observation::Event> for Event {
-    fn from(event: &observation::Event) -> Event {
-        Event {
+impl From<&observation::Event> for EventEntry {
+    fn from(event: &observation::Event) -> EventEntry {
+        EventEntry {
             kind: if event.planned { "maintenance" } else { "incident" },
             title: event.title.clone(),
             impact: event.impact.as_str(),
             stage: event.state.clone(),
-            begins_at: moment(event.begins),
-            ends_at: moment(event.ends),
+            begins_at: optional_time(event.begins),
+            ends_at: optional_time(event.ends),
             latest_update: Some(event.update.clone()).filter(|update| !update.is_empty()),
-            link: event.link.as_ref().map(Link::from),
+            link: event.link.as_ref().map(LinkEntry::from),
         }
     }
 }
 
-impl From<&Missed> for Failures {
-    fn from(missed: &Missed) -> Failures {
-        Failures {
+impl From<&Missed> for FailureEntry {
+    fn from(missed: &Missed) -> FailureEntry {
+        FailureEntry {
             reason: missed.reason.reason(),
             message: missed.reason.to_string(),
-            first_at: Moment(missed.first),
-            last_at: Moment(missed.last),
+            first_at: ApiTime(missed.first),
+            last_at: ApiTime(missed.last),
             looks: missed.times,
         }
     }

@@ -1,35 +1,33 @@
-//! What stands behind the question mark, strictly: a misspelt filter that did nothing would pass for an answer.
+//! Query parameters of lists, parsed strictly: a misspelled filter must not be ignored silently.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::problem::Problem;
+use super::problem::ApiProblem;
 
-/// Records in an answer where nothing is said.
-const USUAL: usize = 100;
-/// The most in one answer: some hundred kilobytes.
-pub(super) const MOST: usize = 1000;
-/// Longer values are named in part.
-const SHOWN: usize = 60;
+/// Default number of records in a response.
+const DEFAULT_LIMIT: usize = 100;
+/// Most records in one response: some hundred kilobytes.
+pub(super) const MAX_LIMIT: usize = 1000;
+/// Characters of a value that an error quotes.
+const QUOTED: usize = 60;
 
-/// The parameters of a list.
 #[derive(Debug, PartialEq)]
-pub(super) struct Asked {
-    /// The value of the one filter.
+pub(super) struct ListQuery {
+    /// The value of the filter parameter.
     pub(super) name: Option<String>,
-    /// The first moment.
+    /// Inclusive.
     pub(super) from: Option<Timestamp>,
-    /// The moment after the last.
+    /// Exclusive.
     pub(super) to: Option<Timestamp>,
-    /// How many.
     pub(super) limit: usize,
 }
 
-impl Asked {
-    /// Reads `filter`, `from`, `to`, `before` and `limit`. `before` is where the answer before ended.
-    pub(super) fn parse(query: Option<&str>, filter: &str) -> Result<Asked, Problem> {
-        let mut asked = Asked { name: None, from: None, to: None, limit: USUAL };
+impl ListQuery {
+    /// Reads `filter`, `from`, `to`, `before` and `limit`. `before` is where the previous page ended.
+    pub(super) fn parse(query: Option<&str>, filter: &str) -> Result<ListQuery, ApiProblem> {
+        let mut asked = ListQuery { name: None, from: None, to: None, limit: DEFAULT_LIMIT };
         let (mut before, mut seen) = (None, Vec::new());
         for (key, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match &*key {
@@ -39,12 +37,12 @@ impl Asked {
                 "before" => before = Some(moment("before", &value, false)?),
                 "limit" => asked.limit = limit(&value)?,
                 _ => {
-                    let known = format!("there are {filter}, from, to, before, limit");
-                    return Err(Problem::parameter(format!("no parameter `{}`; {known}", short(&key))));
+                    let known = format!("valid are {filter}, from, to, before, limit");
+                    return Err(ApiProblem::parameter(format!("no parameter `{}`; {known}", short(&key))));
                 }
             }
             if seen.contains(&key) {
-                return Err(Problem::parameter(format!("`{key}` is there twice; say it once")));
+                return Err(ApiProblem::parameter(format!("`{key}` is given twice; give it once")));
             }
             seen.push(key);
         }
@@ -52,25 +50,28 @@ impl Asked {
             && from >= to
         {
             let given = format!("`from` is {from:.0} and `to` ends at {to:.0}");
-            return Err(Problem::parameter(format!("{given}; `from` must be the earlier of the two")));
+            return Err(ApiProblem::parameter(format!("{given}; `from` must be the earlier of the two")));
         }
         asked.to = asked.to.into_iter().chain(before).min();
         Ok(asked)
     }
 }
 
-fn limit(text: &str) -> Result<usize, Problem> {
-    text.parse().ok().filter(|limit| (1..=MOST).contains(limit)).ok_or_else(|| {
-        Problem::parameter(format!("`limit` is `{}`; it must be a number from 1 to {MOST}", short(text)))
+fn limit(text: &str) -> Result<usize, ApiProblem> {
+    text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
+        ApiProblem::parameter(format!(
+            "`limit` is `{}`; it must be a number from 1 to {MAX_LIMIT}",
+            short(text)
+        ))
     })
 }
 
-/// A moment, or a day (UTC): its beginning, or with `end` its end.
-fn moment(name: &str, text: &str, end: bool) -> Result<Timestamp, Problem> {
+/// A time, or a day (UTC): its start, or with `end` its end.
+fn moment(name: &str, text: &str, end: bool) -> Result<Timestamp, ApiProblem> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(at);
     }
-    // A `+` in an address is a blank; people forget to write it as %2B.
+    // An unencoded `+` in a query decodes to a space; people forget to write %2B.
     if let Ok(at) = text.replace(' ', "+").parse::<Timestamp>() {
         return Ok(at);
     }
@@ -79,13 +80,13 @@ fn moment(name: &str, text: &str, end: bool) -> Result<Timestamp, Problem> {
     let day = day.and_then(|day| if end { day.tomorrow().ok() } else { Some(day) });
     day.and_then(|day| day.to_zoned(TimeZone::UTC).ok()).map(|zoned| zoned.timestamp()).ok_or_else(|| {
         let example = "it must be a time such as 2026-05-02T09:15:00Z or a day such as 2026-05-02 (UTC)";
-        Problem::parameter(format!("`{name}` is `{}`; {example}", short(text)))
+        ApiProblem::parameter(format!("`{name}` is `{}`; {example}", short(text)))
     })
 }
 
 fn short(text: &str) -> String {
     use crate::domain::text;
-    text::shorten(&text::plain(text), SHOWN).into_owned()
+    text::shorten(&text::plain(text), QUOTED).into_owned()
 }
 
 #[cfg(test)]
@@ -96,15 +97,14 @@ mod tests {
         Some(text.parse().unwrap())
     }
 
-    /// Days and moments are understood, and `before` never widens the range.
     #[test]
-    fn understands() {
-        let ask = |query: &str| Asked::parse(Some(query), "monitor").unwrap();
-        let none = Asked { name: None, from: None, to: None, limit: USUAL };
-        assert_eq!(Asked::parse(None, "monitor").unwrap(), none);
+    fn parses_times_and_days_and_before_never_widens_the_range() {
+        let ask = |query: &str| ListQuery::parse(Some(query), "monitor").unwrap();
+        let none = ListQuery { name: None, from: None, to: None, limit: DEFAULT_LIMIT };
+        assert_eq!(ListQuery::parse(None, "monitor").unwrap(), none);
         assert_eq!(
             ask("monitor=a%2Fb+%22c%22&limit=1000"),
-            Asked { name: Some("a/b \"c\"".into()), limit: 1000, ..none }
+            ListQuery { name: Some("a/b \"c\"".into()), limit: 1000, ..none }
         );
         let day = ask("from=2026-05-01&to=2026-05-01");
         assert_eq!((day.from, day.to), (at("2026-05-01T00:00:00Z"), at("2026-05-02T00:00:00Z")));
@@ -113,9 +113,8 @@ mod tests {
         assert_eq!(ask("before=2026-05-01T12:00:00+02:00").to, at("2026-05-01T10:00:00Z"));
     }
 
-    /// What makes no sense is refused in words that say what would.
     #[test]
-    fn refuses() {
+    fn invalid_parameters_are_refused_with_what_is_valid() {
         let details: Vec<String> = [
             "limit=0",
             "limit=1001",
@@ -129,7 +128,8 @@ mod tests {
             "from=2026-05-02&from=2026-05-03",
         ]
         .map(|query| {
-            let problem = serde_json::to_value(Asked::parse(Some(query), "monitor").unwrap_err()).unwrap();
+            let problem =
+                serde_json::to_value(ListQuery::parse(Some(query), "monitor").unwrap_err()).unwrap();
             assert_eq!(problem["status"], 400, "{query}");
             problem["detail"].as_str().unwrap().to_owned()
         })

@@ -1,4 +1,4 @@
-//! `/api/v1/status`: everything at a glance.
+//! `/api/v1/status`: a summary of the daemon.
 
 use std::collections::BTreeMap;
 
@@ -7,165 +7,165 @@ use axum::extract::State;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::words::{Link, Moment, moment};
-use crate::domain::assess::Issue;
-use crate::domain::severity::Severity;
+use super::values::{ApiTime, LinkEntry, optional_time};
+use crate::domain::monitoring::assess::Issue;
+use crate::domain::monitoring::severity::Severity;
 use crate::runtime::board::{Board, LeaseView};
-use crate::web::Shown;
-use crate::web::view::MonitorStatus;
+use crate::web::state::WebState;
+use crate::web::view::status::MonitorStatus;
 
-/// The answer.
 #[derive(Debug, Serialize)]
-pub(super) struct Status {
+pub(super) struct StatusReply {
     version: &'static str,
-    started_at: Moment,
-    /// `live`, or `preview` where no banner is written.
+    started_at: ApiTime,
+    /// `live`, or `preview` without a tenant.
     mode: &'static str,
-    /// Where several daemons share one memory: which of them works.
-    lease: Option<Lease>,
+    /// If several daemons share a state database: which is the leader.
+    lease: Option<LeaseEntry>,
     /// As `/readyz`.
     ready: bool,
-    /// Why not.
     not_ready_because: Vec<String>,
-    /// The worst that is believed; `None` before anything was read.
+    /// The worst known severity; `None` before the first reading.
     severity: Option<&'static str>,
-    monitors: Counts,
+    monitors: MonitorCounts,
     /// Worst first.
-    issues: Vec<Problem>,
-    connectors: Syncs,
-    cycles: Cycles,
-    definitions: Definitions,
-    /// Our own memory.
-    store: Store,
+    issues: Vec<IssueEntry>,
+    connectors: ConnectorCounts,
+    cycles: CycleCounts,
+    definitions: DefinitionsStatus,
+    /// The state database.
+    store: StoreStatus,
 }
 
-/// One that stands by shows a copy of what the holder knows.
+/// A standby shows a copy of the leader's state.
 #[derive(Debug, Serialize)]
-struct Lease {
-    /// Whether it is ours.
+struct LeaseEntry {
+    /// Whether this daemon is the leader.
     held: bool,
     holder: Option<String>,
-    since: Option<Moment>,
+    since: Option<ApiTime>,
 }
 
 #[derive(Debug, Serialize)]
-struct Counts {
+struct MonitorCounts {
     total: usize,
-    /// By the word for each now; all words, also those that count nothing.
+    /// By current status, zero counts included.
     by_state: BTreeMap<&'static str, usize>,
 }
 
-/// A monitor with a problem, as believed.
 #[derive(Debug, Serialize)]
-struct Problem {
+struct IssueEntry {
     monitor: String,
     severity: &'static str,
     description: String,
-    since: Moment,
-    link: Option<Link>,
+    since: ApiTime,
+    link: Option<LinkEntry>,
 }
 
 #[derive(Debug, Serialize)]
-struct Syncs {
+struct ConnectorCounts {
     total: usize,
     running: usize,
-    /// By how the last run ended; all words, also those that count nothing. Without those that have not run since the start.
+    /// By outcome of the last run since the start, zero counts included.
     by_last_end: BTreeMap<&'static str, usize>,
 }
 
 #[derive(Debug, Serialize)]
-struct Cycles {
+struct CycleCounts {
     finished: u64,
-    last_finished_at: Option<Moment>,
+    last_finished_at: Option<ApiTime>,
     looks_missed: u64,
 }
 
 #[derive(Debug, Serialize)]
-struct Definitions {
+struct DefinitionsStatus {
     ok: bool,
-    read_at: Moment,
+    read_at: ApiTime,
 }
 
 #[derive(Debug, Serialize)]
-struct Store {
+struct StoreStatus {
     writable: bool,
-    trouble_since: Option<Moment>,
+    trouble_since: Option<ApiTime>,
     trouble: Option<String>,
 }
 
-pub(super) async fn get(State(shown): State<Shown>) -> Json<Status> {
-    let now = shown.clock.now();
-    Json(shown.board.read(|board| Status::of(board, now)))
+pub(super) async fn get(State(state): State<WebState>) -> Json<StatusReply> {
+    let now = state.clock.now();
+    Json(state.board.read(|board| StatusReply::of(board, now)))
 }
 
-impl Status {
-    fn of(board: &Board, now: Timestamp) -> Status {
+impl StatusReply {
+    fn of(board: &Board, now: Timestamp) -> StatusReply {
         let reasons = board.ready(now);
         let read = board.monitors.values().filter(|monitor| monitor.state.read_at.is_some());
         let (definitions, read_at) = board.definitions;
-        Status {
+        StatusReply {
             version: env!("CARGO_PKG_VERSION"),
-            started_at: Moment(board.started_at),
+            started_at: ApiTime(board.started_at),
             mode: if board.live { "live" } else { "preview" },
-            lease: board.lease.as_ref().map(Lease::from),
+            lease: board.lease.as_ref().map(LeaseEntry::from),
             ready: reasons.is_empty(),
             not_ready_because: reasons,
             severity: read.map(|monitor| monitor.state.severity).max().map(Severity::as_str),
-            monitors: Counts::of(board, now),
-            issues: board.issues.iter().map(Problem::from).collect(),
-            connectors: Syncs::of(board),
-            cycles: Cycles {
+            monitors: MonitorCounts::of(board, now),
+            issues: board.issues.iter().map(IssueEntry::from).collect(),
+            connectors: ConnectorCounts::of(board),
+            cycles: CycleCounts {
                 finished: board.cycles.finished,
-                last_finished_at: moment(board.cycles.finished_at),
+                last_finished_at: optional_time(board.cycles.finished_at),
                 looks_missed: board.cycles.missed,
             },
-            definitions: Definitions { ok: definitions && board.connectors_ok, read_at: Moment(read_at) },
-            store: Store {
+            definitions: DefinitionsStatus {
+                ok: definitions && board.connectors_ok && board.tenants_ok,
+                read_at: ApiTime(read_at),
+            },
+            store: StoreStatus {
                 writable: board.store_trouble.is_none(),
-                trouble_since: moment(board.store_trouble.as_ref().map(|(since, _)| *since)),
+                trouble_since: optional_time(board.store_trouble.as_ref().map(|(since, _)| *since)),
                 trouble: board.store_trouble.as_ref().map(|(_, why)| why.clone()),
             },
         }
     }
 }
 
-impl Counts {
-    fn of(board: &Board, now: Timestamp) -> Counts {
+impl MonitorCounts {
+    fn of(board: &Board, now: Timestamp) -> MonitorCounts {
         let words = Severity::ALL.map(Severity::as_str).into_iter().chain(["unknown"]);
         let mut by_state: BTreeMap<_, _> = words.map(|word| (word, 0)).collect();
         for monitor in board.monitors.values() {
             *by_state.entry(MonitorStatus::of(monitor, board, now).word()).or_default() += 1;
         }
-        Counts { total: board.monitors.len(), by_state }
+        MonitorCounts { total: board.monitors.len(), by_state }
     }
 }
 
-impl Syncs {
-    fn of(board: &Board) -> Syncs {
+impl ConnectorCounts {
+    fn of(board: &Board) -> ConnectorCounts {
         let mut by_last_end: BTreeMap<_, _> =
-            crate::domain::op::End::ALL.iter().map(|end| (end.as_str(), 0)).collect();
+            crate::domain::syncing::op::End::ALL.iter().map(|end| (end.as_str(), 0)).collect();
         for run in board.syncs.values().filter_map(|sync| sync.last_run.as_ref()) {
             *by_last_end.entry(run.end).or_default() += 1;
         }
         let running = board.syncs.values().filter(|sync| sync.running).count();
-        Syncs { total: board.syncs.len(), running, by_last_end }
+        ConnectorCounts { total: board.syncs.len(), running, by_last_end }
     }
 }
 
-impl From<&LeaseView> for Lease {
-    fn from(lease: &LeaseView) -> Lease {
-        Lease { held: lease.held, holder: lease.holder.clone(), since: moment(lease.since) }
+impl From<&LeaseView> for LeaseEntry {
+    fn from(lease: &LeaseView) -> LeaseEntry {
+        LeaseEntry { held: lease.held, holder: lease.holder.clone(), since: optional_time(lease.since) }
     }
 }
 
-impl From<&Issue> for Problem {
-    fn from(issue: &Issue) -> Problem {
-        Problem {
+impl From<&Issue> for IssueEntry {
+    fn from(issue: &Issue) -> IssueEntry {
+        IssueEntry {
             monitor: issue.monitor.clone(),
             severity: issue.severity.as_str(),
             description: issue.description.clone(),
-            since: Moment(issue.since),
-            link: issue.link.as_ref().map(Link::from),
+            since: ApiTime(issue.since),
+            link: issue.link.as_ref().map(LinkEntry::from),
         }
     }
 }

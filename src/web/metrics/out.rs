@@ -1,5 +1,5 @@
-//! The encoder of OpenMetrics in the few kinds of figures that we have. Names end as the format demands: the encoder adds
-//! units, and `_total` to counters.
+//! A thin layer over the OpenMetrics encoder for the kinds of metrics used here. The encoder appends units to names, and
+//! `_total` to counters.
 
 use std::fmt;
 
@@ -11,12 +11,11 @@ use prometheus_client::registry::Unit;
 
 use crate::runtime::board::Histogram;
 
-/// The encoder.
-pub(super) struct Out<'o, 'e> {
+pub(super) struct MetricWriter<'o, 'e> {
     pub(super) encoder: &'o mut DescriptorEncoder<'e>,
 }
 
-impl Out<'_, '_> {
+impl MetricWriter<'_, '_> {
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         self.gauges(name, help, None, std::iter::once(([], value)))
     }
@@ -72,13 +71,22 @@ impl Out<'_, '_> {
         self.gauges(name, help, None, std::iter::once((*labels, 1.0)))
     }
 
-    pub(super) fn histogram(&mut self, name: &str, help: &str, of: &Histogram) -> fmt::Result {
+    pub(super) fn histograms<'l, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl Iterator<Item = ([(&'l str, &'l str); N], &'l Histogram)>,
+    ) -> fmt::Result {
         let kind = prometheus_client::metrics::MetricType::Histogram;
-        let mut encoder = self.encoder.encode_descriptor(name, help, Some(&Unit::Seconds), kind)?;
-        let bounds = Histogram::BOUNDS.into_iter().chain([f64::INFINITY]);
-        let buckets: Vec<(f64, u64)> = bounds.zip(of.counts).collect();
-        let count = of.counts.iter().sum();
-        encoder.encode_histogram::<[(&str, &str); 0]>(of.sum, count, &buckets, None)
+        let mut family = self.encoder.encode_descriptor(name, help, Some(&Unit::Seconds), kind)?;
+        for (labels, of) in series {
+            let bounds = Histogram::BOUNDS.into_iter().chain([f64::INFINITY]);
+            let buckets: Vec<(f64, u64)> = bounds.zip(of.counts).collect();
+            let count = of.counts.iter().sum();
+            let mut encoder = family.encode_family(&labels)?;
+            encoder.encode_histogram::<[(&str, &str); 0]>(of.sum, count, &buckets, None)?;
+        }
+        Ok(())
     }
 }
 

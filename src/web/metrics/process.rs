@@ -1,27 +1,25 @@
-//! The process itself, under the names that every exporter uses, so that ready-made dashboards and rules find it.
+//! Metrics of the process under the conventional names, so that generic dashboards and rules work.
 //!
-//! From `/proc`; on systems without it there is nothing.
+//! Read from `/proc`; systems without it have none of them.
 
 use std::fmt;
 
+use procfs::process::{LimitValue, Process};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Unit;
 use rustix::time::ClockId;
 
-use super::Out;
+use super::out::MetricWriter;
 
-/// Ticks of a second in `/proc/self/stat`: fixed for programs, whatever the kernel counts in.
-const TICKS: f64 = 100.0;
-
-/// Reads at each request.
+/// Reads at each scrape.
 #[derive(Debug)]
-pub(super) struct Process;
+pub(super) struct ProcessCollector;
 
-impl Collector for Process {
+impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Some(figures) = Figures::read() else { return Ok(()) };
-        let mut out = Out { encoder: &mut encoder };
+        let Some(figures) = ProcessFigures::read() else { return Ok(()) };
+        let mut out = MetricWriter { encoder: &mut encoder };
         out.counter_in("process_cpu", "Processor time used", &Unit::Seconds, figures.cpu_seconds)?;
         out.gauge_in("process_resident_memory", "Resident memory", &Unit::Bytes, figures.resident_bytes)?;
         out.gauge_in("process_virtual_memory", "Virtual memory", &Unit::Bytes, figures.virtual_bytes)?;
@@ -31,11 +29,11 @@ impl Collector for Process {
             out.gauge("process_max_fds", "Files that may be open", most)?;
         }
         let at = figures.started_seconds;
-        out.gauge_in("process_start_time", "When the process began, since 1970", &Unit::Seconds, at)
+        out.gauge_in("process_start_time", "Start time of the process, since 1970", &Unit::Seconds, at)
     }
 }
 
-struct Figures {
+struct ProcessFigures {
     cpu_seconds: f64,
     resident_bytes: f64,
     virtual_bytes: f64,
@@ -45,28 +43,29 @@ struct Figures {
     started_seconds: f64,
 }
 
-impl Figures {
-    fn read() -> Option<Figures> {
-        let read = |name: &str| std::fs::read_to_string(name).ok();
-        let stat = Stat::parse(&read("/proc/self/stat")?)?;
-        let word = |text: &str, line: &str, nth: usize| {
-            let rest = text.lines().find_map(|l| l.strip_prefix(line))?;
-            rest.split_whitespace().nth(nth)?.parse::<f64>().ok()
-        };
-        Some(Figures {
-            cpu_seconds: stat.cpu / TICKS,
-            resident_bytes: word(&read("/proc/self/status")?, "VmRSS:", 0)? * 1024.0,
-            virtual_bytes: stat.virtual_bytes,
-            threads: stat.threads,
-            open_files: std::fs::read_dir("/proc/self/fd").ok()?.count() as f64,
-            // `unlimited` is no number.
-            most_files: read("/proc/self/limits").and_then(|text| word(&text, "Max open files", 0)),
-            started_seconds: booted_seconds() + stat.started / TICKS,
+impl ProcessFigures {
+    fn read() -> Option<ProcessFigures> {
+        let process = Process::myself().ok()?;
+        let stat = process.stat().ok()?;
+        let ticks = procfs::ticks_per_second() as f64;
+        let most_files = process.limits().ok().map(|limits| limits.max_open_files.soft_limit);
+        Some(ProcessFigures {
+            // Includes ended threads, so that it never decreases.
+            cpu_seconds: (stat.utime + stat.stime) as f64 / ticks,
+            resident_bytes: (stat.rss * procfs::page_size()) as f64,
+            virtual_bytes: stat.vsize as f64,
+            threads: stat.num_threads as f64,
+            open_files: process.fd_count().ok()? as f64,
+            most_files: most_files.and_then(|most| match most {
+                LimitValue::Value(most) => Some(most as f64),
+                LimitValue::Unlimited => None,
+            }),
+            started_seconds: booted_seconds() + stat.starttime as f64 / ticks,
         })
     }
 }
 
-/// When the machine started, since 1970. A sandbox may hide `/proc/stat`, which says the same.
+/// Boot time in seconds since 1970. Not from `/proc/stat`, which a sandbox may hide.
 fn booted_seconds() -> f64 {
     let seconds = |clock| {
         let time = rustix::time::clock_gettime(clock);
@@ -75,53 +74,29 @@ fn booted_seconds() -> f64 {
     seconds(ClockId::Realtime) - seconds(ClockId::Boottime)
 }
 
-/// What is needed of `/proc/self/stat`; times in ticks. Threads that have ended count in it too, so that its processor
-/// time never goes back.
-#[derive(Debug, PartialEq)]
-struct Stat {
-    cpu: f64,
-    threads: f64,
-    started: f64,
-    virtual_bytes: f64,
-}
-
-impl Stat {
-    /// The program's name, in parentheses, may hold anything, parentheses too: what counts comes after the last.
-    fn parse(text: &str) -> Option<Stat> {
-        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        // The manual counts from 1 and begins two fields earlier.
-        let field = |number: usize| fields.get(number.checked_sub(3)?)?.parse::<f64>().ok();
-        Some(Stat {
-            cpu: field(14)? + field(15)?,
-            threads: field(20)?,
-            started: field(22)?,
-            virtual_bytes: field(23)?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use procfs::FromRead;
+    use procfs::process::Stat;
+
     use super::*;
 
-    /// The kernel's line is read by its numbered fields, whatever the program is called.
     #[test]
-    fn reads_the_kernels_line() {
-        let tail =
-            "S 1 7 7 0 -1 4194560 900 0 3 0 250 50 0 0 20 0 9 0 123456 4096000 800 18446744073709551615";
-        let want = Stat { cpu: 300.0, threads: 9.0, started: 123_456.0, virtual_bytes: 4_096_000.0 };
+    fn stat_is_parsed_for_any_program_name() {
+        let tail = "S 1 7 7 0 -1 4194560 900 0 3 0 250 50 0 0 20 0 9 0 123456 4096000 800 18446744073709551615 1 1 0 0 0 0 0 4096 0 0 0 0 17 1 0 0";
         for name in ["data-sources-mo", "a) R 1 (b", ""] {
-            assert_eq!(Stat::parse(&format!("42 ({name}) {tail}")).as_ref(), Some(&want), "{name}");
+            let stat = Stat::from_read(format!("42 ({name}) {tail}\n").as_bytes()).unwrap();
+            let figures = (stat.utime, stat.stime, stat.num_threads, stat.starttime, stat.vsize, stat.rss);
+            assert_eq!(figures, (250, 50, 9, 123_456, 4_096_000, 800), "{name}");
         }
-        assert_eq!(Stat::parse(""), None);
-        assert_eq!(Stat::parse("42 (x) S 1"), None);
+        assert!(Stat::from_read("42 (x) S 1".as_bytes()).is_err());
     }
 
-    /// On this system there are figures, and they are of this process: it began in the past and holds files open.
     #[cfg(target_os = "linux")]
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "compared with the kernel's clock")]
     fn figures_are_of_this_process() {
-        let figures = Figures::read().unwrap();
+        let figures = ProcessFigures::read().unwrap();
         let now = jiff::Timestamp::now().as_second() as f64;
         let started = figures.started_seconds;
         assert!(started <= now + 1.0 && started > now - 24.0 * 3600.0, "{started} {now}");

@@ -1,4 +1,4 @@
-//! What tests ask of the organisation, and what they do to it.
+//! What tests check and change in the organisation.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that goes wrong must stop")]
 
@@ -48,7 +48,7 @@ impl PeopleAi {
         self.change(|org| org.tokens.clear());
     }
 
-    /// Panics if anything but reading was attempted, or a query held a name that the API would ignore in silence.
+    /// Panics if a request was not a read, or a query had a parameter that the API would ignore without an error.
     pub fn assert_well_behaved(&self) {
         for request in self.requests() {
             let call = format!("{} {}", request.method, request.path);
@@ -60,14 +60,14 @@ impl PeopleAi {
 }
 
 impl Organisation {
-    /// Adds an activity of the present moment before all others, so that they move down a row.
+    /// Adds an activity of the current time before all others, so that they move down a row.
     pub fn add_in_front(&mut self) -> u64 {
         let n = self.add(self.clock.now());
         self.activities.rotate_right(1);
         n
     }
 
-    /// Changes an activity: it is ingested anew at the present moment, and moves to the end.
+    /// Changes an activity: it is ingested again at the current time, and moves to the end.
     pub fn touch(&mut self, n: u64) {
         let index = self.index(n);
         let mut activity = self.activities.remove(index);
@@ -76,12 +76,12 @@ impl Organisation {
         self.activities.push(activity);
     }
 
-    /// Sets a field of an activity to anything, or takes it out; other fields and its place stay.
+    /// Sets a field of an activity to any value, or removes it; other fields and its position stay.
     pub fn set(&mut self, n: u64, field: &str, value: Option<Value>) {
         self.edits.entry(n).or_default().push((field.into(), value));
     }
 
-    /// Marks an activity deleted at the present moment, or there again. A deleted one is listed only with
+    /// Marks an activity deleted at the current time, or restores it. A deleted one is listed only with
     /// `include-deleted`.
     pub fn mark(&mut self, n: u64, deleted: bool) {
         self.touch(n);
@@ -89,7 +89,7 @@ impl Organisation {
         self.activities[index].deleted = deleted;
     }
 
-    /// Takes an activity out altogether, so that those behind it move up a row.
+    /// Removes an activity, so that those behind it move up a row.
     pub fn purge(&mut self, n: u64) {
         let index = self.index(n);
         self.activities.remove(index);

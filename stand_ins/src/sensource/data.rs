@@ -72,7 +72,7 @@ impl Venue {
         rows
     }
 
-    /// Nothing happens in the six hours of the night; the present hour holds what has happened so far.
+    /// The six hours of the night are empty; the current hour holds the figures so far.
     fn figures(&self, kind: Kind, one: &Counted, hour: Timestamp) -> [i64; 2] {
         if let Some(corrected) = self.corrections.get(&(one.id.clone(), hour)) {
             return *corrected;

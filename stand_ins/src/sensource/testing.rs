@@ -1,4 +1,4 @@
-//! What tests ask of the venue, and what they do to it.
+//! What tests check and change in the venue.
 
 #![expect(clippy::unwrap_used, reason = "a test that goes wrong must stop")]
 
@@ -23,7 +23,7 @@ impl SenSource {
 
     /// Every token made so far stops working.
     pub fn invalidate_tokens(&self) {
-        self.change(Venue::forget_tokens);
+        self.change(Venue::drop_tokens);
     }
 }
 
@@ -38,11 +38,11 @@ impl Kind {
 
 impl Venue {
     /// Every token made so far stops working.
-    pub fn forget_tokens(&mut self) {
+    pub fn drop_tokens(&mut self) {
         self.tokens.clear();
     }
 
-    /// Takes a row out of a static list; what was counted there stays, and goes on.
+    /// Removes a row from a static list; its figures stay and continue.
     pub fn remove(&mut self, entity: &str, id: &str) {
         self.lists.get_mut(entity).unwrap().retain(|row| row[id_field(entity)] != id);
     }

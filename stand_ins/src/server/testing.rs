@@ -1,4 +1,4 @@
-//! What tests ask of a stand-in server.
+//! What tests check in a stand-in server.
 
 #![expect(clippy::unwrap_used, reason = "a test that goes wrong must stop")]
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Service, StandIn};
 use crate::request::Request;
 
-/// How long a test waits for something that should happen at once: long enough for a machine under load.
+/// How long a test waits for something that should happen at once: long enough for a loaded machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How many of the last requests a failed wait prints.
 const DUMPED: usize = 40;

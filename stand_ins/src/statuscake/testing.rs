@@ -1,4 +1,4 @@
-//! What tests ask of the account, and what they do to it.
+//! What tests check and change in the account.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that goes wrong must stop")]
 
@@ -29,13 +29,13 @@ impl Account {
         self.tests[..=index].rotate_right(1);
     }
 
-    /// Takes a test and everything below it out of the account.
+    /// Removes a test with its child rows from the account.
     pub fn delete_test(&mut self, id: &str) {
         let index = self.index(id);
         self.tests.remove(index);
     }
 
-    /// The open period of a test ends at the present moment, and another begins.
+    /// Ends the open period of a test now, and starts another.
     pub fn turn(&mut self, id: &str) {
         let now = self.clock.now();
         let index = self.index(id);

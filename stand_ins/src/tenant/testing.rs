@@ -1,11 +1,11 @@
-//! What tests ask of the tenant: [`Tenant::seen`] is the judge of most stories, [`Tenant::assert_well_behaved`] of all.
+//! What tests check in the tenant: start at [`Tenant::seen`] and [`Tenant::assert_well_behaved`].
 
 #![expect(clippy::unwrap_used, reason = "a test that goes wrong must stop")]
 
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::sights::{Sight, timeline};
+use super::banner_views::{BannerView, timeline};
 use super::{API_KEY, Author, Banner, ME, READ, State, TOKEN, Tenant, WRITE, Write};
 use crate::{Clock, Reply};
 
@@ -25,7 +25,7 @@ impl Tenant {
         self.read(|state| state.writes.iter().filter(|one| one.author == Author::Program).cloned().collect())
     }
 
-    /// Every change of the banner, by whomever, in order.
+    /// Every change of the banner by any author, in order.
     pub fn history(&self) -> Vec<Write> {
         self.read(|state| state.writes.clone())
     }
@@ -37,13 +37,13 @@ impl Tenant {
         })
     }
 
-    /// What users saw from the first write until now: each sight lasts until the next begins. A write begins a
-    /// new sight even if it shows the same, because it brings back a banner that a user had dismissed.
-    pub fn seen(&self) -> Vec<Sight> {
+    /// What users saw from the first write until now: each view lasts until the next starts. A write starts a
+    /// new view even if it shows the same, because it brings back a banner that a user had dismissed.
+    pub fn seen(&self) -> Vec<BannerView> {
         self.read(|state| timeline(&state.writes, state.now()))
     }
 
-    /// How many times users had a banner put before them.
+    /// How many times a banner appeared to users.
     pub fn appearances(&self) -> usize {
         self.seen().iter().filter(|sight| sight.banner.is_some()).count()
     }

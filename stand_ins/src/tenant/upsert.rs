@@ -13,7 +13,7 @@ pub(super) fn bad_fields(details: &[String]) -> Reply {
     Reply::json(&json!({"errors": errors, "traceId": hex32(0, &details[0], 0)})).with_status(400)
 }
 
-/// Reads the body of an upsert; what the documentation forbids goes to the error, what it does not know to `faults`.
+/// Reads the body of an upsert; forbidden fields are an error, undocumented ones go to `faults`.
 pub(super) fn parse(body: &Value, rules: &Rules, faults: &mut Vec<String>) -> Result<Banner, Vec<String>> {
     let known = ["type", "enabled", "message", "startTime", "endTime", "linkEnabled", "linkUrl", "linkLabel"];
     let names = body.as_object().map(|object| object.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();

@@ -1,12 +1,12 @@
-//! Reaching the server, and what a person is told when that fails.
+//! Connecting to the server, and the errors when that fails.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use data_sources_monitor::database::{Connected, Database, DatabaseError, DatabaseErrorKind};
+use data_sources_monitor::testing::database::{Connected, Database, DatabaseError, DatabaseErrorKind};
 use secrecy::SecretString;
 
-use crate::cluster::{self, Cluster};
+use crate::postgres::cluster::{self, Cluster};
 
 fn database(url: &str) -> Database {
     Database::new(&SecretString::from(url), None, None).unwrap()
@@ -19,8 +19,8 @@ async fn refusal(url: &str) -> DatabaseError {
     }
 }
 
-/// The words without what differs from run to run.
-fn told(error: &DatabaseError, cluster: &Cluster) -> String {
+/// The text without what differs from run to run.
+fn stable_part(error: &DatabaseError, cluster: &Cluster) -> String {
     error.to_string().replace(&cluster.port.to_string(), "PORT")
 }
 
@@ -28,9 +28,9 @@ async fn number(connected: &Connected, sql: &str) -> String {
     connected.client.query_typed(sql, &[]).await.unwrap()[0].get(0)
 }
 
-/// Every way not to get in is told in words, without the password; the right address connects.
+/// Without the password; the right address connects.
 #[tokio::test]
-async fn refusals_are_told() {
+async fn each_connection_failure_has_its_message() {
     let Some(cluster) = cluster::shared() else { return };
     let name = cluster.database().await;
     let user = cluster.user("right-pa55").await;
@@ -50,24 +50,25 @@ async fn refusals_are_told() {
     let unknown = refusal("postgres://dsm@nowhere.invalid/x").await;
     let plain =
         refusal(&format!("postgres://postgres@127.0.0.1:{}/{name}?sslmode=require", cluster.port)).await;
-    let told =
-        [wrong, missing, absent, stranger, unknown, plain].map(|error| told(&error, &cluster)).join("\n");
-    let told = format!("{told}\n{nobody}").replace(&name, "DATABASE").replace(&user, "USER");
-    assert!(!told.contains("pa55"), "{told}");
-    insta::assert_snapshot!(told, @r#"
+    let stable_part = [wrong, missing, absent, stranger, unknown, plain]
+        .map(|error| stable_part(&error, &cluster))
+        .join("\n");
+    let stable_part = format!("{stable_part}\n{nobody}").replace(&name, "DATABASE").replace(&user, "USER");
+    assert!(!stable_part.contains("pa55"), "{stable_part}");
+    insta::assert_snapshot!(stable_part, @r#"
     PostgreSQL at 127.0.0.1:PORT/DATABASE rejected user USER: wrong password, or no such user: correct DATABASE_URL or DATABASE_PASSWORD
     PostgreSQL at 127.0.0.1:PORT/DATABASE rejected user USER: a password is required: set DATABASE_PASSWORD
     PostgreSQL at 127.0.0.1:PORT/nowhere has no database "nowhere": create it, or correct DATABASE_URL
     PostgreSQL at 127.0.0.1:PORT/DATABASE rejected user stranger: role "stranger" does not exist
     cannot reach PostgreSQL at nowhere.invalid:5432/x: the host name does not resolve
     TLS to PostgreSQL at 127.0.0.1:PORT/DATABASE failed: server does not support TLS; trust its authority with EXTRA_CA_FILE, or add sslmode=disable to DATABASE_URL where the network is trusted
-    cannot reach PostgreSQL at 127.0.0.1:PORT/x: Connection refused (os error 111)
+    cannot reach PostgreSQL at 127.0.0.1:PORT/x: connection refused
     "#);
 }
 
-/// A server that takes no writes is refused before anything is tried.
+/// Before anything else is tried.
 #[tokio::test]
-async fn read_only_servers_are_refused() {
+async fn a_read_only_server_is_refused() {
     let Some(cluster) = cluster::shared() else { return };
     let name = cluster.database().await;
     let sql = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
@@ -76,9 +77,9 @@ async fn read_only_servers_are_refused() {
     assert_eq!(error.kind(), DatabaseErrorKind::ReadOnly, "{error}");
 }
 
-/// Of several servers in one address the one that takes writes is used, wherever it stands in the list.
+/// Wherever it stands in the address.
 #[tokio::test]
-async fn the_primary_of_several_is_found() {
+async fn the_writable_server_of_several_is_used() {
     let (Some(primary), Some(replica)) = (cluster::shared(), cluster::own()) else { return };
     let name = primary.database().await;
     let make =
@@ -95,10 +96,9 @@ async fn the_primary_of_several_is_found() {
     assert_eq!(number(&connected, "SELECT current_setting('port')").await, primary.port.to_string());
 }
 
-/// A session that somebody ends is told as lost, and with the reason; a lock that somebody holds is not waited for
-/// longer than was said.
+/// With the reason; a held lock is waited for no longer than configured.
 #[tokio::test]
-async fn lost_sessions_and_held_locks_are_told() {
+async fn lost_sessions_and_held_locks_are_reported() {
     let Some(cluster) = cluster::shared() else { return };
     let name = cluster.database().await;
     let connected = database(&cluster.url("postgres", &name)).connect().await.unwrap();
@@ -122,10 +122,9 @@ async fn lost_sessions_and_held_locks_are_told() {
     assert!(error.is_transient() && !error.is_retriable());
 }
 
-/// With `sslmode=require` the certificate is verified: refused without its authority, fine with it, and refused for
-/// another name.
+/// Rejected without its authority, accepted with it, rejected for another name.
 #[tokio::test]
-async fn certificates_are_verified() {
+async fn sslmode_require_verifies_the_certificate() {
     let Some(cluster) = cluster::own() else { return };
     let folder = tempfile::tempdir().unwrap();
     certify(&cluster, folder.path());
@@ -137,7 +136,7 @@ async fn certificates_are_verified() {
             Ok(connected) => {
                 number(&connected, "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()").await
             }
-            Err(error) => told(&error, &cluster),
+            Err(error) => stable_part(&error, &cluster),
         }
     };
     let all = [
@@ -155,7 +154,7 @@ async fn certificates_are_verified() {
     assert!(error.to_string().contains("EXTRA_CA_FILE"), "{error}");
 }
 
-/// Gives the server a certificate for `localhost`, of an authority that nobody knows.
+/// Gives the server a certificate for `localhost`, of an unknown authority.
 fn certify(cluster: &Cluster, folder: &Path) {
     let script = "set -e; cd \"$1\"
         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj '/CN=Test authority' -keyout ca.key -out ca.pem
@@ -169,7 +168,7 @@ fn certify(cluster: &Cluster, folder: &Path) {
         std::process::Command::new("sh").args(["-c", script, "sh"]).arg(folder).arg(cluster.data()).output();
     let done = done.unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    // The server takes the signal when it comes to it.
+    // The server handles the signal asynchronously.
     let begun = Instant::now();
     while !cluster.log().contains("reloading") && begun.elapsed() < Duration::from_secs(10) {
         std::thread::yield_now();

@@ -1,21 +1,21 @@
-//! A server that goes away and comes back, and a pooler in between.
+//! A server that fails and returns, and a pooler in between.
 
 use std::time::Duration;
 
-use data_sources_monitor::database::Database;
-use data_sources_monitor::destinations::{Destination, RunStart, postgres};
-use data_sources_monitor::domain::cell::{Cell, ColumnType};
-use data_sources_monitor::domain::op::{End, Op, Sweep, Write};
+use data_sources_monitor::testing::database::Database;
+use data_sources_monitor::testing::destinations::{Destination, RunStart, postgres};
+use data_sources_monitor::testing::domain::syncing::cell::{Cell, ColumnType};
+use data_sources_monitor::testing::domain::syncing::op::{End, Op, Sweep, Write};
 
-use crate::cluster::{self, Cluster};
-use crate::contract::{begin, checkpoint, counts, outcome, send, server_rows, shape};
-use crate::pooler::Pooler;
+use crate::postgres::cluster::{self, Cluster};
+use crate::postgres::pooler::Pooler;
+use crate::syncing::contract::{begin, checkpoint, counts, outcome, send, server_rows, shape};
 use stand_ins::chaos::{Chaos, Mode};
 
 const PAGE: i64 = 1_000;
 
-/// Longer than anything takes here while the way is open.
-const SILENCE: Duration = Duration::from_secs(5);
+/// Longer than any step here takes while the connection works.
+const NO_TRAFFIC: Duration = Duration::from_secs(5);
 
 fn page(page: i64) -> Vec<Op> {
     let thing = shape(&[("id", ColumnType::Bigint)], &["id"], Write::Upsert);
@@ -30,8 +30,8 @@ async fn stored(cluster: &Cluster, database: &str) -> Vec<String> {
     server_rows(&session, sql).await
 }
 
-/// A server that crashes in mid-run ends the run at its last checkpoint, with the reason in the ledger once it is back,
-/// and the next run goes on from there until all is stored once.
+/// The run ends at its last checkpoint, with the reason in the run history once the server is back; the next run
+/// resumes there until every row is stored once.
 #[tokio::test]
 async fn a_crash_of_the_server_loses_nothing() {
     let Some(cluster) = cluster::own() else { return };
@@ -42,7 +42,7 @@ async fn a_crash_of_the_server_loses_nothing() {
     for op in (0..60).flat_map(page) {
         destination.write(op).await.unwrap();
     }
-    // An answer means that everything before it was taken.
+    // A response means that everything before it was received.
     destination.runs(1).await.unwrap();
     cluster.crash();
     let mut error = None;
@@ -70,15 +70,14 @@ async fn a_crash_of_the_server_loses_nothing() {
     assert_eq!(stored(&cluster, &name).await, ["200000|200"]);
 }
 
-/// A way to the server on which nothing moves any more, though every connection stays, ends the run with the reason; once
-/// it is open again the next run goes on, and all is stored once.
+/// Every connection stays open but no bytes pass. Afterwards the next run resumes, and every row is stored once.
 #[tokio::test]
-async fn a_way_that_falls_silent_ends_the_run() {
+async fn a_stalled_connection_ends_the_run() {
     let Some(cluster) = cluster::shared() else { return };
     let name = cluster.database().await;
     let way = Chaos::before(&format!("http://127.0.0.1:{}", cluster.port));
     let url = cluster.url("postgres", &name).replace(&cluster.port.to_string(), &way.port().to_string());
-    let database = Database::new(&url.as_str().into(), None, None).unwrap().with_silence(SILENCE);
+    let database = Database::new(&url.as_str().into(), None, None).unwrap().with_silence(NO_TRAFFIC);
     let destination = postgres::open(&database, "acme").await.unwrap();
     destination.begin(begin(0)).await.unwrap();
     for op in (0..60).flat_map(page) {
@@ -90,11 +89,11 @@ async fn a_way_that_falls_silent_ends_the_run() {
     for op in (60..200).flat_map(page) {
         error = error.or(destination.write(op).await.err());
     }
-    // The answer comes when the last of them was given up.
+    // The response comes when the last of them was given up.
     let unanswered = destination.runs(1).await.unwrap_err();
     way.set(Mode::Pass);
     let ended = destination.end(outcome(0, End::Complete)).await.unwrap_err();
-    assert!(ended.to_string().contains("nothing came for 5 s"), "{ended}, {unanswered}, {error:?}");
+    assert!(ended.to_string().contains("no data for 5 s"), "{ended}, {unanswered}, {error:?}");
     let runs = destination.runs(1).await.unwrap();
     assert_eq!(runs[0].entry.reason.as_ref(), Some(&ended.to_string()));
     let from = destination.state().await.unwrap().tables["thing"][""].as_i64().unwrap();
@@ -106,14 +105,13 @@ async fn a_way_that_falls_silent_ends_the_run() {
     assert_eq!(stored(&cluster, &name).await, ["200000|200"]);
 }
 
-/// Widening a column and marking what is gone go through the whole table, for longer than a silent way is waited for:
-/// neither is taken for one.
+/// Widening a column and deleting missing rows may take longer than the timeout for a stalled connection.
 #[tokio::test]
-async fn work_on_a_whole_table_may_take_long() {
+async fn work_on_a_whole_table_is_no_stalled_connection() {
     let Some(cluster) = cluster::shared() else { return };
     let name = cluster.database().await;
     let url = cluster.url("postgres", &name);
-    let database = Database::new(&url.as_str().into(), None, None).unwrap().with_silence(SILENCE);
+    let database = Database::new(&url.as_str().into(), None, None).unwrap().with_silence(NO_TRAFFIC);
     let destination = postgres::open(&database, "acme").await.unwrap();
     let things = |kind, rows: Vec<Cell>| {
         let thing = shape(&[("id", ColumnType::Bigint), ("v", kind)], &["id"], Write::Upsert);
@@ -124,7 +122,7 @@ async fn work_on_a_whole_table_may_take_long() {
         destination.write(op).await.unwrap();
     }
     destination.end(outcome(0, End::Complete)).await.unwrap();
-    let long = SILENCE.as_secs() + 2;
+    let long = NO_TRAFFIC.as_secs() + 2;
     let slow = format!(
         "CREATE FUNCTION public.slow_ddl() RETURNS event_trigger LANGUAGE plpgsql AS
              'BEGIN PERFORM pg_sleep({long}); END';
@@ -148,8 +146,8 @@ async fn work_on_a_whole_table_may_take_long() {
     assert_eq!(server_rows(&session, sql).await, ["a|0", "2|1"]);
 }
 
-/// A server whose disk is full keeps nothing of the transaction, rows or checkpoint, and the reason says what to do; once
-/// there is room the next run goes on from there.
+/// Nothing of the transaction is stored, neither rows nor checkpoint, and the reason says what to do; the next run
+/// resumes once there is room.
 #[tokio::test]
 async fn a_full_disk_ends_the_run_and_loses_nothing() {
     let Some(cluster) = cluster::shared() else { return };
@@ -159,7 +157,7 @@ async fn a_full_disk_ends_the_run_and_loses_nothing() {
     let run = async |minute, pages: std::ops::Range<i64>| {
         destination.begin(begin(minute)).await.unwrap();
         for op in pages.flat_map(page) {
-            // What follows a failure is refused with the same words.
+            // What follows a failure is rejected with the same message.
             let _ = destination.write(op).await;
         }
         destination.end(outcome(minute, End::Complete)).await
@@ -184,8 +182,8 @@ async fn a_full_disk_ends_the_run_and_loses_nothing() {
     assert_eq!(stored(&cluster, &name).await, ["9000|9"]);
 }
 
-/// Through a pooler that gives each transaction to another session everything is stored, with the parameter in the
-/// URL; without it that is noticed, nothing is lost, and it goes on in the way that works.
+/// With the parameter in the URL everything is stored; without it the pooler is detected, nothing is lost, and the
+/// run continues in the right mode.
 #[tokio::test]
 async fn a_pooler_in_transaction_mode_works() {
     let Some(cluster) = cluster::shared() else { return };

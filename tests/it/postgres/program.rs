@@ -1,11 +1,11 @@
-//! The real program with `DATABASE_URL`: commands and the daemon, and the same tables as in the files.
+//! The real program with `DATABASE_URL`: commands and the daemon, and the same tables as in files.
 
 use std::path::Path;
 
-use crate::binary::{Running, output};
-use crate::cluster;
-use crate::contract::{rows, server_rows};
-use crate::syncing::documented_query;
+use crate::postgres::cluster;
+use crate::processes::binary::{Running, output};
+use crate::syncing::commands::documented_query;
+use crate::syncing::contract::{rows, server_rows};
 use stand_ins::Clock;
 use stand_ins::people_ai::{self, PeopleAi};
 use stand_ins::sensource::{self, SenSource};
@@ -18,10 +18,10 @@ fn run(folder: &Path, args: &[&str], vars: &[(&str, String)]) -> (i32, String, S
     output(folder, args, &vars)
 }
 
-/// A sync by hand and one by the daemon write to the database what a sync without it writes to a file, row for row and
-/// column for column; `runs` and `schema` read it back, the password stays unseen, and no file is made.
+/// Row for row and column for column, by a manual sync and by the daemon; `runs` and `schema` read them, the password
+/// is not shown, and no file is made.
 #[tokio::test]
-async fn the_same_tables_as_in_files() {
+async fn tables_in_postgresql_equal_those_in_files() {
     let Some(cluster) = cluster::shared() else { return };
     let sizes = Sizes { tests: 3, history: 120, periods: 3, alerts: 4 };
     let cake = StatusCake::start(7, sizes, &Clock::system());
@@ -68,7 +68,7 @@ async fn the_same_tables_as_in_files() {
         assert!(!here.is_empty(), "{table}");
     }
     let (_, out, _) = run(folder.path(), &["runs", "statuscake"], &vars);
-    assert!(out.starts_with("statuscake #2") && out.contains("statuscake #1"), "{out}");
+    assert!(out.contains("statuscake   #2") && out.contains("statuscake   #1"), "{out}");
     let (_, schema, _) = run(folder.path(), &["schema", "statuscake"], &vars);
     let (_, of_files, _) = run(files.path(), &["schema", "statuscake"], &vars[..3]);
     assert_eq!(schema, of_files);
@@ -97,9 +97,9 @@ async fn the_same_tables_as_in_files() {
     insta::assert_snapshot!(said.trim_end(), @"DATABASE_URL must begin with postgres:// (postgres://user@host:5432/database)");
 }
 
-/// The queries that docs/connectors.md shows for each connector find rows in the database as they do in a file.
+/// Those of docs/connectors.md, as in a file.
 #[tokio::test]
-async fn queries_of_the_readme() {
+async fn the_documented_queries_find_rows() {
     let Some(cluster) = cluster::shared() else { return };
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::system();

@@ -1,13 +1,13 @@
-//! Whose schema it is, and how little one must be allowed.
+//! Schemas and the privileges they need.
 
-use data_sources_monitor::database::Database;
-use data_sources_monitor::destinations::{Destination, DestinationError, postgres};
-use data_sources_monitor::domain::cell::{Cell, ColumnType};
-use data_sources_monitor::domain::op::{End, Write};
-use data_sources_monitor::store::schema::Schema;
+use data_sources_monitor::testing::database::Database;
+use data_sources_monitor::testing::destinations::{Destination, DestinationError, postgres};
+use data_sources_monitor::testing::domain::syncing::cell::{Cell, ColumnType};
+use data_sources_monitor::testing::domain::syncing::op::{End, Write};
+use data_sources_monitor::testing::store::schema::Schema;
 
-use crate::cluster;
-use crate::contract::{begin, counts, outcome, send, shape};
+use crate::postgres::cluster;
+use crate::syncing::contract::{begin, counts, outcome, send, shape};
 
 async fn sync(database: &Database, rows: i64) -> Result<[u64; 7], DestinationError> {
     let destination = postgres::open(database, "acme").await?;
@@ -23,10 +23,9 @@ async fn sync(database: &Database, rows: i64) -> Result<[u64; 7], DestinationErr
     Ok(counts(&report?))
 }
 
-/// Each right that is missing is named, and with no more than the grants of docs/postgresql.md everything works, also without the
-/// right to make temporary tables.
+/// With only the grants of docs/postgresql.md everything works, also without the right to make temporary tables.
 #[tokio::test]
-async fn missing_rights_are_named() {
+async fn missing_privileges_are_named() {
     let Some(cluster) = cluster::shared() else { return };
     let name = cluster.database().await;
     let user = cluster.user("some-pa55").await;
@@ -64,10 +63,9 @@ async fn missing_rights_are_named() {
     "#);
 }
 
-/// Our own memory wants a schema of its own, which is named where it may not be made; made by the owner of the database
-/// it is all that is wanted.
+/// Made by the owner of the database it is enough.
 #[tokio::test]
-async fn the_schema_of_our_memory_is_named() {
+async fn the_state_schema_is_named_if_it_cannot_be_made() {
     let Some(cluster) = cluster::shared() else { return };
     let name = cluster.database().await;
     let user = cluster.user("some-pa55").await;
@@ -84,9 +82,8 @@ async fn the_schema_of_our_memory_is_named() {
     Schema::PREVIEW.prepare(&mut connected).await.unwrap();
 }
 
-/// Programs that make the same schema in the same moment do not get in each other's way.
 #[tokio::test]
-async fn a_schema_is_made_once() {
+async fn concurrent_programs_make_one_schema() {
     let Some(cluster) = cluster::shared() else { return };
     let name = cluster.database().await;
     let database = Database::new(&cluster.url("postgres", &name).as_str().into(), None, None).unwrap();

@@ -1,4 +1,4 @@
-//! The bad network.
+//! The unreliable network.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ async fn read(network: &Chaos, patience: Duration) -> Result<String, reqwest::Er
 
 const LONG: Duration = Duration::from_secs(10);
 
-/// Each mode breaks the network in its way, and passing mends it on the same port.
+/// `Pass` repairs it on the same port.
 #[tokio::test]
-async fn breaks_and_mends() {
+async fn each_mode_breaks_the_network_in_its_way() {
     let page = StatusPage::start();
     let network = Chaos::before(&page.url());
     let sound = read(&network, LONG).await.unwrap();
@@ -40,9 +40,9 @@ async fn breaks_and_mends() {
     }
 }
 
-/// A connection that is open feels the change: it is reset when the network begins to refuse, and goes on after a stall.
+/// They are reset when the network starts to refuse, and continue after a stall.
 #[tokio::test]
-async fn takes_hold_of_open_connections() {
+async fn a_new_mode_applies_to_open_connections() {
     let page = StatusPage::start();
     let network = Chaos::before(&page.url());
     for (mode, survives) in [(Mode::Refuse, false), (Mode::Stall, true)] {

@@ -41,9 +41,9 @@ async fn total(people: &PeopleAi, token: &str, query: &str) -> usize {
     rows
 }
 
-/// A token stays the same until it expires, with what remains of its life; forms and right secrets only.
+/// With its remaining lifetime; for forms and the right secret only.
 #[tokio::test]
-async fn tokens_last_until_they_expire() {
+async fn a_token_is_the_same_until_it_expires() {
     let (people, clock) = start();
     let first: Value = ask_token(&people, API_SECRET).await.json().await.unwrap();
     assert_eq!(
@@ -69,9 +69,9 @@ async fn tokens_last_until_they_expire() {
     assert_eq!(people.requests_on(TOKEN).len(), 5);
 }
 
-/// Without a range only thirty days come; ranges filter by either date, and those too long are refused.
+/// Without a range the last thirty days; by either date; a range that is too long is rejected.
 #[tokio::test]
-async fn ranges_choose_rows() {
+async fn ranges_filter_rows_by_date() {
     let (people, clock) = start();
     let token = mint(&people).await;
     assert_eq!(total(&people, &token, EVERYTHING).await, 120);
@@ -110,9 +110,9 @@ async fn ranges_choose_rows() {
     );
 }
 
-/// Pages by offset hold every row of both tables once; past the end there is an empty page, and a page may be capped.
+/// Of both tables, by offset; past the end there is an empty page, and page sizes may be capped.
 #[tokio::test]
-async fn pages_hold_every_row() {
+async fn pages_contain_every_row_once() {
     let (people, _) = start();
     let token = mint(&people).await;
     for (tail, table) in [("", "activity"), ("/participants", "participants")] {
@@ -142,9 +142,9 @@ async fn pages_hold_every_row() {
     people.assert_well_behaved();
 }
 
-/// Each filter narrows, types have lists of their own, and a uid overrules everything.
+/// Types have their own lists, and a uid overrides everything.
 #[tokio::test]
-async fn filters_narrow() {
+async fn each_filter_selects_rows() {
     let (people, _) = start();
     let token = mint(&people).await;
     let rows = people.source_rows("activity");
@@ -170,7 +170,7 @@ async fn filters_narrow() {
     assert_eq!(total(&people, &token, &format!("{EVERYTHING}&time-zone=UTC")).await, 120);
 }
 
-/// The organisation changes while it is paged: rows move up and down, and the total with them.
+/// The organisation changes while it is read: rows move up and down, and the total with them.
 #[tokio::test]
 async fn rows_move_between_pages() {
     let (people, _) = start();
@@ -203,9 +203,9 @@ async fn rows_move_between_pages() {
     assert_eq!(rows.iter().filter(|row| row.get("uid").is_none()).count(), 1);
 }
 
-/// Shapes and limits vary as told; anything but a read is found out.
+/// Anything but a read is reported.
 #[tokio::test]
-async fn answers_vary_as_told() {
+async fn responses_follow_the_rules() {
     let (people, clock) = start();
     let token = mint(&people).await;
     people.change(|org| {

@@ -1,4 +1,4 @@
-//! What all stand-in servers share: scripts, records, waiting, and answers that break.
+//! What all stand-in servers share: scripts, recorded requests, waits, and broken responses.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ async fn get(url: &str) -> Result<(u16, Vec<u8>), reqwest::Error> {
     Ok((status, answer.bytes().await?.to_vec()))
 }
 
-/// Scripted answers come in their order and only for what they name, and afterwards the model answers again.
+/// Only for the requests they name; afterwards the model answers again.
 #[tokio::test]
-async fn scripts_are_used_up_in_order() {
+async fn scripted_responses_come_in_order() {
     let page = StatusPage::start();
     let url = page.url() + STATUS;
     page.next_on("summary", Reply::status(418));
@@ -36,9 +36,9 @@ async fn scripts_are_used_up_in_order() {
     assert_eq!((page.answered(429), page.requests_on("summary").len()), (2, 0));
 }
 
-/// Each broken answer is broken for the client in the way it says, and costs nothing but that answer.
+/// It affects no other response.
 #[tokio::test]
-async fn broken_answers_break() {
+async fn each_broken_response_breaks_in_its_way() {
     let page = StatusPage::start();
     let url = page.url() + STATUS;
     page.next(Reply::dropped());
@@ -64,9 +64,9 @@ async fn broken_answers_break() {
     assert_eq!(statuses, [None, None, Some(200), Some(200), Some(200), Some(200), Some(200), Some(200)]);
 }
 
-/// Slow answers arrive whole but in pieces: head first for a slow body, nothing at all for slow headers.
+/// The head first for a slow body, nothing at all for slow headers.
 #[tokio::test]
-async fn slow_answers_come_in_pieces() {
+async fn slow_responses_arrive_whole_in_pieces() {
     let page = StatusPage::start();
     let url = page.url() + STATUS;
     page.next(Reply::usual().drip(16, Duration::from_millis(1)));
@@ -86,7 +86,7 @@ async fn slow_answers_come_in_pieces() {
     assert_eq!(get(&url).await.unwrap().0, 200);
 }
 
-/// The record of a request holds what the client sent, decoded.
+/// Decoded.
 #[tokio::test]
 async fn requests_are_recorded_as_sent() {
     let page = StatusPage::start();
@@ -104,7 +104,7 @@ async fn requests_are_recorded_as_sent() {
     assert!(first.at <= second.at);
 }
 
-/// Requests that wait for their answer are counted while they do, and a client that leaves is no longer counted.
+/// While they wait for their response; not after the client left.
 #[tokio::test]
 async fn requests_in_flight_are_counted() {
     let page = StatusPage::start();
@@ -126,7 +126,7 @@ async fn requests_in_flight_are_counted() {
     assert!(page.dump().contains("GET /api/v2/status.json → no answer"), "{}", page.dump());
 }
 
-/// A change set for after a request happens between it and the next.
+/// A change that is set for after a request happens between it and the next.
 #[tokio::test]
 async fn changes_happen_between_requests() {
     let page = StatusPage::start_at(&Clock::at("2026-05-02T09:00:00Z"));

@@ -44,9 +44,9 @@ async fn rows(venue: &SenSource, token: &str, path: &str) -> Vec<Value> {
     body["results"].as_array().unwrap().clone()
 }
 
-/// Tokens come for JSON and forms, kill their elders, expire, and not too often.
+/// For JSON and forms; tokens expire, and requests for them are limited.
 #[tokio::test]
-async fn one_token_lives() {
+async fn a_new_token_ends_the_former_one() {
     let (venue, clock) = start();
     let form = client().post(venue.token_url()).form(&credentials(CLIENT_SECRET));
     let body: Value = form.send().await.unwrap().json().await.unwrap();
@@ -72,9 +72,9 @@ async fn one_token_lives() {
     assert_eq!(venue.requests_on(TOKEN).len(), 8);
 }
 
-/// Static lists are bare arrays or wrapped ones, with unknown fields and null names; a removed zone still counts.
+/// With unknown fields and null names; a removed zone still counts.
 #[tokio::test]
-async fn lists_what_there_is() {
+async fn static_lists_are_bare_or_wrapped_arrays() {
     let (venue, _) = start();
     let token = mint(&venue).await;
     for entity in ["location", "site", "zone", "space", "sensor"] {
@@ -92,10 +92,10 @@ async fn lists_what_there_is() {
     assert_eq!(get(&venue, &token, "/nothing").await.0, 404);
 }
 
-/// Windows by date end before their last day, those by instant include their end, and all of them together hold
-/// every hour of the source until the present one.
+/// By date they end before their last day, by instant they include their end; together they hold every hour of the
+/// source until the present one.
 #[tokio::test]
-async fn windows_hold_their_hours() {
+async fn windows_contain_every_hour() {
     let (venue, clock) = start();
     let token = mint(&venue).await;
     let day = rows(&venue, &token, &traffic("2026-05-01", "2026-05-02")).await;
@@ -121,9 +121,9 @@ async fn windows_hold_their_hours() {
     assert!(sum(&before) < sum(&after));
 }
 
-/// Bad windows fail with 500, filters are ignored, seams double, empty hours vanish, and zones shift days, as told.
+/// Bad windows fail with 500, filters are ignored, overlaps duplicate, empty hours are missing, and zones shift days.
 #[tokio::test]
-async fn windows_misbehave_as_told() {
+async fn windows_follow_the_rules() {
     let (venue, _) = start();
     let token = mint(&venue).await;
     let window = traffic("2026-04-30", "2026-05-03");
@@ -159,9 +159,8 @@ async fn windows_misbehave_as_told() {
     assert_eq!(get(&venue, &token, &window).await.1.get("results"), None);
 }
 
-/// A late upload changes an hour that was already read, and no other.
 #[tokio::test]
-async fn late_uploads_correct_the_past() {
+async fn a_late_upload_changes_one_past_hour() {
     let (venue, _) = start();
     let token = mint(&venue).await;
     let window = traffic("2026-05-01", "2026-05-02");

@@ -17,9 +17,9 @@ async fn status_of(page: &StatusPage, path: &str) -> u16 {
     client().get(page.url() + "/api/v2" + path).send().await.unwrap().status().as_u16()
 }
 
-/// The roll-up has the documented shape for each indicator, also for ones that nobody documents.
+/// Undocumented ones too.
 #[tokio::test]
-async fn shows_every_indicator() {
+async fn each_indicator_has_the_documented_shape() {
     let clock = Clock::at("2026-05-02T08:14:33.482Z");
     let page = StatusPage::start_at(&clock);
     clock.advance(SignedDuration::from_hours(1));
@@ -42,9 +42,9 @@ async fn shows_every_indicator() {
     assert_eq!(body["page"]["updated_at"], "2026-05-02T02:14:33.482-07:00");
 }
 
-/// An unchanged page answers 304 to its own etag, a changed one does not, and neither does one without etags.
+/// A changed one does not, nor one without ETags.
 #[tokio::test]
-async fn honours_etags_while_unchanged() {
+async fn an_unchanged_page_answers_304_to_its_etag() {
     let page = StatusPage::start();
     let url = page.url() + "/api/v2/status.json";
     let first = client().get(&url).send().await.unwrap();
@@ -59,9 +59,9 @@ async fn honours_etags_while_unchanged() {
     assert_eq!(page.answered(304), 1);
 }
 
-/// Components, incidents and maintenances show up where the documentation says, in summary and alone.
+/// In the summary and alone, as documented.
 #[tokio::test]
-async fn lists_components_incidents_and_maintenances() {
+async fn components_incidents_and_maintenances_are_listed() {
     let page = StatusPage::start();
     let region = page.add_group("EU region");
     let engine = page.add_to_group(&region, "Query engine", "operational");
@@ -97,9 +97,9 @@ async fn lists_components_incidents_and_maintenances() {
     assert_eq!(every["scheduled_maintenances"][1]["status"], "completed");
 }
 
-/// Compatible servers leave out what theirs leave out, and impostors answer as impostors do.
+/// Compatible servers leave out what theirs do, and servers that are no status page answer as those do.
 #[tokio::test]
-async fn other_flavours_differ_as_known() {
+async fn other_flavours_differ_as_observed() {
     let page = StatusPage::start();
     assert_eq!(status_of(&page, "/definitely-not-here.json").await, 404);
     page.set_flavour(Flavour::IncidentIo);

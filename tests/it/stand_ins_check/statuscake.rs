@@ -47,9 +47,9 @@ async fn walk(cake: &StatusCake, path: &str, limit: usize) -> Vec<Value> {
     }
 }
 
-/// The list comes in numbered pages with their count, and wrong pages and limits are refused.
+/// With their count; invalid pages and limits are rejected.
 #[tokio::test]
-async fn lists_tests_in_pages() {
+async fn tests_are_listed_in_numbered_pages() {
     let (cake, _) = start();
     let mut ids = Vec::new();
     for page in 1..=3 {
@@ -75,9 +75,9 @@ async fn lists_tests_in_pages() {
     assert_eq!(client().get(cake.base_url() + "/uptime").send().await.unwrap().status(), 401);
 }
 
-/// Following the links of a child list finds every row once, whatever the limit, also where two share a second.
+/// Whatever the limit, also where two rows share a second.
 #[tokio::test]
-async fn links_reach_every_child_row() {
+async fn links_lead_to_every_child_row_once() {
     let (cake, _) = start();
     let id = &cake.test_ids()[4];
     for (name, table) in [
@@ -109,9 +109,9 @@ async fn links_reach_every_child_row() {
     );
 }
 
-/// Links may lead astray, metadata and columns may be missing, and ids of alerts may be of either kind.
+/// Links may be wrong, metadata and columns missing, and ids of alerts of either kind.
 #[tokio::test]
-async fn answers_vary_as_told() {
+async fn responses_follow_the_rules() {
     let (cake, _) = start();
     let path = "/uptime/6700001/history";
     for next in [NextLink::NullAtEnd, NextLink::Itself, NextLink::On("http://elsewhere.test".into())] {
@@ -137,9 +137,9 @@ async fn answers_vary_as_told() {
     assert_ne!(alerts["data"][0]["id"], alerts["data"][1]["id"]);
 }
 
-/// The account changes between syncs and between two requests of one.
+/// And between syncs.
 #[tokio::test]
-async fn the_account_changes() {
+async fn the_account_can_change_between_requests() {
     let (cake, clock) = start();
     let ids = cake.test_ids();
     let (gone, last) = (ids[0].clone(), ids[60].clone());
@@ -173,9 +173,9 @@ async fn the_account_changes() {
     assert_eq!(cake.test_ids().last(), Some(&added));
 }
 
-/// Limits are kept by the account's clock, and refusals say in the headers when to come again.
+/// Rejections say in their headers when to retry.
 #[tokio::test]
-async fn limits_by_its_clock() {
+async fn rate_limits_follow_the_accounts_clock() {
     let (cake, clock) = start();
     cake.change(|account| account.rules.limits = vec![Limiter::new(5, 1), Limiter::new(8, 60)]);
     let mut statuses = Vec::new();

@@ -30,9 +30,9 @@ fn banner(message: &str) -> Value {
         "endTime": "2026-05-02T10:15:00.000Z", "linkEnabled": false})
 }
 
-/// A banner that was never set is 404; a written one is answered with 201, kept, and read back with what the tenant adds.
+/// A write returns 201; a read returns it with what the tenant adds.
 #[tokio::test]
-async fn keeps_the_one_banner() {
+async fn the_banner_is_404_until_it_is_written() {
     let clock = Clock::at("2026-05-02T09:15:00Z");
     let tenant = Tenant::start_at(&clock);
     assert_eq!(read(&tenant, API_KEY).await.status(), 404);
@@ -56,9 +56,9 @@ async fn keeps_the_one_banner() {
     tenant.assert_well_behaved();
 }
 
-/// Each missing field, wrong enum, bad date, turned window and overlong message gets 400 with the field's name.
+/// Missing fields, unknown values, bad dates, reversed windows, long messages.
 #[tokio::test]
-async fn validates_each_field() {
+async fn an_invalid_field_is_400_with_its_name() {
     let tenant = Tenant::start();
     let mut cases: Vec<(&str, Value)> = Vec::new();
     for field in ["type", "enabled", "message", "startTime", "endTime", "linkEnabled"] {
@@ -89,9 +89,9 @@ async fn validates_each_field() {
     assert_eq!(tenant.writes().len(), 2);
 }
 
-/// Tokens come for the right client only, and stop working when they expire or are made invalid.
+/// For the right client only.
 #[tokio::test]
-async fn tokens_live_and_die() {
+async fn tokens_work_until_they_expire_or_are_invalidated() {
     let clock = Clock::at("2026-05-02T09:15:00Z");
     let tenant = Tenant::start_at(&clock);
     let right =
@@ -120,9 +120,9 @@ async fn tokens_live_and_die() {
     tenant.assert_well_behaved();
 }
 
-/// Scripted failures look like the tenant's, and only a write that got through is stored, answered or not.
+/// Only a write that the tenant accepted is stored, with or without a response.
 #[tokio::test]
-async fn fails_as_told() {
+async fn scripted_failures_look_like_the_tenants() {
     let tenant = Tenant::start();
     tenant.next_on(WRITE, refusal(403, "Forbidden", "Missing role TenantAdmin."));
     assert_eq!(write(&tenant, &banner("a")).await.status(), 403);
@@ -139,7 +139,6 @@ async fn fails_as_told() {
     assert_eq!(tenant.banner().unwrap().message, "applied");
 }
 
-/// The tenant may answer late news and its own spelling of what it was told.
 #[tokio::test]
 async fn reads_may_be_stale_and_normalised() {
     let tenant = Tenant::start();
@@ -160,9 +159,9 @@ async fn reads_may_be_stale_and_normalised() {
     assert_eq!(read_message, ["old", "new"]);
 }
 
-/// The timeline tells what a user saw: writes of program and person, and windows that begin and end by themselves.
+/// Writes of program and person, and windows that start and end by themselves.
 #[tokio::test]
-async fn remembers_what_users_saw() {
+async fn the_timeline_shows_what_users_saw() {
     let clock = Clock::at("2026-05-02T09:00:00Z");
     let tenant = Tenant::start_at(&clock);
     write(&tenant, &banner("Ours")).await;
@@ -190,9 +189,9 @@ async fn remembers_what_users_saw() {
     assert_eq!(tenant.writes()[0].at.to_string(), "2026-05-02T09:00:00Z");
 }
 
-/// A client that strays from the banner, forgets its token or invents fields is found out.
+/// Other paths, missing tokens, undocumented fields.
 #[tokio::test]
-async fn finds_misbehaviour() {
+async fn misbehaviour_of_a_client_is_reported() {
     let strays: [fn(&Tenant) -> reqwest::RequestBuilder; 3] = [
         |tenant| client().get(tenant.url() + "/api/v1/users").bearer_auth(API_KEY),
         |tenant| client().get(tenant.url() + "/api/v1/banners"),

@@ -1,0 +1,7 @@
+//! Polls status pages and keeps the banners of the tenants.
+
+pub mod connection;
+pub mod messenger;
+pub mod publisher;
+pub mod tenants;
+pub mod watcher;

@@ -1,0 +1,136 @@
+//! The formats of webhooks, and receivers that misbehave.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use data_sources_monitor::testing::domain::monitoring::news::channel::WebhookFormat;
+use jiff::Timestamp;
+use ring::hmac;
+use serde_json::json;
+use stand_ins::Reply;
+use stand_ins::channels::webhook::{PATH, Receiver};
+
+use super::{SIGNING, Stage, hook, hook_at};
+
+/// Each delivery is verified as docs/channels.md says.
+#[tokio::test]
+async fn our_format_is_signed_and_says_all_there_is() {
+    let receiver = Receiver::start();
+    let stage = Stage::start(vec![hook("flow", WebhookFormat::Json, &receiver)]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    receiver.wait_until(|receiver| receiver.announced().len() == 1).await;
+    stage.page.set_indicator("critical", "Major Service Outage");
+    receiver.wait_until(|receiver| receiver.announced().len() == 2).await;
+    stage.page.recover();
+    receiver.wait_until(|receiver| receiver.announced().len() == 3).await;
+    assert_eq!(
+        receiver.announced(),
+        ["raised Alpha (minor)", "changed Alpha (critical)", "resolved Resolved: Alpha"]
+    );
+    let deliveries = receiver.deliveries();
+    for delivery in &deliveries {
+        let [id, timestamp, signature] = delivery.headers.clone().map(Option::unwrap);
+        assert_eq!(delivery.body["id"], json!(id));
+        assert_eq!(delivery.body["key"], deliveries[0].body["key"]);
+        let age = Timestamp::now().as_second() - timestamp.parse::<i64>().unwrap();
+        assert!((0..60).contains(&age), "{age}");
+        let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", &delivery.raw].concat();
+        let tag = BASE64_STANDARD.decode(signature.strip_prefix("v1,").unwrap()).unwrap();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, SIGNING.as_bytes());
+        hmac::verify(&key, &signed, &tag).unwrap();
+        assert!(!String::from_utf8_lossy(&delivery.raw).contains("null"));
+    }
+    let service = &deliveries[1].body["services"][0];
+    assert_eq!((&service["name"], &service["worse"]), (&json!("Alpha"), &json!(true)));
+    assert_eq!(service["link"], json!(format!("{}/", stage.page.url())));
+    stage.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn teams_gets_a_card_that_shows_texts_as_they_are() {
+    let receiver = Receiver::start();
+    receiver.always_on("POST", Reply::usual().with_status(202));
+    let stage = Stage::start(vec![hook("team", WebhookFormat::Teams, &receiver)]);
+    stage.page.set_indicator("critical", "**bold** [x](https://evil.test) <at>all</at> @team");
+    receiver.wait_until(|receiver| receiver.cards().len() == 1).await;
+    let card = receiver.cards().remove(0);
+    assert_eq!(
+        card[..2],
+        ["🔴 Alpha (critical)", "Alpha: **bold** [x](https://evil.test) <at>all</at> @team"]
+    );
+    assert_eq!(receiver.deliveries()[0].headers[..2], [None, None]);
+    stage.page.recover();
+    receiver.wait_until(|receiver| receiver.cards().len() == 2).await;
+    assert_eq!(receiver.cards()[1][0], "✅ Resolved: Alpha");
+    stage.daemon.stop().await;
+}
+
+/// 410 stops a channel until the next reload; nothing of the address is shown.
+#[tokio::test]
+async fn a_receiver_that_is_gone_gets_no_further_requests() {
+    let receiver = Receiver::start();
+    receiver.next(Reply::text("text/plain", &format!("gone: {PATH}")).with_status(410));
+    let stage = Stage::start(vec![hook("flow", WebhookFormat::Json, &receiver)]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    stage.daemon.wait_until(|board| board.channels.get("flow").is_some_and(|flow| flow.report.stopped)).await;
+    let trouble = stage.daemon.board.read(|board| board.channels["flow"].report.trouble.clone()).unwrap();
+    assert_eq!(
+        trouble,
+        "HTTP 410: gone: [redacted]: the address no longer exists; set another CHANNEL_FLOW_URL"
+    );
+    stage.page.set_indicator("major", "Partial System Outage");
+    stage.daemon.cycles(10).await;
+    assert_eq!(receiver.requests().len(), 1);
+    stage.daemon.controls.reload();
+    receiver.wait_until(|receiver| receiver.announced() == ["raised Alpha (major)"]).await;
+    stage.daemon.wait_until(|board| !board.channels["flow"].report.stopped).await;
+    stage.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (receiver, other) = (Receiver::start(), Receiver::start());
+    receiver.next(Reply::redirect(307, &other.hook()));
+    let stage = Stage::start(vec![hook("flow", WebhookFormat::Json, &receiver)]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    stage
+        .daemon
+        .wait_until(|board| board.channels.get("flow").is_some_and(|flow| flow.report.trouble.is_some()))
+        .await;
+    let trouble = stage.daemon.board.read(|board| board.channels["flow"].report.trouble.clone()).unwrap();
+    assert_eq!(trouble, "HTTP 307: a redirect, which is not followed; check CHANNEL_FLOW_URL");
+    assert_eq!(other.requests().len(), 0);
+    stage.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_error_in_a_successful_answer_is_a_failure() {
+    let receiver = Receiver::start();
+    receiver.next(Reply::json(&json!({ "ok": false, "error": "no_service" })));
+    let stage = Stage::start(vec![hook("flow", WebhookFormat::Slack, &receiver)]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    receiver.wait_until(|receiver| receiver.deliveries().len() == 1).await;
+    stage.daemon.wait_until(|board| board.channels["flow"].report.pending_since.is_none()).await;
+    assert_eq!(stage.daemon.board.read(|board| board.channels["flow"].failures), 1);
+    let text = receiver.deliveries()[0].body["text"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("🟡 Alpha (minor)\nAlpha: Partially Degraded Service\nsince "), "{text}");
+    stage.daemon.stop().await;
+}
+
+/// A name that does not resolve, and a port that is closed: errors without the address.
+#[tokio::test]
+async fn an_unreachable_address_is_not_shown() {
+    let path = "/services/T000/B000/secret-of-the-hook";
+    let channels = vec![
+        hook_at("nowhere", WebhookFormat::Json, &format!("https://no-such-host.test{path}")),
+        hook_at("closed", WebhookFormat::Json, &format!("http://127.0.0.1:1{path}")),
+    ];
+    let stage = Stage::start(channels);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    let failed = |board: &data_sources_monitor::testing::runtime::board::Board, name: &str| {
+        board.channels.get(name).is_some_and(|view| view.report.trouble.is_some())
+    };
+    stage.daemon.wait_until(|board| failed(board, "nowhere") && failed(board, "closed")).await;
+    let board = stage.daemon.board.read(|board| format!("{:?}", board.channels));
+    assert!(!board.contains("secret-of-the-hook") && !board.contains("no-such-host"), "{board}");
+    stage.daemon.stop().await;
+}
