@@ -1,5 +1,5 @@
-"""Checks the compose files as far as that goes without an engine: they are YAML, what they refer to is there, and
-what they set is a setting.
+"""Checks the compose files without a container engine: they are valid YAML, every secret, volume and service they refer to
+is declared, and every variable they set is a setting.
 
     check-compose.py path/to/.env.example FILE...
 """
@@ -20,31 +20,31 @@ for path in files:
     services, secrets = compose["services"], set(compose.get("secrets") or {})
     volumes = set(compose.get("volumes") or {})
     for name, service in services.items():
-        def complain(words):
-            wrong.append(f"{path}: {name}: {words}")
+        def report(problem):
+            wrong.append(f"{path}: {name}: {problem}")
 
         if name.startswith("monitor"):
             for variable in service["environment"]:
                 if variable not in known and variable.removesuffix("_FILE") not in known:
-                    complain(f"{variable} is no setting")
+                    report(f"unknown setting {variable}")
         for variable, value in service["environment"].items():
             if variable.endswith("_FILE") and variable not in known:
                 secret = str(value).removeprefix("/run/secrets/")
                 if secret not in (service.get("secrets") or []):
-                    complain(f"{variable} names {value}, which is not among its secrets")
+                    report(f"{variable} refers to {value}, which is not one of its secrets")
         for secret in service.get("secrets") or []:
             if secret not in secrets:
-                complain(f"secret {secret} is not declared")
+                report(f"secret {secret} is not declared")
         for volume in service.get("volumes") or []:
             source = str(volume).split(":")[0]
             if not source.startswith((".", "/")) and source not in volumes:
-                complain(f"volume {source} is not declared")
+                report(f"volume {source} is not declared")
         for other in service.get("depends_on") or {}:
             if other not in services:
-                complain(f"depends on {other}, which is not there")
+                report(f"depends on service {other}, which is not declared")
             elif "healthcheck" not in services[other]:
-                complain(f"waits for the health of {other}, which has no check")
+                report(f"waits for service {other} to be healthy, but {other} has no health check")
 
 if wrong:
     sys.exit("\n".join(wrong))
-print(f"{len(files)} compose files are in order")
+print(f"{len(files)} compose files are valid")

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Checks the systemd unit: nothing to complain about, and an exposure of at most 1.5.
+# Checks the systemd unit: `systemd-analyze` reports no problem and an exposure level of at most 1.5.
 #   check-unit.sh path/to/data-sources-monitor
 set -euo pipefail
 binary=$1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 unit="$work/data-sources-monitor.service"
-# `verify` wants the binary to be where the unit says; here it is elsewhere.
+# `verify` requires the binary at the path in the unit; here it is elsewhere.
 sed "s|^ExecStart=[^ ]*|ExecStart=$binary|" "$(dirname "$0")/data-sources-monitor.service" > "$unit"
-# An unknown key is only a warning for it, with exit code 0: any word is a failure here. Complaints about other units
-# of the machine are none of ours.
-complaints=$(systemd-analyze verify "$unit" 2>&1 | grep -F data-sources-monitor || true)
-if [ -n "$complaints" ]; then
-    printf '%s\n' "$complaints"
+# `verify` exits with 0 even if it warns about an unknown key, so any output about this unit is a failure. Output about
+# other units of the machine is ignored.
+warnings=$(systemd-analyze verify "$unit" 2>&1 | grep -F data-sources-monitor || true)
+if [ -n "$warnings" ]; then
+    printf '%s\n' "$warnings"
     exit 1
 fi
 systemd-analyze security --offline=true --threshold=15 --no-pager "$unit" | tail -n 1

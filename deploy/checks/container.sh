@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Builds the image from the Dockerfile and runs it. A stand-in `cargo` hands over the binary that is there already, so
-# that everything of the Dockerfile but the compiler's work is checked; no registry is needed.
+# Builds the image from the Dockerfile and runs it. A stub `cargo` copies the binary that is already built, so the check
+# covers everything in the Dockerfile except compilation and needs no registry.
 #   container.sh path/to/static/data-sources-monitor      (as root; needs podman, buildah, runc, debootstrap, python3)
-# Exit: 0 all holds, 1 something does not, 77 this machine cannot run it.
+# Exit: 0 passed, 1 failed, 77 skipped because this machine cannot run containers.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/checks/lib.sh
 binary=$(realpath "$1")
 root=${CHECKS_DIR:-$PWD/target/checks}/systemd
 export CONTAINERS_CONF="$work/containers.conf" CONTAINERS_STORAGE_CONF="$work/storage.conf"
-# crun wants cgroups v2 alone; the limits are what this machine may set.
+# runc, because crun supports only cgroups v2. The limits must not exceed those of this machine.
 printf '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n[containers]\ndefault_ulimits = ["nofile=%s:%s", "nproc=4096:4096"]\n' \
     "$(ulimit -n)" "$(ulimit -n)" > "$CONTAINERS_CONF"
 printf '[storage]\ndriver = "vfs"\nrunroot = "%s/run"\ngraphroot = "%s/graph"\n' "$work" "$work" > "$CONTAINERS_STORAGE_CONF"
@@ -46,7 +46,7 @@ rm -r "$base" "$work/base.tar"
 
 git archive HEAD | (mkdir "$work/src" && tar -C "$work/src" -xf -)
 podman build --quiet --network none --pull=never --format docker -f "$work/src/deploy/Dockerfile" -t dsm-check "$work/src" \
-    > "$work/build.log" 2>&1 || { tail -n 5 "$work/build.log"; echo "FAILED: the Dockerfile"; exit 1; }
+    > "$work/build.log" 2>&1 || { tail -n 5 "$work/build.log"; echo "FAILED: build of the Dockerfile"; exit 1; }
 check "user, volume, health check, labels" \
     "$(podman image inspect dsm-check --format '{{.User}} {{.Config.Volumes}} {{.HealthCheck.Test}} {{.Labels}}')" \
     '65532:65532 .*/data.*healthcheck.*org\.opencontainers\.image\.title:data-sources-monitor'
@@ -59,28 +59,28 @@ port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0));
 cp .env.example "$work/env"
 image -d --name one --env-file "$work/env" -e "LISTEN=[::]:$port" -e POLL_INTERVAL=1s -v "$work/monitors:/monitors:ro" \
     dsm-check > /dev/null
-sees() { podman logs one 2>&1 | grep -q 'Issues detected: Page A'; }
-until_true sees
-check "a copy of .env.example hides nothing that is mounted" "$(podman logs one 2>&1)" 'Issues detected: Page A: In the check'
+detected() { podman logs one 2>&1 | grep -q 'Issues detected: Page A'; }
+until_true detected
+check "a copy of .env.example does not override mounted definitions" "$(podman logs one 2>&1)" 'Issues detected: Page A: In the check'
 check "health check" "$(podman exec one /data-sources-monitor healthcheck)" '^ready'
 podman stop --time 20 one > /dev/null
-check "stopped by SIGTERM" "$(podman inspect one --format '{{.State.ExitCode}}')" '^0$'
+check "SIGTERM stops the daemon" "$(podman inspect one --format '{{.State.ExitCode}}')" '^0$'
 
 image -d --name demo -e "LISTEN=127.0.0.1:$port" dsm-check demo > /dev/null
-shows() { podman logs demo 2>&1 | grep -q "Dashboard: http://127.0.0.1:$port/"; }
-until_true shows
-check "the demo runs, where LISTEN says" "$(podman logs demo 2>&1)" "Dashboard: http://127.0.0.1:$port/"
+announced() { podman logs demo 2>&1 | grep -q "Dashboard: http://127.0.0.1:$port/"; }
+until_true announced
+check "the demo listens at LISTEN" "$(podman logs demo 2>&1)" "Dashboard: http://127.0.0.1:$port/"
 podman stop --time 20 demo > /dev/null
-check "... and stops" "$(podman inspect demo --format '{{.State.ExitCode}}')" '^0$'
+check "SIGTERM stops the demo" "$(podman inspect demo --format '{{.State.ExitCode}}')" '^0$'
 
 image -d -i --name waiting dsm-check serve stdin statuscake > /dev/null
 until_true sh -c 'grep -q "^SigCgt:.*[4-7c-f]...$" "/proc/$(podman inspect waiting --format "{{.State.Pid}}")/status"'
 podman stop --time 20 waiting > /dev/null
-check "a command that waits for input stops" "$(podman inspect waiting --format '{{.State.ExitCode}}')" '^1$'
+check "SIGTERM stops a command that waits for input" "$(podman inspect waiting --format '{{.State.ExitCode}}')" '^1$'
 
 mkdir "$work/foreign"
-said=$(image --rm -v "$work/foreign:/data" dsm-check 2>&1)
-check "a /data of another user is named with the remedy" "$said" 'DATA_DIR /data.*user 65532.*chown -R 65532:65532 /data'
-said=$(image --rm -v "$work/foreign:/data" dsm-check validate 2>&1)
-check "... by validate as well" "$said" 'DATA_DIR /data.*chown -R 65532:65532 /data'
+output=$(image --rm -v "$work/foreign:/data" dsm-check 2>&1)
+check "for a /data of another user the daemon prints the fix" "$output" 'DATA_DIR /data.*user 65532.*chown -R 65532:65532 /data'
+output=$(image --rm -v "$work/foreign:/data" dsm-check validate 2>&1)
+check "... and so does validate" "$output" 'DATA_DIR /data.*chown -R 65532:65532 /data'
 exit $failed

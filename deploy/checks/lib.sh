@@ -1,9 +1,9 @@
-# What the checks have in common. Sourced, not run.
+# Functions shared by the checks. Sourced, not run.
 failed=0
 work=$(mktemp -d)
 pids=()
 
-# check "what must hold" "what is" "a pattern for it"
+# check "claim" "actual text" "pattern that it must match"
 check() {
     if grep -qE -- "$3" <<< "$2"; then
         echo "ok: $1"
@@ -13,7 +13,7 @@ check() {
     fi
 }
 
-# Runs a command until it succeeds, for 30 s.
+# Runs a command until it succeeds, for at most 30 s.
 until_true() {
     for _ in $(seq 150); do
         if "$@" > /dev/null 2>&1; then return 0; fi
@@ -22,7 +22,7 @@ until_true() {
     return 1
 }
 
-# A Debian in a folder, made once and kept: debian FOLDER PACKAGES
+# Installs Debian into a folder, once: debian FOLDER PACKAGES
 debian() {
     [ -e "$1/complete" ] && return
     rm -rf "$1"
@@ -34,7 +34,7 @@ debian() {
     touch "$1/complete"
 }
 
-# Serves a status page with this indicator on a free port: status_page INDICATOR. Sets `page_port`.
+# Serves a status page on a free port and sets `page_port`: status_page INDICATOR [COMMAND that runs the server]
 status_page() {
     mkdir -p "$work/page/api/v2"
     echo "{\"status\": {\"indicator\": \"$1\", \"description\": \"In the check\"}}" > "$work/page/api/v2/status.json"
