@@ -119,8 +119,16 @@ async fn definitions_are_reloaded_and_the_address_of_a_webhook_is_never_shown() 
     receiver.wait_until(|receiver| receiver.announced() == ["raised Alpha (major)"]).await;
     define(folder.path(), "bad", "kind = \"mail\"");
     daemon.until("The channel definitions were not reloaded");
-    let channels = client().get(format!("{address}/api/v1/channels")).send().await.unwrap();
-    let channels: Value = serde_json::from_str(&channels.text().await.unwrap()).unwrap();
+    // A sent message is shown as sent after its state is saved, so perhaps a cycle later.
+    let mut channels = Value::Null;
+    for _ in 0..20 {
+        let answer = client().get(format!("{address}/api/v1/channels")).send().await.unwrap();
+        channels = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        if channels["channels"].as_array().unwrap().iter().all(|one| one["state"] == "ok") {
+            break;
+        }
+        daemon.until("Checking services status...");
+    }
     let states: Vec<_> =
         channels["channels"].as_array().unwrap().iter().map(|one| one["state"].clone()).collect();
     assert_eq!(states, ["ok", "ok"], "{channels:#}");
