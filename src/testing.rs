@@ -52,6 +52,9 @@ pub mod export {
     };
 }
 pub mod domain {
+    pub mod data_rule {
+        pub use crate::domain::data_rule::{DataRule, UploadFormat};
+    }
     pub mod monitoring {
         pub mod assess {
             pub use crate::domain::monitoring::assess::{Candidate, Issue, MonitorState, Transition, Unread};
@@ -111,8 +114,8 @@ pub mod domain {
         }
         pub mod delivery {
             pub use crate::domain::syncing::delivery::{
-                AppReport, DataRule, DeliveryPace, DeliveryPhase, DeliveryReport, DeliveryState,
-                DeliveryStep, FileForUpload, ReloadOutcome, RunExport, UploadFormat,
+                AppReport, DeliveryPace, DeliveryPhase, DeliveryReport, DeliveryState, DeliveryStep,
+                FileForUpload, ReloadOutcome, RunExport,
             };
         }
         pub mod naming {
@@ -222,7 +225,7 @@ pub mod telemetry {
     pub use crate::telemetry::{Log, LogFormat, LogSettings, TelemetryError, subscriber};
 }
 pub mod upload {
-    pub use crate::upload::{DataClient, exported};
+    pub use crate::upload::DataClient;
 }
 pub mod web {
     pub use crate::web::{WebState, router};

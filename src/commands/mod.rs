@@ -13,6 +13,7 @@ pub mod completions;
 pub(crate) mod compose;
 mod connectors;
 mod data_dir;
+mod data_rules;
 pub(crate) mod monitoring;
 pub mod pipeline;
 mod preflight;

@@ -8,14 +8,14 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use super::tenants::ConfiguredTenant;
-use super::{CommandError, compose, tenants};
+use super::{CommandError, compose, data_rules, tenants};
 use crate::commands::channels;
 use crate::commands::connectors;
 use crate::commands::data_dir;
 use crate::definitions::connector;
 use crate::definitions::monitor::{self, DefinitionOrigin};
 use crate::domain::monitoring::audience::Selector;
-use crate::domain::monitoring::monitor::{Monitor, MonitorSource};
+use crate::domain::monitoring::monitor::{DataStage, Freshness, Monitor, MonitorSource};
 use crate::domain::syncing::definition::config::{COMMON, EXPORT, NO_EXPORT, variable};
 use crate::domain::syncing::definition::connector::Definition;
 use crate::domain::urls::is_loopback;
@@ -76,11 +76,15 @@ pub(super) fn preflight(vars: &dyn Vars) -> Preflight {
 pub(super) fn names_and_folders(settings: &Settings, vars: &dyn Vars) -> Vec<String> {
     // Errors in definitions are reported elsewhere. Without the definitions the names of their variables are not known.
     let definitions = connector::load(&settings.connectors_dir);
-    let idle = exports_without_effect(settings, vars, definitions.as_deref().unwrap_or_default());
+    let found = definitions.as_deref().unwrap_or_default();
+    let mut idle = exports_without_effect(settings, vars, found);
+    let connectors = found.iter().map(|definition| definition.name.as_str());
+    idle.extend(data_rules::without_effect(settings, vars, connectors));
     let known = definitions.ok().zip(tenants::variable_names(settings)).map(|(definitions, tenants)| {
         let keys = |definition: &Definition| {
             let keys = definition.config.keys().map(String::as_str).chain(COMMON);
-            keys.map(|key| variable(&definition.name, key)).collect::<Vec<_>>()
+            let keys = keys.map(|key| variable(&definition.name, key));
+            keys.chain(data_rules::variables(&definition.name)).collect::<Vec<_>>()
         };
         definitions.iter().flat_map(keys).chain(tenants).collect::<BTreeSet<_>>()
     });
@@ -151,11 +155,44 @@ impl Report {
                 self.warnings.extend(tenants.iter().filter_map(short_secret));
                 self.warnings.extend(shared_keys(&tenants));
                 self.warnings.extend(selections(&tenants, monitors));
+                self.data_rules(&tenants, monitors);
                 self.tenants =
                     tenants.iter().map(|t| (t.rules.name.clone(), t.rules.url.to_string())).collect();
                 self.tenant = settings.tenant.as_ref().map(|tenant| tenant.url.to_string());
             }
             Err(errors) => self.mistakes.extend(errors),
+        }
+    }
+
+    /// Rules and monitors for data that no one brings to Qlik.
+    fn data_rules(&mut self, tenants: &[ConfiguredTenant], monitors: &[Monitor]) {
+        let rules = || tenants.iter().flat_map(|t| t.rules.data.iter().map(|rule| (&t.rules.name, rule)));
+        for (tenant, rule) in rules() {
+            let connector = &rule.connector;
+            if self.connectors_off.contains(connector) {
+                let warning =
+                    format!("tenant {tenant}: connector {connector} is off, so its data never changes");
+                self.warnings.push(warning);
+            } else if !self.connectors_on.contains(connector) {
+                let mut known = [&self.connectors_on[..], &self.connectors_off[..]].concat();
+                known.sort_unstable();
+                self.mistakes.push(format!(
+                    "tenant {tenant}: [[data]] of an unknown connector {connector:?}; known connectors: {}",
+                    known.join(", ")
+                ));
+            }
+        }
+        for monitor in monitors {
+            let MonitorSource::Sync(Freshness { connector, stage: DataStage::Qlik, .. }) = &monitor.source
+            else {
+                continue;
+            };
+            if !rules().any(|(_, rule)| rule.connector == *connector) {
+                let name = &monitor.name;
+                self.mistakes.push(format!(
+                    "monitor {name}: `stage` is qlik, but no tenant gets the data of {connector}"
+                ));
+            }
         }
     }
 

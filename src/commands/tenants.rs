@@ -11,7 +11,7 @@ use clap::Args;
 use url::Url;
 
 use super::compose::ReadVars;
-use super::{CommandError, compose};
+use super::{CommandError, compose, connectors, data_rules};
 use crate::definitions::tenant::{self, TenantDefaults};
 use crate::domain::monitoring::audience::Audience;
 use crate::domain::monitoring::audience::tenant::{DEFAULT, TenantRules, variable_prefix};
@@ -20,9 +20,11 @@ use crate::http::ClientOptions;
 use crate::publish::{DryRun, Qlik, Target};
 use crate::qlik::{QlikCredentials, TenantClient};
 use crate::runtime::monitoring::connection::ConnectedTenant;
+use crate::runtime::monitoring::deliveries::UploadSource;
 use crate::runtime::monitoring::tenants::{LoadedTenants, TenantFolder, TenantRoster};
 use crate::secrets::Redactor;
 use crate::settings::{Credentials, QLIK, Settings, Vars, credential_names, credentials};
+use crate::upload::DataClient;
 
 /// A tenant and its credentials.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,12 +92,11 @@ impl WhichTenants {
 pub(super) fn configured(settings: &Settings, vars: &dyn Vars) -> Result<Vec<ConfiguredTenant>, Vec<String>> {
     let defined = defined(settings)?;
     if defined.is_empty() {
-        let tenant = settings.tenant.as_ref().map(|tenant| ConfiguredTenant {
-            rules: default_rules(settings, tenant.url.clone()),
-            credentials: tenant.credentials.clone(),
-            prefix: QLIK.to_owned(),
-        });
-        return Ok(tenant.into_iter().collect());
+        let Some(tenant) = &settings.tenant else { return Ok(Vec::new()) };
+        let data = data_rules::of_variables(settings, vars)?;
+        let rules = TenantRules { data, ..default_rules(settings, tenant.url.clone()) };
+        let (credentials, prefix) = (tenant.credentials.clone(), QLIK.to_owned());
+        return Ok(vec![ConfiguredTenant { rules, credentials, prefix }]);
     }
     if settings.tenant.is_some() {
         let place = settings.tenants_dir.display();
@@ -145,6 +146,7 @@ fn default_rules(settings: &Settings, url: Url) -> TenantRules {
         audience: Audience::default(),
         policy: settings.policy,
         style: BannerStyle::default(),
+        data: Vec::new(),
     }
 }
 
@@ -155,7 +157,10 @@ pub(super) struct TenantConnector {
     known: Mutex<BTreeMap<String, KnownTenant>>,
 }
 
-type KnownTenant = (ConfiguredTenant, Arc<dyn Target>);
+type KnownTenant = (ConfiguredTenant, TenantTargets);
+
+/// The ways to a tenant. They share one client, and so one access token.
+type TenantTargets = (Arc<dyn Target>, Arc<DataClient>);
 
 impl TenantConnector {
     /// All secrets and access tokens of the tenants are registered with `redactor`.
@@ -177,15 +182,17 @@ impl TenantConnector {
             let same = before.get(&name).filter(|(old, _)| {
                 old.rules.url == tenant.rules.url && old.credentials == tenant.credentials
             });
-            let target = same.map_or_else(|| self.target(&tenant), |(_, target)| Arc::clone(target));
-            connected.push(ConnectedTenant { rules: tenant.rules.clone(), target: Arc::clone(&target) });
-            known.insert(name, (tenant, target));
+            let targets = same.map_or_else(|| self.targets(&tenant), |(_, targets)| targets.clone());
+            let (target, data) = targets.clone();
+            connected.push(ConnectedTenant { rules: tenant.rules.clone(), target, data: Some(data) });
+            known.insert(name, (tenant, targets));
         }
         connected
     }
 
-    fn target(&self, tenant: &ConfiguredTenant) -> Arc<dyn Target> {
-        Arc::new(Qlik::new(Arc::new(self.client(tenant))))
+    fn targets(&self, tenant: &ConfiguredTenant) -> TenantTargets {
+        let client = Arc::new(self.client(tenant));
+        (Arc::new(Qlik::new(Arc::clone(&client))), Arc::new(DataClient::new(client)))
     }
 
     /// Requests to a tenant.
@@ -210,7 +217,7 @@ pub(super) fn target(
     settings: &Settings,
     tenant: &ConfiguredTenant,
 ) -> Result<Arc<dyn Target>, CommandError> {
-    Ok(TenantConnector::new(settings, &Redactor::default())?.target(tenant))
+    Ok(TenantConnector::new(settings, &Redactor::default())?.targets(tenant).0)
 }
 
 /// The tenants of the daemon, with the function that reads them again at a reload.
@@ -224,7 +231,7 @@ pub(super) fn roster(
         return preview(settings);
     }
     let connector = TenantConnector::new(settings, redactor)?;
-    let tenants = connector.connect(first);
+    let (tenants, data) = (connector.connect(first), upload_source(settings)?);
     let settings = settings.clone();
     let (path, every) = (settings.tenants_dir.clone(), settings.poll_interval);
     let read = move |_: &Path| -> LoadedTenants {
@@ -237,12 +244,33 @@ pub(super) fn roster(
         }
         Ok(connector.connect(found))
     };
-    Ok(TenantRoster { tenants, again: Some(TenantFolder { path, every, read: Arc::new(read) }) })
+    Ok(TenantRoster {
+        tenants,
+        again: Some(TenantFolder { path, every, read: Arc::new(read) }),
+        data: Some(data),
+    })
+}
+
+/// Where the data of connectors comes from, and the files that are uploaded are written.
+///
+/// # Errors
+/// If the database of the tables cannot be used.
+pub(super) fn upload_source(settings: &Settings) -> Result<UploadSource, CommandError> {
+    let folder = match &settings.export.dir {
+        Some(dir) => dir.join(".upload"),
+        None => settings.data_dir.join("upload"),
+    };
+    let place = connectors::destination_kind(settings)?;
+    Ok(UploadSource { place, folder, deleted: settings.export.deleted })
 }
 
 /// In preview one target logs what would be written.
 fn preview(settings: &Settings) -> Result<TenantRoster, CommandError> {
     let url = Url::parse("preview:").context("cannot build the address of the preview")?;
-    let tenant = ConnectedTenant { rules: default_rules(settings, url), target: Arc::new(DryRun::default()) };
-    Ok(TenantRoster { tenants: vec![tenant], again: None })
+    let tenant = ConnectedTenant {
+        rules: default_rules(settings, url),
+        target: Arc::new(DryRun::default()),
+        data: None,
+    };
+    Ok(TenantRoster { tenants: vec![tenant], again: None, data: None })
 }

@@ -7,6 +7,7 @@ mod audience;
 pub mod catalogue;
 pub mod channel;
 pub mod connector;
+mod data_rule;
 pub mod engine;
 pub mod keys;
 pub mod monitor;

@@ -16,7 +16,7 @@ use toml::de::{DeTable, DeValue};
 use super::engine::{self, Engines};
 use super::keys::{File, Keys};
 use super::{DefinitionError, misnamed, toml_files};
-use crate::domain::monitoring::monitor::{Freshness, Monitor, MonitorSource, Remap, Thresholds};
+use crate::domain::monitoring::monitor::{DataStage, Freshness, Monitor, MonitorSource, Remap, Thresholds};
 use crate::domain::monitoring::severity::Severity;
 
 /// Longer names would leave no room for a description in the banner.
@@ -242,7 +242,15 @@ fn freshness(keys: &mut Keys<'_, '_>) -> Option<Freshness> {
         keys.missing("`stale_after` is missing (example: stale_after = \"2h\")");
     }
     let severity = keys.severity("severity").unwrap_or(Severity::Minor);
-    Some(Freshness { connector: connector?, stale_after: stale_after?, severity })
+    let stage = match keys.text("stage") {
+        None => DataStage::Synced,
+        Some((word, _)) if word == "qlik" => DataStage::Qlik,
+        Some((_, at)) => {
+            keys.wrong(at, "`stage` must be \"qlik\"; without it the age of the tables counts");
+            DataStage::Synced
+        }
+    };
+    Some(Freshness { connector: connector?, stage, stale_after: stale_after?, severity })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use toml::de::DeTable;
 use url::Url;
 
 use super::audience::audience;
+use super::data_rule::data_rules;
 use super::keys::{File, Keys};
 use super::{DefinitionError, misnamed, toml_files};
 use crate::domain::monitoring::audience::tenant::{TenantRules, is_name, is_prefix, tenant_url};
@@ -127,8 +128,9 @@ fn read_table<'a>(
         spacing: keys.duration("spacing", Duration::ZERO).unwrap_or(usual.spacing),
     };
     let style = BannerStyle::new(&prefix(&mut keys), link(&mut keys, defaults.dashboard.as_ref()));
+    let data = data_rules(&mut keys);
     keys.finish();
-    Some((TenantRules { name: name?, url: url?, audience, policy, style }, enabled))
+    Some((TenantRules { name: name?, url: url?, audience, policy, style, data }, enabled))
 }
 
 fn name(keys: &mut Keys<'_, '_>) -> Option<String> {

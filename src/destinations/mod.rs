@@ -27,7 +27,7 @@ pub(crate) use place::sqlite_file;
 pub use writer_thread::WriterThread;
 
 pub use crate::domain::syncing::run_history::{
-    Ending, Entry, ExportRecord, NewestRun, RejectedRow, Run, TableFacts,
+    Ending, Entry, FollowUp, NewestRun, RejectedRow, Run, TableFacts,
 };
 
 /// Tables, the state of their sync, and the history of its runs.

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::{Destination, DestinationError, ExportRecord, postgres, sqlite};
+use super::{Destination, DestinationError, FollowUp, postgres, sqlite};
 use crate::database::Database;
 
 /// A folder or a database for the tables of all connectors. Cheap to clone; does not open anything.
@@ -55,20 +55,20 @@ impl DestinationKind {
         }
     }
 
-    /// Adds the export after a run to the history of a connector.
+    /// Adds what follows a run to the history of a connector.
     ///
     /// # Errors
     /// When the destination cannot be opened or written.
-    pub async fn record_export(&self, connector: &str, export: ExportRecord) -> Result<(), DestinationError> {
+    pub async fn record_follow_up(&self, connector: &str, done: FollowUp) -> Result<(), DestinationError> {
         match self {
             DestinationKind::Sqlite(folder) => {
                 let path = sqlite_file(folder, connector);
                 let recorded =
-                    tokio::task::spawn_blocking(move || sqlite::record_export(&path, &export)).await;
+                    tokio::task::spawn_blocking(move || sqlite::record_follow_up(&path, &done)).await;
                 recorded.unwrap_or_else(|e| Err(DestinationError::new(e.to_string())))
             }
             DestinationKind::Postgres(database) => {
-                postgres::record_export(database, connector, &export).await
+                postgres::record_follow_up(database, connector, &done).await
             }
         }
     }

@@ -21,8 +21,13 @@ pub(super) const RUNNING: &str = "running";
 /// The table name in the row for the whole run.
 pub(super) const WHOLE_RUN: &str = "";
 
-/// The table name in the row for the export after a run.
-pub(super) const EXPORT: &str = "_export";
+/// The start of the table name in rows for what follows a run; names of tables begin with a letter.
+const FOLLOW_UP: &str = "_";
+
+/// The table name in the row for what follows a run.
+pub(super) fn follow_up_row(name: &str) -> String {
+    format!("{FOLLOW_UP}{name}")
+}
 
 /// The reason of a run that was not closed.
 pub(super) const INTERRUPTED: &str = "interrupted: the process exited before the run finished";
@@ -117,9 +122,18 @@ pub(super) fn group_by_run(rows: Vec<StoredRow>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for StoredRow { run: number, table, started, ended, entry } in rows {
         match runs.last_mut().filter(|run| run.number == number) {
-            Some(run) if table == EXPORT => run.export = Some(entry),
-            Some(run) => drop(run.tables.insert(table, entry)),
-            None => runs.push(Run { number, started, ended, entry, tables: BTreeMap::new(), export: None }),
+            Some(run) => {
+                let follow_up = table.strip_prefix(FOLLOW_UP).map(str::to_owned);
+                let (entries, name) = match follow_up {
+                    Some(name) => (&mut run.follow_ups, name),
+                    None => (&mut run.tables, table),
+                };
+                entries.insert(name, entry);
+            }
+            None => {
+                let (tables, follow_ups) = (BTreeMap::new(), BTreeMap::new());
+                runs.push(Run { number, started, ended, entry, tables, follow_ups });
+            }
         }
     }
     runs

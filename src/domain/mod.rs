@@ -5,6 +5,7 @@
 //! them.
 
 pub mod address;
+pub mod data_rule;
 pub mod markup;
 pub mod monitoring;
 pub mod nearest;

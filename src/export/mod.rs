@@ -74,15 +74,15 @@ pub enum ExportScope {
     All,
     /// These, whatever the last run was.
     Tables(Vec<String>),
-    /// These, or all if there are none, if the last run ended as the options require.
-    Finished(Vec<String>),
+    /// As [`ExportScope::Due`], of these tables.
+    DueOf(Vec<String>),
 }
 
 impl ExportScope {
     /// The tables that it names.
     fn names(&self) -> &[String] {
         match self {
-            ExportScope::Tables(names) | ExportScope::Finished(names) => names,
+            ExportScope::Tables(names) | ExportScope::DueOf(names) => names,
             ExportScope::Due | ExportScope::All => &[],
         }
     }
@@ -106,14 +106,19 @@ pub struct ExportReport {
     /// How that run ended.
     pub end: Option<End>,
     pub files: Vec<ExportedFile>,
-    /// Tables whose files are up to date.
-    pub unchanged: usize,
+    /// Files of the selected tables that are up to date.
+    pub unchanged: Vec<ExportedFile>,
     /// Tables whose export failed, and why; a table without a name stands for all.
     pub failures: Vec<(String, String)>,
 }
 
 impl ExportReport {
-    /// Rows of all files.
+    /// All files of the selected tables.
+    pub fn present(&self) -> impl Iterator<Item = &ExportedFile> {
+        self.files.iter().chain(&self.unchanged)
+    }
+
+    /// Rows of the files that were written.
     pub fn rows(&self) -> u64 {
         self.files.iter().map(|file| file.rows).sum()
     }
@@ -269,8 +274,8 @@ impl ExportWork<'_> {
         };
         for shape in shapes.values().filter(|shape| self.is_selected(&shape.table)) {
             let mut layout = TableLayout::of(shape, self.options.deleted);
-            if *self.scope == ExportScope::Due && !self.is_due(&folder, &history, &layout) {
-                report.unchanged += 1;
+            if let Some(present) = self.up_to_date(&folder, &history, &layout) {
+                report.unchanged.push(present);
                 continue;
             }
             let written = match self.export_table(&folder, &history, last, &mut layout).await {
@@ -327,11 +332,27 @@ impl ExportWork<'_> {
         names.is_empty() || names.iter().any(|name| name == table)
     }
 
-    fn is_due(&self, folder: &ExportFolder, history: &HistoryFacts, layout: &TableLayout) -> bool {
-        let Some(entry) = folder.entry(&layout.table) else { return true };
-        entry.format != self.options.format
-            || entry.layout != layout.fingerprint()
-            || entry.changed.as_ref() != history.changed.get(&layout.table)
+    /// The file of a table that need not be written again.
+    fn up_to_date(
+        &self,
+        folder: &ExportFolder,
+        history: &HistoryFacts,
+        layout: &TableLayout,
+    ) -> Option<ExportedFile> {
+        if matches!(self.scope, ExportScope::All | ExportScope::Tables(_)) {
+            return None;
+        }
+        let entry = folder.entry(&layout.table)?;
+        let is_same = entry.format == self.options.format
+            && entry.layout == layout.fingerprint()
+            && entry.changed.as_ref() == history.changed.get(&layout.table);
+        is_same.then(|| ExportedFile {
+            table: layout.table.clone(),
+            path: folder.path_of(&layout.table, entry.format),
+            format: entry.format,
+            rows: entry.rows,
+            bytes: entry.bytes,
+        })
     }
 
     async fn export_table(

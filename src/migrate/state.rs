@@ -1,4 +1,4 @@
-//! Copies the daemon's own state: monitors, their history, the banner record, and what channels were sent.
+//! Copies the daemon's own state: monitors, their history, the banner record, what channels were sent, and what tenants have of the data.
 //!
 //! Writes as a daemon does, under the monitor's lease, and only what is missing, so that it can be repeated. It does not
 //! overwrite the state of another daemon. Start at [`StateSource::open`].
@@ -135,6 +135,9 @@ async fn copy(from: &WholeState, to: &Store) -> anyhow::Result<&'static str> {
     for (name, state) in &from.stored.channels {
         to.keep_channel_state(name, Some(state.clone())).await?;
     }
+    for (key, state) in &from.stored.deliveries {
+        to.keep_delivery_state(key, Some(state.clone())).await?;
+    }
     let now = read(to, to.recall().await?).await?;
     ensure!(
         from.within(&now) && now.within(from),
@@ -176,6 +179,11 @@ impl WholeState {
                 .channels
                 .iter()
                 .all(|(name, state)| other.stored.channels.get(name).is_some_and(|other| same(state, other)))
+            && self
+                .stored
+                .deliveries
+                .iter()
+                .all(|(key, state)| other.stored.deliveries.get(key).is_some_and(|other| same(state, other)))
             && self.transitions.iter().all(|t| known.contains(&key(t)))
             && self.days.iter().all(|(key, day)| less(day, other.days.get(key)) == Day::default())
             && self

@@ -17,6 +17,7 @@ use crate::domain::monitoring::banner::report::BannerReport;
 use crate::domain::monitoring::news::{ChannelReport, NewsState};
 use crate::domain::monitoring::observation::{Event, Observation, Unknown};
 use crate::domain::monitoring::plan::Why;
+use crate::domain::syncing::delivery::DeliveryReport;
 
 pub use pace::{Paced, PollPace};
 
@@ -52,7 +53,12 @@ pub struct Board {
     pub syncs: BTreeMap<String, SyncView>,
     /// The channels that messages are sent to.
     pub channels: BTreeMap<String, ChannelView>,
+    /// The data that tenants get.
+    pub deliveries: BTreeMap<DeliveryName, DeliveryView>,
 }
+
+/// The name of a tenant, and the connector whose data it gets.
+pub type DeliveryName = (String, String);
 
 /// The lease of monitoring: only its holder polls status pages and writes the banner.
 #[derive(Debug, Default)]
@@ -150,6 +156,19 @@ pub struct ChannelView {
     pub sent: BTreeMap<NewsState, u64>,
     /// Failed attempts since the start.
     pub failures: u64,
+}
+
+/// The data of a connector in a tenant. On a standby: as the leader saved it.
+#[derive(Debug, Default)]
+pub struct DeliveryView {
+    pub report: DeliveryReport,
+    /// Files and bytes that were put into the space since the start.
+    pub files: u64,
+    pub bytes: u64,
+    /// Failed requests since the start.
+    pub failures: u64,
+    /// Awaited reloads since the start, by outcome.
+    pub reloads: BTreeMap<&'static str, u64>,
 }
 
 /// State of a connector's data and runs.
@@ -255,6 +274,7 @@ pub fn channel(started_at: Timestamp, live: bool) -> (BoardWriter, BoardReader) 
         tenants_ok: true,
         syncs: BTreeMap::new(),
         channels: BTreeMap::new(),
+        deliveries: BTreeMap::new(),
     });
     (BoardWriter(writer), BoardReader(reader))
 }

@@ -1,4 +1,5 @@
-//! Channel for the last complete run of each connector, from the jobs to the watcher, which judges the age of the data.
+//! Channel for the last complete run of each connector and for what tenants show of it: from the jobs to the deliveries,
+//! and from both to the watcher, which judges the age of the data.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::sync::watch;
 /// What is known of each connector's data.
 pub(in crate::runtime) type Successes = BTreeMap<String, DataAge>;
 
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DataAge {
     /// Start of the last complete run.
     pub(in crate::runtime) success: Option<Timestamp>,
@@ -17,6 +18,20 @@ pub struct DataAge {
     pub(in crate::runtime) every: Option<Duration>,
     /// Whether the run history was read, or a run ended.
     pub(in crate::runtime) known: bool,
+    /// By tenant, the start of the run whose data it shows.
+    delivered: BTreeMap<String, Option<Timestamp>>,
+}
+
+impl DataAge {
+    /// Whether a tenant gets the data.
+    pub(in crate::runtime) fn is_delivered(&self) -> bool {
+        !self.delivered.is_empty()
+    }
+
+    /// The start of the run whose data all tenants show.
+    pub(in crate::runtime) fn delivered_as_of(&self) -> Option<Timestamp> {
+        self.delivered.values().copied().min().flatten()
+    }
 }
 
 /// Sending end of the channel. Clones share it.
@@ -33,6 +48,21 @@ impl LastSuccesses {
         self.0.send_modify(|all| {
             let age = all.entry(connector.to_owned()).or_default();
             (age.success, age.known) = (Some(started), true);
+        });
+    }
+
+    /// Records what a tenant shows; `None` if it shows nothing yet.
+    pub(in crate::runtime) fn deliver(&self, connector: &str, tenant: &str, as_of: Option<Timestamp>) {
+        self.0.send_if_modified(|all| {
+            let delivered = &mut all.entry(connector.to_owned()).or_default().delivered;
+            delivered.insert(tenant.to_owned(), as_of) != Some(as_of)
+        });
+    }
+
+    /// Removes a tenant that gets the data no more.
+    pub(in crate::runtime) fn end_delivery(&self, connector: &str, tenant: &str) {
+        self.0.send_if_modified(|all| {
+            all.get_mut(connector).is_some_and(|age| age.delivered.remove(tenant).is_some())
         });
     }
 
@@ -76,7 +106,12 @@ mod tests {
         successes.expect("shop", Duration::from_secs(900));
         assert_eq!(
             seen.borrow()["shop"],
-            DataAge { success: None, every: Some(Duration::from_secs(900)), known: true }
+            DataAge {
+                success: None,
+                every: Some(Duration::from_secs(900)),
+                known: true,
+                ..DataAge::default()
+            }
         );
         assert_eq!(successes.merge("shop", Some(at(10))), Some(at(10)));
         successes.record("shop", at(20));

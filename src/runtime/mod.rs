@@ -102,7 +102,7 @@ pub async fn run(daemon: Daemon, controls: Controls) -> bool {
         contended = Some(Contended { standing, name, every });
     }
     let successes = LastSuccesses::default();
-    let monitor = TermContext { context, successes: successes.subscribe(), controls: controls.clone() };
+    let monitor = TermContext { context, successes: successes.clone(), controls: controls.clone() };
     let (tenants, channels) = (daemon.tenants, daemon.channels);
     let mut watching = tasks.spawn(monitor.run(daemon.watch, tenants, channels, kept, contended));
     let web = daemon.web.map(tokio::spawn);

@@ -29,6 +29,7 @@ use crate::domain::monitoring::history::{MonitorDay, Span};
 use crate::domain::monitoring::news::ChannelState;
 use crate::domain::monitoring::plan::BannerState;
 use crate::domain::monitoring::responses::MonitorResponses;
+use crate::domain::syncing::delivery::DeliveryState;
 
 pub use batch::Batch;
 use lease::Lease;
@@ -120,7 +121,14 @@ pub struct StoredState {
     pub banners: BTreeMap<String, SavedBanner>,
     /// By channel.
     pub channels: BTreeMap<String, ChannelState>,
+    pub deliveries: SavedDeliveries,
 }
+
+/// What is saved of deliveries.
+pub type SavedDeliveries = BTreeMap<DeliveryKey, DeliveryState>;
+
+/// The URL of a tenant, and a connector whose data it gets.
+pub type DeliveryKey = (String, String);
 
 /// What is saved of a tenant's banner.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -159,6 +167,8 @@ enum StateChange {
     ForgetBanner(String),
     /// The state of a channel; `None` deletes it.
     Channel(String, Option<Box<ChannelState>>),
+    /// The state of a delivery; `None` deletes it.
+    Delivery(DeliveryKey, Option<Box<DeliveryState>>),
     Forget(Vec<String>),
     Prune(Timestamp),
 }
@@ -353,6 +363,18 @@ impl Store {
     /// When it could not be written.
     pub async fn keep_channel_state(&self, name: &str, state: Option<ChannelState>) -> Result<(), KeepError> {
         self.save(StateChange::Channel(name.to_owned(), state.map(Box::new))).await
+    }
+
+    /// Saves the state of a delivery, or deletes it.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn keep_delivery_state(
+        &self,
+        key: &DeliveryKey,
+        state: Option<DeliveryState>,
+    ) -> Result<(), KeepError> {
+        self.save(StateChange::Delivery(key.clone(), state.map(Box::new))).await
     }
 
     /// Deletes the states of monitors that are no longer defined. Their history stays.

@@ -13,7 +13,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use tokio::sync::mpsc;
 
 use super::{
-    Batch, Damaged, KeepError, OpenError, Remembered, SavedBanner, StateChange, StoreRequest, StoredState,
+    Batch, Damaged, KeepError, OpenError, Remembered, SavedBanner, SavedDeliveries, StateChange,
+    StoreRequest, StoredState,
 };
 use crate::domain::monitoring::assess::Transition;
 use crate::domain::monitoring::history;
@@ -22,16 +23,18 @@ use crate::domain::monitoring::news::ChannelState;
 use crate::domain::monitoring::responses::{
     KEEP_RESPONSE_DAYS, MonitorResponses, ResponseDay, ResponseTotals,
 };
+use crate::domain::syncing::delivery::DeliveryState;
 
 use folder::OpenedFolder;
 
 /// Numbered by position, from 1; never changed once released.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
     include_str!("migrations/4.sql"),
     include_str!("migrations/5.sql"),
+    include_str!("migrations/6.sql"),
 ];
 
 /// How long a statement waits for another process that reads the file.
@@ -97,18 +100,33 @@ fn read_state(db: &Connection) -> rusqlite::Result<StoredState> {
         let Remembered { tenant, memory, report } = parse(&row?)?;
         banners.insert(tenant, SavedBanner { state: memory, report });
     }
-    Ok(StoredState { states, banners, channels: read_channels(db)? })
+    Ok(StoredState { states, banners, channels: read_channels(db)?, deliveries: read_deliveries(db)? })
 }
 
 fn read_channels(db: &Connection) -> rusqlite::Result<BTreeMap<String, ChannelState>> {
-    // A file that an earlier version wrote is also read before it is migrated.
-    let table = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'channel'";
-    if db.query_row(table, [], |_| Ok(())).optional()?.is_none() {
+    if !has_table(db, "channel")? {
         return Ok(BTreeMap::new());
     }
     let mut select = db.prepare("SELECT name, state FROM channel")?;
     let rows = select.query_map([], |row| Ok((row.get(0)?, parse(&row.get::<_, String>(1)?)?)))?;
     rows.collect()
+}
+
+fn read_deliveries(db: &Connection) -> rusqlite::Result<SavedDeliveries> {
+    if !has_table(db, "delivery")? {
+        return Ok(BTreeMap::new());
+    }
+    let mut select = db.prepare("SELECT tenant, connector, state FROM delivery")?;
+    let row = |row: &rusqlite::Row<'_>| {
+        Ok(((row.get(0)?, row.get(1)?), parse::<DeliveryState>(&row.get::<_, String>(2)?)?))
+    };
+    select.query_map([], row)?.collect()
+}
+
+/// A file that an earlier version wrote is also read before it is migrated.
+fn has_table(db: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let table = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1";
+    Ok(db.query_row(table, [name], |_| Ok(())).optional()?.is_some())
 }
 
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
@@ -179,6 +197,15 @@ fn apply(db: &mut Connection, change: StateChange) -> rusqlite::Result<()> {
             let put = "INSERT INTO channel (name, state) VALUES (?1, ?2)
                 ON CONFLICT (name) DO UPDATE SET state = excluded.state";
             tx.execute(put, params![name, to_text(&state)?])?;
+        }
+        StateChange::Delivery((tenant, connector), None) => {
+            let delete = "DELETE FROM delivery WHERE tenant = ?1 AND connector = ?2";
+            tx.execute(delete, [tenant, connector])?;
+        }
+        StateChange::Delivery((tenant, connector), Some(state)) => {
+            let put = "INSERT INTO delivery (tenant, connector, state) VALUES (?1, ?2, ?3)
+                ON CONFLICT (tenant, connector) DO UPDATE SET state = excluded.state";
+            tx.prepare_cached(put)?.execute(params![tenant, connector, to_text(&state)?])?;
         }
         StateChange::Prune(now) => {
             let first_kept: Option<Date> = tx

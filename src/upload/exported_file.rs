@@ -2,21 +2,30 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::domain::syncing::delivery::{FailureKind, FileForUpload, StepFailure, UploadFormat};
+use crate::domain::data_rule::UploadFormat;
+use crate::domain::syncing::delivery::{FailureKind, FileForUpload, StepFailure};
+use crate::export::{ExportFormat, ExportReport};
 
-/// Describes a file as it is now. May block.
+/// Describes the files of an export as they are now. May block.
 ///
 /// # Errors
-/// If it cannot be read.
-pub fn exported(table: &str, path: PathBuf, format: UploadFormat) -> io::Result<FileForUpload> {
-    let metadata = std::fs::metadata(&path)?;
-    let (bytes, modified) = (metadata.len(), modified(&metadata)?);
-    Ok(FileForUpload { table: table.to_owned(), path, bytes, modified, format })
+/// If one cannot be read.
+pub fn files_of(export: &ExportReport) -> io::Result<Vec<FileForUpload>> {
+    let described = export.present().map(|file| {
+        let metadata = std::fs::metadata(&file.path)?;
+        let (bytes, modified) = (metadata.len(), modified(&metadata)?);
+        let format = match file.format {
+            ExportFormat::Parquet => UploadFormat::Parquet,
+            ExportFormat::Csv => UploadFormat::Csv,
+        };
+        Ok(FileForUpload { table: file.table.clone(), path: file.path.clone(), bytes, modified, format })
+    });
+    described.collect()
 }
 
 /// Reads a part of the file that was offered.
@@ -27,10 +36,8 @@ pub(super) async fn read(file: &FileForUpload, offset: u64, length: u64) -> Resu
     let path = shown(&file.path);
     match read {
         Ok(Some(content)) => Ok(content),
-        Ok(None) => Err(replaced(format!("{path} was replaced during the upload; run the command again"))),
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            Err(replaced(format!("{path} is gone; run the command again")))
-        }
+        Ok(None) => Err(replaced(format!("{path} was replaced during the upload"))),
+        Err(e) if e.kind() == ErrorKind::NotFound => Err(replaced(format!("{path} is gone"))),
         Err(e) => Err(StepFailure::new(FailureKind::Transient, format!("cannot read {path}: {e}"))),
     }
 }

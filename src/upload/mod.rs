@@ -19,13 +19,14 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::json;
 use url::Url;
 
+use crate::domain::data_rule::DataRule;
 use crate::domain::syncing::delivery::{
-    DataRule, DeliveryStep, FailureKind, FileForUpload, StepFailure, StepResult, UPLOAD_TTL,
+    DeliveryStep, FailureKind, FileForUpload, StepFailure, StepResult, UPLOAD_TTL,
 };
 use crate::qlik::{REQUEST_TIMEOUT, TenantAnswer, TenantClient};
 use failure::{Subject, of_answer, of_request};
 
-pub use exported_file::exported;
+pub use exported_file::files_of;
 
 /// Timeout of a request that carries a part of a file: eight MiB in this time are half a megabit per second.
 const PART_TIMEOUT: Duration = Duration::from_secs(120);

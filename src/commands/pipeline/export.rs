@@ -18,9 +18,10 @@ use crate::commands::completions::connector_names;
 use crate::commands::connectors;
 use crate::commands::data_dir;
 use crate::commands::setting_flags::SettingFlags;
-use crate::destinations::{DestinationKind, ExportRecord};
+use crate::destinations::{DestinationKind, FollowUp};
 use crate::domain::syncing::definition::config::{EXPORT, NO_EXPORT, variable};
 use crate::domain::syncing::op::End;
+use crate::domain::syncing::run_history;
 use crate::domain::text::counted;
 use crate::export::{self, ExportOptions, ExportOutcome, ExportProgress, ExportReport, ExportScope};
 use crate::runtime::clock::Clock;
@@ -113,8 +114,10 @@ pub(super) async fn after_sync(
     print(name, &report);
     let (failure, rows) = (report.failure(), report.rows());
     if failure.is_some() || !report.files.is_empty() {
-        let record = ExportRecord { run: report.run, started, ended: clock.now(), failure, rows };
-        if let Err(error) = place.record_export(name, record).await {
+        let (run, ended) = (report.run, clock.now());
+        let done =
+            FollowUp { run, name: run_history::EXPORT.to_owned(), started, ended, failure, count: rows };
+        if let Err(error) = place.record_follow_up(name, done).await {
             eprintln!("{name}: the export is not in the run history: {error}");
         }
     }
@@ -176,7 +179,7 @@ fn print(name: &str, report: &ExportReport) {
         let of = if table.is_empty() { String::new() } else { format!(" of {table}") };
         eprintln!("{name}: export{of} failed: {reason}");
     }
-    if report.unchanged > 0 {
-        say!("{name}: {} unchanged", counted(report.unchanged as u64, "file"));
+    if !report.unchanged.is_empty() {
+        say!("{name}: {} unchanged", counted(report.unchanged.len() as u64, "file"));
     }
 }

@@ -40,9 +40,6 @@ pub struct RunsArgs {
     pub json: bool,
 }
 
-/// What the export after a run is called in the list of its tables.
-const EXPORT: &str = "(export)";
-
 /// A run of a connector, and the daemon that is executing it.
 struct ListedRun {
     connector: String,
@@ -164,9 +161,10 @@ fn print_tables(listed: &[ListedRun]) {
             row.push(reason(entry));
             row
         };
-        let export = listed.run.export.as_ref().map(|entry| (EXPORT.to_owned(), entry));
-        let export = export.iter().map(|(name, entry)| (name, *entry));
-        listed.run.tables.iter().chain(export).map(row).collect::<Vec<_>>()
+        let follow_ups = listed.run.follow_ups.iter();
+        let follow_ups: Vec<_> = follow_ups.map(|(name, entry)| (format!("({name})"), entry)).collect();
+        let follow_ups = follow_ups.iter().map(|(name, entry)| (name, *entry));
+        listed.run.tables.iter().chain(follow_ups).map(row).collect::<Vec<_>>()
     };
     print_table(&heads, &[1, 4, 5, 6, 7, 8, 9, 10, 11], listed.iter().flat_map(of_run).collect());
 }
@@ -184,10 +182,12 @@ fn why(listed: &ListedRun) -> String {
         (Some(holder), None) => format!("by {holder}"),
         (None, None) => "still running, or interrupted".to_owned(),
         (_, Some(_)) => {
-            let export = listed.run.export.as_ref().and_then(|export| export.reason.as_ref());
-            let export = export.map(|why| format!("export failed: {why}"));
-            let reasons = [Some(reason(&listed.run.entry)).filter(|why| !why.is_empty()), export];
-            reasons.into_iter().flatten().collect::<Vec<_>>().join("; ")
+            let of_run = Some(reason(&listed.run.entry)).filter(|why| !why.is_empty());
+            let failed = |(name, entry): (&String, &Entry)| {
+                entry.reason.as_ref().map(|why| format!("{name} failed: {why}"))
+            };
+            let follow_ups = listed.run.follow_ups.iter().filter_map(failed);
+            of_run.into_iter().chain(follow_ups).collect::<Vec<_>>().join("; ")
         }
     }
 }
@@ -211,7 +211,8 @@ fn document(listed: &ListedRun) -> Value {
     document["holder"] = json!(listed.holder.as_ref().filter(|_| run.entry.end.is_none()));
     let tables = run.tables.iter().map(|(table, entry)| (table.clone(), account(entry)));
     document["tables"] = Value::Object(tables.collect());
-    document["export"] = json!(run.export.as_ref().map(account));
+    let follow_ups = run.follow_ups.iter().map(|(name, entry)| (name.clone(), account(entry)));
+    document["follow_ups"] = Value::Object(follow_ups.collect());
     document
 }
 

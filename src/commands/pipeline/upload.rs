@@ -17,36 +17,30 @@ use super::export;
 use super::stopping::Stopping;
 use crate::commands::completions::connector_names;
 use crate::commands::setting_flags::SettingFlags;
-use crate::commands::tenants::{TenantConnector, WhichTenants, configured};
+use crate::commands::tenants::{TenantConnector, WhichTenants, configured, upload_source};
 use crate::commands::{CommandError, connectors, data_dir};
+use crate::domain::data_rule::{DataRule, UploadFormat};
 use crate::domain::syncing::delivery::{
-    DataRule, DeliveryPace, DeliveryPhase, DeliveryState, DeliveryStep, ReloadOutcome, RunExport,
-    UploadFormat,
+    DeliveryPace, DeliveryPhase, DeliveryState, DeliveryStep, ReloadOutcome, RunExport,
 };
-use crate::export::{ExportFormat, ExportOutcome, ExportScope};
+use crate::export::{ExportFormat, ExportOptions, ExportOutcome, ExportScope};
 use crate::runtime::clock::Clock;
+use crate::runtime::monitoring::deliveries::UploadSource;
 use crate::secrets::Redactor;
-use crate::settings::Settings;
-use crate::upload::{DataClient, exported};
+use crate::upload::{DataClient, files_of};
 
 /// Retries end after this time without progress. The tenant's quota for the frequency of reloads waits for five minutes, and a
 /// file that a reload reads is locked until that reload has ended.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 
-/// Files of uploads are apart from those of exports, which other programs read at any time.
-const FOLDER: &str = ".upload";
-
 /// Interval of lines about long steps.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Interval at which a reload is read until it ends.
-const POLL: Duration = Duration::from_secs(2);
-
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-To upload, EXPORT_DIR must be set: the files are written to its folder .upload
-first. The credentials are those of the tenant; its user must be a member of
-the space (Can edit).
+The tables are written as files first, to EXPORT_DIR/.upload or DATA_DIR/upload.
+The credentials are those of the tenant; its user must be a member of the space
+(Can edit). A daemon uploads by itself: see docs/qlik-data.md.
 
 Examples:
   data-sources-monitor upload statuscake --space 'Sales data'
@@ -74,7 +68,7 @@ pub struct UploadArgs {
 }
 
 pub(crate) async fn upload(flags: &SettingFlags, args: UploadArgs) -> Result<ExitCode, CommandError> {
-    let mut settings = flags.settings()?;
+    let settings = flags.settings()?;
     let vars = flags.vars()?;
     let typed = std::env::args().collect::<Vec<_>>().join(" ");
     data_dir::refuse_root_of_another(&settings, &typed)?;
@@ -99,19 +93,15 @@ pub(crate) async fn upload(flags: &SettingFlags, args: UploadArgs) -> Result<Exi
     };
     let mut stopping = Stopping::listen().context("cannot listen to signals")?;
     let (files, _lock) = if rule.space.is_some() {
-        let folder = settings.export.dir.as_ref().map(|dir| dir.join(FOLDER));
-        let Some(folder) = folder else {
-            let reason = "EXPORT_DIR: is missing; the files are written below it first";
-            return Err(CommandError::configuration([reason]));
-        };
+        let source = upload_source(&settings)?;
         // Two uploads at once could leave files of both in the space.
-        let lock = lock(&folder, &rule.connector)?;
-        settings.export.dir = Some(folder);
-        (export(&settings, &rule, &mut stopping).await?, Some(lock))
+        let lock = lock(&source.folder, &rule.connector)?;
+        (export(&source, &rule, &mut stopping).await?, Some(lock))
     } else {
         let checkpoint_at = Clock::system().now();
         let nothing = Vec::new();
-        (RunExport { connector: rule.connector.clone(), run: 0, checkpoint_at, files: nothing }, None)
+        let (connector, changed_by) = (rule.connector.clone(), None);
+        (RunExport { connector, run: 0, checkpoint_at, files: nothing, changed_by }, None)
     };
     let client = TenantConnector::new(&settings, &Redactor::default())?.client(tenant);
     deliver(&DataClient::new(Arc::new(client)), &rule, &files, &mut stopping).await
@@ -134,17 +124,19 @@ fn lock(folder: &Path, connector: &str) -> Result<File, CommandError> {
 
 /// Writes the files of the tables as they are now, if the last run is complete.
 async fn export(
-    settings: &Settings,
+    source: &UploadSource,
     rule: &DataRule,
     stopping: &mut Stopping,
 ) -> Result<RunExport, CommandError> {
-    let Some(options) = connectors::export_options(settings, Some(rule.format.as_str())) else {
-        return Err(CommandError::configuration(["EXPORT_DIR: is missing"]));
+    let format = match rule.format {
+        UploadFormat::Parquet => ExportFormat::Parquet,
+        UploadFormat::Csv => ExportFormat::Csv,
     };
-    let scope = ExportScope::Finished(rule.tables.clone());
-    let place = connectors::destination_kind(settings)?;
+    let options =
+        ExportOptions { dir: source.folder.clone(), format, partial: false, deleted: source.deleted };
+    let scope = ExportScope::DueOf(rule.tables.clone());
     let started = Clock::system().now();
-    let done = export::run(&place, &rule.connector, &options, &scope, stopping).await;
+    let done = export::run(&source.place, &rule.connector, &options, &scope, stopping).await;
     let report = match done.map_err(anyhow::Error::from)? {
         ExportOutcome::Done(report) => report,
         ExportOutcome::Skipped(why) => {
@@ -156,19 +148,12 @@ async fn export(
     if let Some(reason) = report.failure() {
         return Err(anyhow::anyhow!("export failed: {reason}").into());
     }
-    if report.files.is_empty() {
+    let files = files_of(&report).context("cannot read the exported files")?;
+    if files.is_empty() {
         return Err(anyhow::anyhow!("{} has no tables yet", rule.connector).into());
     }
-    let mut files = Vec::new();
-    for file in &report.files {
-        let format = match file.format {
-            ExportFormat::Parquet => UploadFormat::Parquet,
-            ExportFormat::Csv => UploadFormat::Csv,
-        };
-        let found = exported(&file.table, file.path.clone(), format);
-        files.push(found.with_context(|| format!("cannot read {}", file.path.display()))?);
-    }
-    Ok(RunExport { connector: rule.connector.clone(), run: report.run, checkpoint_at: started, files })
+    let (connector, run) = (rule.connector.clone(), report.run);
+    Ok(RunExport { connector, run, checkpoint_at: started, files, changed_by: None })
 }
 
 /// Carries out one step after the other, until all is done, a failure needs a person, or retries last too long.
@@ -179,8 +164,7 @@ async fn deliver(
     stopping: &mut Stopping,
 ) -> Result<ExitCode, CommandError> {
     let clock = Clock::system();
-    // Someone waits for the command.
-    let pace = DeliveryPace { poll: POLL, ..DeliveryPace::default() };
+    let pace = DeliveryPace::default();
     let (mut state, mut lines) = (DeliveryState::default(), ProgressLines::default());
     state.offer(rule, files, clock.now());
     loop {

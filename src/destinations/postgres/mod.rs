@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::writer::DestinationWriter;
 use super::writer_thread::closed;
-use super::{DestinationError, ExportRecord, WriterThread};
+use super::{DestinationError, FollowUp, WriterThread};
 use crate::database::Database;
 use backend::PostgresBackend;
 use names::Names;
@@ -71,18 +71,18 @@ async fn start(
     Ok(is_open.await.unwrap_or_else(|_| Err(closed()))?.then_some(thread))
 }
 
-/// Adds the export after a run to the history of a connector's schema.
+/// Adds what follows a run to the history of a connector's schema.
 ///
 /// # Errors
 /// When the server cannot be reached or written.
-pub(super) async fn record_export(
+pub(super) async fn record_follow_up(
     database: &Database,
     connector: &str,
-    export: &ExportRecord,
+    done: &FollowUp,
 ) -> Result<(), DestinationError> {
     let connected = database.connect_patiently().await?;
-    let recorded = system_tables::record_export(&connected.client, &Names::new(connector), export).await;
-    recorded.map_err(|failure| failure.into_error(database, "recording the export"))
+    let recorded = system_tables::record_follow_up(&connected.client, &Names::new(connector), done).await;
+    recorded.map_err(|failure| failure.into_error(database, "writing the run history"))
 }
 
 /// Connects, checks that the schema is ours, and migrates it. `None` if it does not exist and `create` is false.

@@ -9,10 +9,10 @@ use tokio_postgres::{GenericClient, Row, Transaction};
 use super::failure::PostgresFailure;
 use super::names::Names;
 use crate::destinations::run_history::{
-    EXPORT, INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, RunClosing, StoredRow, WHOLE_RUN, counts,
+    INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, RunClosing, StoredRow, WHOLE_RUN, counts, follow_up_row,
     group_by_run, parse_end, parse_state, tally, to_sql_integer,
 };
-use crate::destinations::{Entry, ExportRecord, NewestRun, RejectedRow, Run};
+use crate::destinations::{Entry, FollowUp, NewestRun, RejectedRow, Run};
 use crate::domain::syncing::op::{Checkpoint, End, Rejected, State, Tally};
 
 /// The checkpoints of all tables.
@@ -280,19 +280,19 @@ pub(crate) async fn last_changes(
 ) -> Result<Vec<(String, i64, Timestamp)>, PostgresFailure> {
     let sql = format!(
         "SELECT DISTINCT ON (table_name) table_name, run, started_at FROM {}
-         WHERE table_name <> $1 AND table_name <> $2 AND inserted + updated + deleted > 0
+         WHERE table_name <> $1 AND inserted + updated + deleted > 0
          ORDER BY table_name, run DESC",
         names.of("_runs")
     );
-    let rows = client.query_typed(&sql, &[(&WHOLE_RUN, Type::TEXT), (&EXPORT, Type::TEXT)]).await?;
+    let rows = client.query_typed(&sql, &[(&WHOLE_RUN, Type::TEXT)]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
 }
 
-/// Adds the export after a run to the history, or replaces it.
-pub(super) async fn record_export(
+/// Adds what follows a run to the history, or replaces it.
+pub(super) async fn record_follow_up(
     client: &impl GenericClient,
     names: &Names,
-    export: &ExportRecord,
+    done: &FollowUp,
 ) -> Result<(), PostgresFailure> {
     let sql = format!(
         "INSERT INTO {} (run, table_name, started_at, ended_at, outcome, reason, seen) VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -300,18 +300,19 @@ pub(super) async fn record_export(
             outcome = EXCLUDED.outcome, reason = EXCLUDED.reason, seen = EXCLUDED.seen",
         names.of("_runs")
     );
-    let reason = export.failure.as_deref().map(plain);
+    let row = follow_up_row(&done.name);
+    let reason = done.failure.as_deref().map(plain);
     client
         .execute_typed(
             &sql,
             &[
-                (&export.run, Type::INT8),
-                (&EXPORT, Type::TEXT),
-                (&export.started, Type::TIMESTAMPTZ),
-                (&export.ended, Type::TIMESTAMPTZ),
-                (&export.end().as_str(), Type::TEXT),
+                (&done.run, Type::INT8),
+                (&row, Type::TEXT),
+                (&done.started, Type::TIMESTAMPTZ),
+                (&done.ended, Type::TIMESTAMPTZ),
+                (&done.end().as_str(), Type::TEXT),
                 (&reason, Type::TEXT),
-                (&to_sql_integer(export.rows), Type::INT8),
+                (&to_sql_integer(done.count), Type::INT8),
             ],
         )
         .await?;

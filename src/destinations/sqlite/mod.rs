@@ -14,7 +14,7 @@ mod upsert;
 use std::path::Path;
 
 use super::writer::DestinationWriter;
-use super::{DestinationError, ExportRecord, WriterThread};
+use super::{DestinationError, FollowUp, WriterThread};
 use backend::SqliteBackend;
 use file::DatabaseFile;
 
@@ -40,8 +40,8 @@ pub fn open(path: &Path, connector: &str) -> Result<WriterThread, DestinationErr
 ///
 /// # Errors
 /// When the file cannot be opened or written.
-pub(super) fn record_export(path: &Path, export: &ExportRecord) -> Result<(), DestinationError> {
+pub(super) fn record_follow_up(path: &Path, done: &FollowUp) -> Result<(), DestinationError> {
     let file = DatabaseFile::new(path);
-    let recorded = system_tables::record_export(&file.open()?, export);
-    recorded.map_err(|e| file.error("recording the export", &e))
+    let recorded = system_tables::record_follow_up(&file.open()?, done);
+    recorded.map_err(|e| file.error("writing the run history", &e))
 }

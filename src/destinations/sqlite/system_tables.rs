@@ -5,10 +5,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::file::DatabaseFile;
 use crate::destinations::run_history::{
-    EXPORT, HistoryRow, INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, StoredRow, WHOLE_RUN, counts,
+    HistoryRow, INTERRUPTED, KEPT_REJECTED, KEPT_RUNS, RUNNING, StoredRow, WHOLE_RUN, counts, follow_up_row,
     group_by_run, parse_end, parse_state, tally, to_sql_integer,
 };
-use crate::destinations::{DestinationError, Entry, ExportRecord, NewestRun, RejectedRow, Run};
+use crate::destinations::{DestinationError, Entry, FollowUp, NewestRun, RejectedRow, Run};
 use crate::domain::syncing::cell::Cell;
 use crate::domain::syncing::op::{Checkpoint, End, Rejected, State, Tally};
 
@@ -187,28 +187,28 @@ pub(crate) fn newest_run(db: &Connection) -> Result<Option<NewestRun>, rusqlite:
 pub(crate) fn last_changes(db: &Connection) -> Result<Vec<(String, i64, Timestamp)>, rusqlite::Error> {
     let mut query = db.prepare(
         "SELECT table_name, max(run), started_at FROM _runs
-         WHERE table_name NOT IN (?, ?) AND inserted + updated + deleted > 0 GROUP BY table_name",
+         WHERE table_name <> ? AND inserted + updated + deleted > 0 GROUP BY table_name",
     )?;
     let row = |row: &Row<'_>| {
         let started: String = row.get(2)?;
         Ok((row.get(0)?, row.get(1)?, from_text(&started).unwrap_or_default()))
     };
-    query.query_map([WHOLE_RUN, EXPORT], row)?.collect()
+    query.query_map([WHOLE_RUN], row)?.collect()
 }
 
-/// Adds the export after a run to the history, or replaces it.
-pub(crate) fn record_export(db: &Connection, export: &ExportRecord) -> Result<(), rusqlite::Error> {
+/// Adds what follows a run to the history, or replaces it.
+pub(crate) fn record_follow_up(db: &Connection, done: &FollowUp) -> Result<(), rusqlite::Error> {
     db.execute(
         "INSERT OR REPLACE INTO _runs (run, table_name, started_at, ended_at, outcome, reason, seen)
          VALUES (?, ?, ?, ?, ?, ?, ?)",
         params![
-            export.run,
-            EXPORT,
-            to_text(export.started),
-            to_text(export.ended),
-            export.end().as_str(),
-            export.failure,
-            to_sql_integer(export.rows)
+            done.run,
+            follow_up_row(&done.name),
+            to_text(done.started),
+            to_text(done.ended),
+            done.end().as_str(),
+            done.failure,
+            to_sql_integer(done.count)
         ],
     )
     .map(drop)

@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::monitor::Freshness;
+use super::monitor::{DataStage, Freshness};
 use super::observation::{Reading, Unknown};
 use super::severity::Severity;
 
-/// The reading for the age of a connector's data. `last_success` is the start of its last complete run, `every` the interval
+/// The reading for the age of a connector's data. `as_of` is the start of the run that it comes from, `every` the interval
 /// between its runs if it is known. The description of late data does not depend on `now`, because each new text makes a
 /// dismissed banner reappear for all users.
 ///
@@ -17,18 +17,22 @@ use super::severity::Severity;
 /// [`Unknown::NoRun`] before the first complete run.
 pub fn read(
     rule: &Freshness,
-    last_success: Option<Timestamp>,
+    as_of: Option<Timestamp>,
     every: Option<Duration>,
     now: Timestamp,
 ) -> Result<Reading, Unknown> {
-    let since = last_success.ok_or(Unknown::NoRun)?;
+    let since = as_of.ok_or(Unknown::NoRun)?;
     let age = Duration::try_from(now.duration_since(since)).unwrap_or(Duration::ZERO);
     if age <= rule.stale_after {
         return Ok(Reading::whole(Severity::None, "data is fresh".into(), None));
     }
     let since = TimeZone::UTC.to_datetime(since).strftime("%Y-%m-%d %H:%M UTC");
     let expected = interval(every.filter(|every| !every.is_zero()).unwrap_or(rule.stale_after));
-    let description = format!("no new data since {since}, expected every {expected}");
+    let place = match rule.stage {
+        DataStage::Synced => "",
+        DataStage::Qlik => " in Qlik",
+    };
+    let description = format!("no new data{place} since {since}, expected every {expected}");
     Ok(Reading::whole(rule.severity, description, None))
 }
 
@@ -55,7 +59,12 @@ mod tests {
     use jiff::SignedDuration;
 
     fn rule(stale_after: Duration) -> Freshness {
-        Freshness { connector: "statuscake".into(), stale_after, severity: Severity::Minor }
+        Freshness {
+            connector: "statuscake".into(),
+            stage: DataStage::Synced,
+            stale_after,
+            severity: Severity::Minor,
+        }
     }
 
     /// The words stay the same while data gets later, also over midnight; before the first complete run the age is unknown.

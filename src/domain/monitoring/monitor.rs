@@ -88,10 +88,21 @@ impl StatusPage {
     }
 }
 
+/// Where the age of data is measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DataStage {
+    /// In the tables.
+    #[default]
+    Synced,
+    /// In the apps or spaces of all tenants that get the data.
+    Qlik,
+}
+
 /// A limit on the age of a connector's data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Freshness {
     pub connector: String,
+    pub stage: DataStage,
     /// Older data is late.
     pub stale_after: Duration,
     /// The severity of late data.

@@ -20,8 +20,8 @@ pub struct Run {
     pub entry: Entry,
     /// The same for each table.
     pub tables: BTreeMap<String, Entry>,
-    /// The export after it: `complete` or `failed`, and its rows as `seen`.
-    pub export: Option<Entry>,
+    /// What was done with its rows afterwards, by [`FollowUp::name`]: `complete` or `failed`, and rows or files as `seen`.
+    pub follow_ups: BTreeMap<String, Entry>,
 }
 
 /// The newest run, without its tables.
@@ -34,20 +34,30 @@ pub struct NewestRun {
     pub end: Option<End>,
 }
 
-/// The export after a run, for the run history.
+/// The name of the export after a run.
+pub const EXPORT: &str = "export";
+
+/// The name of the upload to a tenant after a run.
+pub fn upload_to(tenant: &str) -> String {
+    format!("upload to {tenant}")
+}
+
+/// What was done with the rows of a run, for the run history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExportRecord {
-    /// The newest run in the files.
+pub struct FollowUp {
+    /// Its number.
     pub run: i64,
+    /// [`EXPORT`], or that of [`upload_to`].
+    pub name: String,
     pub started: Timestamp,
     pub ended: Timestamp,
     /// Why it failed; `None` if it did not.
     pub failure: Option<String>,
-    /// Rows written, over all files.
-    pub rows: u64,
+    /// Rows that were exported, or files that were uploaded.
+    pub count: u64,
 }
 
-impl ExportRecord {
+impl FollowUp {
     pub fn end(&self) -> End {
         if self.failure.is_some() { End::Failed } else { End::Complete }
     }
@@ -75,6 +85,12 @@ pub struct Entry {
 pub fn last_whole(runs: &[Run]) -> Option<Timestamp> {
     let whole = |run: &&Run| run.entry.end == Some(End::Complete) && run.entry.reason.is_none();
     runs.iter().find(whole).map(|run| run.started)
+}
+
+/// The newest run that changed rows, of runs newest first.
+pub fn newest_change(runs: &[Run]) -> Option<i64> {
+    let changes = |entry: &Entry| entry.tally.inserted + entry.tally.updated + entry.tally.deleted > 0;
+    runs.iter().find(|run| run.tables.values().any(changes)).map(|run| run.number)
 }
 
 /// The outcome of a run or of one of its tables, as far as the reader of the source knows it.

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use crate::domain::monitoring::assess::MonitorState;
 use crate::domain::monitoring::news::ChannelState;
 use crate::runtime::board::BoardWriter;
-use crate::runtime::last_successes::Successes;
+use crate::runtime::last_successes::LastSuccesses;
 use crate::runtime::lease::{LeaseStatus, Right};
+use crate::runtime::monitoring::deliveries::KeptDeliveries;
 use crate::runtime::monitoring::messenger::{KeptChannel, KeptChannels};
 use crate::runtime::monitoring::tenants::SavedBanners;
 use crate::runtime::{Controls, MonitoringContext};
@@ -18,7 +19,7 @@ use crate::store::{Batch, Store, StoredState};
 pub(in crate::runtime) struct TermContext {
     pub(in crate::runtime) context: MonitoringContext,
     /// Last complete run of each connector.
-    pub(in crate::runtime) successes: watch::Receiver<Successes>,
+    pub(in crate::runtime) successes: LastSuccesses,
     pub(in crate::runtime) controls: Controls,
 }
 
@@ -38,6 +39,7 @@ pub(in crate::runtime) struct Begin {
     pub(in crate::runtime) states: Vec<(String, MonitorState)>,
     pub(in crate::runtime) banners: SavedBanners,
     pub(in crate::runtime) channels: KeptChannels,
+    pub(in crate::runtime) deliveries: KeptDeliveries,
     /// What an earlier term under the same lease could not save.
     pub(in crate::runtime) unsaved_changes: Batch,
 }

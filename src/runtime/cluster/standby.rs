@@ -12,6 +12,7 @@ use crate::domain::monitoring::assess::{Assessment, MonitorState};
 use crate::domain::monitoring::banner::report::BannerReport;
 use crate::runtime::lease::{Hold, LeaseStatus, Right};
 use crate::runtime::monitoring::connection::ConnectedTenant;
+use crate::runtime::monitoring::deliveries::{KeptDeliveries, kept_deliveries};
 use crate::runtime::monitoring::messenger::KeptChannels;
 use crate::runtime::monitoring::tenants::{SavedBanners, saved_banners};
 use crate::runtime::monitoring::watcher::Options;
@@ -31,6 +32,7 @@ pub(in crate::runtime) struct Left {
     pub(in crate::runtime) batch: Batch,
     pub(in crate::runtime) banners: SavedBanners,
     pub(in crate::runtime) channels: KeptChannels,
+    pub(in crate::runtime) deliveries: KeptDeliveries,
 }
 
 pub(in crate::runtime) struct Standby<'m> {
@@ -102,9 +104,9 @@ impl<'m> Standby<'m> {
         let right = Right::under(self.contended.standing.clone(), hold.token, monitor.context.clock);
         if let Some(left) = self.left.take_if(|left| left.token == hold.token) {
             self.log_once(false, "The lease is still held; monitoring continues.".into());
-            let Left { states, batch: unsaved_changes, banners, channels, .. } = left;
+            let Left { states, batch: unsaved_changes, banners, channels, deliveries, .. } = left;
             self.lead();
-            return Ok(Begin { right, store, states, banners, channels, unsaved_changes });
+            return Ok(Begin { right, store, states, banners, channels, deliveries, unsaved_changes });
         }
         // Must happen before the state is read, since the new term overwrites it.
         self.deliver().await?;
@@ -114,8 +116,9 @@ impl<'m> Standby<'m> {
         monitor.warn_without_state(&saved);
         self.lead();
         let (banners, channels) = (saved_banners(&saved), kept_channels(&saved));
+        let deliveries = kept_deliveries(&saved);
         let unsaved_changes = Batch::default();
-        Ok(Begin { right, store, states: saved.states, banners, channels, unsaved_changes })
+        Ok(Begin { right, store, states: saved.states, banners, channels, deliveries, unsaved_changes })
     }
 
     /// Saves what the last term could not. It is valid although another daemon holds the lease now. Returns whether nothing
@@ -158,6 +161,12 @@ impl<'m> Standby<'m> {
                 let view = board.banners.entry(tenant.rules.name.clone()).or_default();
                 view.url = tenant.key().to_owned();
                 view.report = report(tenant.key()).unwrap_or_default();
+                for rule in &tenant.rules.data {
+                    let connector = rule.connector.clone();
+                    let state = saved.deliveries.get(&(tenant.key().to_owned(), connector.clone()));
+                    let view = board.deliveries.entry((tenant.rules.name.clone(), connector)).or_default();
+                    view.report = state.map(|state| state.report(rule)).unwrap_or_default();
+                }
             }
             for (name, state) in &saved.channels {
                 board.channels.entry(name.clone()).or_default().report = state.report.clone();
@@ -175,6 +184,7 @@ impl<'m> Standby<'m> {
             board.cycles.finished_at = None;
             board.store_trouble = None;
             board.banners.clear();
+            board.deliveries.clear();
         });
     }
 
@@ -189,6 +199,7 @@ impl<'m> Standby<'m> {
                 view.state_error = None;
             });
             board.channels.clear();
+            board.deliveries.clear();
         });
     }
 

@@ -12,6 +12,7 @@ use super::context::{Begin, Contended, TermContext, kept_channels};
 use super::standby::{Left, Standby};
 use crate::runtime::MonitoringContext;
 use crate::runtime::lease::Right;
+use crate::runtime::monitoring::deliveries::{Deliveries, kept_deliveries};
 use crate::runtime::monitoring::messenger::{ChannelRoster, Messenger, MessengerRemains};
 use crate::runtime::monitoring::tenants::{Publishing, PublishingRemains, TenantRoster, saved_banners};
 use crate::runtime::monitoring::watcher::{MonitorRoster, Options, Watcher, WatcherRemains};
@@ -44,6 +45,7 @@ impl TermContext {
                 store: self.context.store.clone(),
                 banners: saved_banners(&saved),
                 channels: kept_channels(&saved),
+                deliveries: kept_deliveries(&saved),
                 states: saved.states,
                 unsaved_changes: Batch::default(),
             };
@@ -57,7 +59,8 @@ impl TermContext {
             (options, roster) = (watched.options, watched.roster);
             (tenants, channels) = (published.roster, messenger.roster);
             let (states, batch) = (watched.states, watched.unsaved_changes);
-            let left = Left { token, states, batch, banners: published.saved, channels: messenger.kept };
+            let PublishingRemains { saved: banners, deliveries, .. } = published;
+            let left = Left { token, states, batch, banners, channels: messenger.kept, deliveries };
             standby.ended(left, tenants.tenants.clone());
             if self.controls.stop.is_cancelled() {
                 break;
@@ -80,10 +83,19 @@ impl TermContext {
         let (wanted, wishes) = watch::channel(None);
         let right = begin.right.clone();
         let context = MonitoringContext { store: begin.store, ..self.context.clone() };
-        let publishing =
-            Publishing::new(context.clone(), tenants, wishes.clone(), right.clone(), begin.banners);
+        let (successes, kept) = (self.successes.clone(), begin.deliveries);
+        let deliveries =
+            Deliveries::new(context.clone(), tenants.data.clone(), successes, right.clone(), kept);
+        let publishing = Publishing::new(
+            context.clone(),
+            tenants,
+            wishes.clone(),
+            right.clone(),
+            begin.banners,
+            deliveries,
+        );
         // A person's change to the banner refers to the saved assessment, too. A banner whose write was not confirmed may be up.
-        let watcher = Watcher::new(options, &context, self.successes.clone(), wanted)
+        let watcher = Watcher::new(options, &context, self.successes.subscribe(), wanted)
             .remembering(begin.states, publishing.banner_may_be_up())
             .under(right.clone(), roster, begin.unsaved_changes);
         let messenger = Messenger {

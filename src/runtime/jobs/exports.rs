@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Job, Reports, view};
-use crate::destinations::ExportRecord;
+use crate::destinations::FollowUp;
 use crate::domain::syncing::op::End;
+use crate::domain::syncing::run_history;
 use crate::domain::text::counted;
 use crate::export::{self, ExportError, ExportOutcome, ExportProgress, ExportReport, ExportScope};
 use crate::runtime::board::LastExport;
@@ -98,8 +99,9 @@ impl Exports {
         show(reports, name, &report, failure.clone(), ended, took);
         // An export with nothing to do has no line of its own.
         if report.run > 0 && (failure.is_some() || !report.files.is_empty()) {
-            let record = ExportRecord { run: report.run, started, ended, failure, rows };
-            if let Err(error) = job.place.record_export(name, record).await {
+            let (run, name_of_work) = (report.run, run_history::EXPORT.to_owned());
+            let done = FollowUp { run, name: name_of_work, started, ended, failure, count: rows };
+            if let Err(error) = job.place.record_follow_up(name, done).await {
                 tracing::warn!(target: "SyncRunner", "{name}: the export is not in the run history: {error}");
             }
         }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use crate::domain::monitoring::audience::tenant::TenantRules;
 use crate::publish::Target;
+use crate::upload::DataClient;
 
 /// A tenant and the way to it.
 #[derive(Clone)]
 pub struct ConnectedTenant {
     pub rules: TenantRules,
     pub target: Arc<dyn Target>,
+    /// The way to its data; `None` in preview.
+    pub data: Option<Arc<DataClient>>,
 }
 
 impl ConnectedTenant {

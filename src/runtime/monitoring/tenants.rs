@@ -1,4 +1,4 @@
-//! The publishers of all tenants, one task each, so that a slow or revoked tenant delays no other.
+//! The publishers and deliveries of all tenants, one task each, so that a slow or revoked tenant delays no other.
 //!
 //! Definitions are reloaded like those of monitors. The publisher of a changed tenant is restarted with its state; that of a
 //! removed tenant clears its banner first. Start at [`Publishing::run`].
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::connection::ConnectedTenant;
+use super::deliveries::{Deliveries, KeptDeliveries, UploadSource};
 use super::publisher::{Published, Publisher, PublisherControls};
 use super::watcher::DesiredBanner;
 use crate::domain::monitoring::audience::tenant::DEFAULT;
@@ -35,6 +36,8 @@ pub struct TenantRoster {
     pub tenants: Vec<ConnectedTenant>,
     /// `None`: nothing is read again.
     pub again: Option<TenantFolder>,
+    /// Where the data comes from that tenants get; `None` in preview.
+    pub data: Option<UploadSource>,
 }
 
 /// The folder of definitions.
@@ -59,6 +62,7 @@ pub(in crate::runtime) struct Publishing {
     publishers: JoinSet<(String, Published)>,
     /// By the key of the tenant, so that one that moves to another address does not wait for the old one.
     running: BTreeMap<String, RunningPublisher>,
+    deliveries: Deliveries,
 }
 
 struct RunningPublisher {
@@ -79,6 +83,7 @@ impl RunningPublisher {
 pub(in crate::runtime) struct PublishingRemains {
     pub(in crate::runtime) roster: TenantRoster,
     pub(in crate::runtime) saved: SavedBanners,
+    pub(in crate::runtime) deliveries: KeptDeliveries,
 }
 
 /// The saved state by tenant, as publishers start with it.
@@ -94,9 +99,10 @@ impl Publishing {
         wishes: watch::Receiver<Option<DesiredBanner>>,
         right: Right,
         saved: SavedBanners,
+        deliveries: Deliveries,
     ) -> Publishing {
         let (publishers, running) = (JoinSet::new(), BTreeMap::new());
-        Publishing { context, roster, wishes, right, saved, publishers, running }
+        Publishing { context, roster, wishes, right, saved, publishers, running, deliveries }
     }
 
     /// Whether a banner of an earlier run may be up in a tenant. Its issues are shown before they are confirmed then.
@@ -111,7 +117,7 @@ impl Publishing {
     /// Runs until stopped, or until a publisher ends by itself.
     ///
     /// # Errors
-    /// If a publisher panicked.
+    /// If a publisher or a delivery panicked.
     pub(in crate::runtime) async fn run(
         mut self,
         nudge: Arc<Notify>,
@@ -124,6 +130,7 @@ impl Publishing {
         for tenant in self.roster.tenants.clone() {
             self.start(tenant);
         }
+        self.deliveries.apply(&self.roster.tenants);
         // Definitions may have changed while this daemon was a standby.
         let mut forced = true;
         let mut scan_at = Instant::now();
@@ -143,8 +150,10 @@ impl Publishing {
                         break;
                     }
                 }
+                ended = self.deliveries.supervise() => ended?,
                 () = nudge.notified() => {
                     self.running.values().for_each(|running| running.controls.nudge.notify_one());
+                    self.deliveries.nudge();
                     (forced, scan_at) = (true, Instant::now());
                 }
                 Some(found) = found => self.reload(found.read),
@@ -161,7 +170,8 @@ impl Publishing {
             let (key, published) = ended?;
             self.saved.insert(key, published);
         }
-        Ok(PublishingRemains { roster: self.roster, saved: self.saved })
+        let deliveries = self.deliveries.stop().await?;
+        Ok(PublishingRemains { roster: self.roster, saved: self.saved, deliveries })
     }
 
     /// Logs banners of tenants that no definition names any more. There are no credentials to clear them.
@@ -282,6 +292,7 @@ impl Publishing {
             }
         }
         changes.sort_unstable();
+        self.deliveries.apply(&loaded);
         self.roster.tenants = loaded;
         if !changes.is_empty() {
             tracing::info!(target: "MainOrchestrator", "Tenant definitions reloaded: {}.", changes.join(", "));

@@ -10,8 +10,8 @@ use tokio_postgres::{Error, Row, Transaction};
 use super::super::lease::Lease;
 use super::super::schema::Schema;
 use super::super::{
-    Batch, KEEP_DAYS, KEEP_HISTORY, MonitorDay, Remembered, SavedBanner, Span, StateChange, StoredState,
-    WriterRight,
+    Batch, KEEP_DAYS, KEEP_HISTORY, MonitorDay, Remembered, SavedBanner, SavedDeliveries, Span, StateChange,
+    StoredState, WriterRight,
 };
 use super::totals::BatchTotals;
 use super::{Trouble, first_day, late, responses, storable};
@@ -22,6 +22,7 @@ use crate::domain::monitoring::history;
 use crate::domain::monitoring::history::{Day, DayTotals};
 use crate::domain::monitoring::news::ChannelState;
 use crate::domain::monitoring::plan::BannerState;
+use crate::domain::syncing::delivery::DeliveryState;
 
 /// Limits how long a daemon that is paused inside a transaction can keep the row of the lease locked.
 const LIMITS: &str = "SET LOCAL idle_in_transaction_session_timeout = '4s'; SET LOCAL lock_timeout = '3s'";
@@ -99,6 +100,17 @@ async fn write(
             let put = "INSERT INTO @.channel (name, state) VALUES ($1, $2)
                 ON CONFLICT (name) DO UPDATE SET state = excluded.state";
             run(put, &[(&storable(name), Type::TEXT), (&Json(state.as_ref()), Type::JSON)]).await
+        }
+        StateChange::Delivery((tenant, connector), None) => {
+            let delete = "DELETE FROM @.delivery WHERE tenant = $1 AND connector = $2";
+            run(delete, &[(&storable(tenant), Type::TEXT), (&storable(connector), Type::TEXT)]).await
+        }
+        StateChange::Delivery((tenant, connector), Some(state)) => {
+            let put = "INSERT INTO @.delivery (tenant, connector, state) VALUES ($1, $2, $3)
+                ON CONFLICT (tenant, connector) DO UPDATE SET state = excluded.state";
+            let (tenant, connector) = (storable(tenant), storable(connector));
+            let state = Json(state.as_ref());
+            run(put, &[(&tenant, Type::TEXT), (&connector, Type::TEXT), (&state, Type::JSON)]).await
         }
         StateChange::Forget(monitors) => {
             let monitors: Vec<String> = monitors.iter().map(|name| storable(name)).collect();
@@ -191,22 +203,39 @@ pub(super) async fn recall(db: &Connected, schema: Schema) -> Result<StoredState
         Ok((row.try_get("tenant")?, SavedBanner { state, report: report.map(|Json(report)| report) }))
     };
     let banners = rows.iter().map(saved).collect::<Result<_, Error>>().map_err(judge)?;
-    let channels = channels(db, schema).await?;
-    Ok(StoredState { states, banners, channels })
+    let (channels, deliveries) = (channels(db, schema).await?, deliveries(db, schema).await?);
+    Ok(StoredState { states, banners, channels, deliveries })
 }
 
 async fn channels(db: &Connected, schema: Schema) -> Result<BTreeMap<String, ChannelState>, DatabaseError> {
     let judge = |e: Error| db.judge("reading the daemon's state", &e);
-    // The schema of an earlier version is also read before it is migrated.
-    let name = format!("{}.channel", schema.name());
-    let table = query(db, schema, "SELECT to_regclass($1) IS NOT NULL", &[(&name, Type::TEXT)]).await?;
-    let exists = table.first().map(|row| row.try_get(0)).transpose().map_err(judge)?.unwrap_or(false);
-    if !exists {
+    if !has_table(db, schema, "channel").await? {
         return Ok(BTreeMap::new());
     }
     let rows = query(db, schema, "SELECT name, state FROM @.channel", &[]).await?;
     let state = |row: &Row| Ok((row.try_get(0)?, row.try_get::<_, Json<ChannelState>>(1)?.0));
     rows.iter().map(state).collect::<Result<_, Error>>().map_err(judge)
+}
+
+async fn deliveries(db: &Connected, schema: Schema) -> Result<SavedDeliveries, DatabaseError> {
+    if !has_table(db, schema, "delivery").await? {
+        return Ok(BTreeMap::new());
+    }
+    let rows = query(db, schema, "SELECT tenant, connector, state FROM @.delivery", &[]).await?;
+    let state = |row: &Row| {
+        let key = (row.try_get(0)?, row.try_get(1)?);
+        Ok((key, row.try_get::<_, Json<DeliveryState>>(2)?.0))
+    };
+    let states = rows.iter().map(state).collect::<Result<_, Error>>();
+    states.map_err(|e| db.judge("reading the daemon's state", &e))
+}
+
+/// The schema of an earlier version is also read before it is migrated.
+async fn has_table(db: &Connected, schema: Schema, name: &str) -> Result<bool, DatabaseError> {
+    let name = format!("{}.{name}", schema.name());
+    let table = query(db, schema, "SELECT to_regclass($1) IS NOT NULL", &[(&name, Type::TEXT)]).await?;
+    let exists = table.first().map(|row| row.try_get(0)).transpose();
+    Ok(exists.map_err(|e| db.judge("reading the daemon's state", &e))?.unwrap_or(false))
 }
 
 /// The days of one monitor, or of all, since a date, ordered by monitor and date.

@@ -9,10 +9,12 @@ use serde::Serialize;
 
 use super::problem::{ApiProblem, in_time};
 use super::values::{ApiTime, ms, optional_time};
+use crate::domain::syncing::delivery::{AppReport, DeliveryReport, ReloadOutcome};
 use crate::domain::syncing::op::End;
 use crate::domain::syncing::run_history;
-use crate::runtime::board::{LastRun, SyncView};
+use crate::runtime::board::{Board, LastRun, SyncView};
 use crate::web::state::WebState;
+use crate::web::view::deliveries::Delivered;
 
 /// Rejected rows in a response.
 const REJECTED: usize = 100;
@@ -38,6 +40,33 @@ struct ConnectorEntry {
     last_run: Option<LastRunEntry>,
     /// Since the daemon's start, zero counts included.
     runs_by_end: BTreeMap<&'static str, u64>,
+    /// By tenant that gets its data.
+    in_qlik: BTreeMap<String, DeliveredEntry>,
+}
+
+/// The data in a tenant.
+#[derive(Debug, Serialize)]
+struct DeliveredEntry {
+    /// `None` if apps are only reloaded.
+    space: Option<String>,
+    state: &'static str,
+    /// Start of the run whose data all apps show, or if none is reloaded, the space.
+    data_as_of: Option<ApiTime>,
+    /// Since when newer data waits.
+    pending_since: Option<ApiTime>,
+    trouble: Option<String>,
+    apps: BTreeMap<String, AppEntry>,
+}
+
+/// An app that is reloaded.
+#[derive(Debug, Serialize)]
+struct AppEntry {
+    /// How its last reload ended.
+    outcome: Option<&'static str>,
+    /// Why it failed.
+    message: Option<String>,
+    ended_at: Option<ApiTime>,
+    data_as_of: Option<ApiTime>,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,15 +108,19 @@ struct RejectedEntry {
 }
 
 pub(super) async fn list(State(state): State<WebState>) -> Json<ConnectorsReply> {
-    let each = |(name, view): (&String, &SyncView)| ConnectorEntry::of(name, view);
-    Json(state.board.read(|board| ConnectorsReply { connectors: board.syncs.iter().map(each).collect() }))
+    let read = |board: &Board| {
+        let each = |(name, view): (&String, &SyncView)| ConnectorEntry::of(board, name, view);
+        ConnectorsReply { connectors: board.syncs.iter().map(each).collect() }
+    };
+    Json(state.board.read(read))
 }
 
 pub(super) async fn one(
     State(state): State<WebState>,
     Path(name): Path<String>,
 ) -> Result<Json<ConnectorDetails>, ApiProblem> {
-    let found = state.board.read(|board| board.syncs.get(&name).map(|view| ConnectorEntry::of(&name, view)));
+    let found =
+        state.board.read(|board| board.syncs.get(&name).map(|view| ConnectorEntry::of(board, &name, view)));
     let connector = found.ok_or_else(|| ApiProblem::unknown("connector", &name, "/api/v1/connectors"))?;
     let records = Arc::clone(&state.records);
     let (tables, rejected) = in_time(async move {
@@ -103,7 +136,8 @@ pub(super) async fn one(
 }
 
 impl ConnectorEntry {
-    fn of(name: &str, view: &SyncView) -> ConnectorEntry {
+    fn of(board: &Board, name: &str, view: &SyncView) -> ConnectorEntry {
+        let delivered = Delivered::of_connector(board, name).into_iter();
         let count = |end: End| (end.as_str(), view.ends.get(end.as_str()).copied().unwrap_or(0));
         ConnectorEntry {
             name: name.to_owned(),
@@ -113,6 +147,31 @@ impl ConnectorEntry {
             last_complete_at: optional_time(view.last_success),
             last_run: view.last_run.as_ref().map(LastRunEntry::from),
             runs_by_end: End::ALL.into_iter().map(count).collect(),
+            in_qlik: delivered.map(|one| (one.tenant, DeliveredEntry::from(one.report))).collect(),
+        }
+    }
+}
+
+impl From<DeliveryReport> for DeliveredEntry {
+    fn from(report: DeliveryReport) -> DeliveredEntry {
+        DeliveredEntry {
+            space: report.space,
+            state: report.phase.as_str(),
+            data_as_of: optional_time(report.as_of),
+            pending_since: optional_time(report.pending_since),
+            trouble: report.trouble,
+            apps: report.apps.into_iter().map(|(id, app)| (id, AppEntry::from(app))).collect(),
+        }
+    }
+}
+
+impl From<AppReport> for AppEntry {
+    fn from(app: AppReport) -> AppEntry {
+        AppEntry {
+            outcome: app.outcome.map(ReloadOutcome::as_str),
+            message: app.message,
+            ended_at: optional_time(app.ended_at),
+            data_as_of: optional_time(app.as_of),
         }
     }
 }

@@ -58,8 +58,8 @@ struct RunEntry {
     #[serde(flatten)]
     account: RunCounts,
     tables: BTreeMap<String, RunCounts>,
-    /// The export after it, with its rows as seen ones.
-    export: Option<RunCounts>,
+    /// What was done with its rows afterwards.
+    follow_ups: BTreeMap<String, RunCounts>,
 }
 
 /// `rows.seen` is the sum of all but `deleted`.
@@ -193,7 +193,11 @@ impl RunEntry {
             ended_at: optional_time(run.ended),
             account: RunCounts::from(run.entry),
             tables: run.tables.into_iter().map(|(table, entry)| (table, RunCounts::from(entry))).collect(),
-            export: run.export.map(RunCounts::from),
+            follow_ups: run
+                .follow_ups
+                .into_iter()
+                .map(|(name, entry)| (name, RunCounts::from(entry)))
+                .collect(),
         }
     }
 }

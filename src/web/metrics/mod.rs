@@ -2,6 +2,7 @@
 //!
 //! Labels are names of definitions and words from closed lists, so that external services cannot add series. Start at [`render`].
 
+mod deliveries;
 mod out;
 mod process;
 
@@ -258,7 +259,8 @@ fn syncs(out: &mut MetricWriter<'_, '_>, board: &Board) -> fmt::Result {
         End::ALL.map(End::as_str).map(one)
     });
     out.counters("sync_runs", "Runs by outcome", ends)?;
-    exports(out, board)
+    exports(out, board)?;
+    deliveries::write(out, board)
 }
 
 /// Of connectors that export.
@@ -312,6 +314,7 @@ mod tests {
             let seen = |outcome| Observation { monitor: "Epic \"Games\"".into(), at: now, outcome };
             let rule = crate::domain::monitoring::monitor::Freshness {
                 connector: "shop".into(),
+                stage: Default::default(),
                 stale_after: Duration::from_secs(60),
                 severity: Severity::Minor,
             };

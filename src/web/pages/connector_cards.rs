@@ -10,6 +10,7 @@ use crate::domain::syncing::op::End;
 use crate::domain::syncing::run_history::Run;
 use crate::runtime::board::SyncView;
 use crate::web::view::charts::{self, ChartBar};
+use crate::web::view::deliveries::{Delivered, as_of};
 use crate::web::view::history::History;
 use crate::web::view::records::RecordError;
 use crate::web::view::words::{LINE, ago, ahead, between, brief, clean, count, mark, path, some, utc};
@@ -19,13 +20,19 @@ pub(super) struct ConnectorCard {
     pub(super) name: String,
     pub(super) view: SyncView,
     pub(super) runs: Result<Arc<Vec<Run>>, RecordError>,
+    /// The tenants that get its data.
+    pub(super) delivered: Vec<Delivered>,
 }
 
 impl ConnectorCard {
-    pub(super) async fn load(history: &History, name: String, view: SyncView) -> ConnectorCard {
+    pub(super) async fn load(
+        history: &History,
+        name: String,
+        (view, delivered): (SyncView, Vec<Delivered>),
+    ) -> ConnectorCard {
         let until = view.last_run.as_ref().map(|run| run.ended_at);
         let runs = history.runs(&name, until).await;
-        ConnectorCard { name, view, runs }
+        ConnectorCard { name, view, runs, delivered }
     }
 
     pub(super) fn article(&self, now: Timestamp) -> Markup {
@@ -43,7 +50,7 @@ impl ConnectorCard {
                 (self.charts())
                 (self.facts(now))
                 @if let Some(reason) = self.reason() { p class="say" { (clean(&reason, LINE)) } }
-                (self.export_failure())
+                (self.failures())
             }
         }
     }
@@ -74,10 +81,16 @@ impl ConnectorCard {
         }
     }
 
-    /// Why the last export failed; the tables are not affected.
-    pub(super) fn export_failure(&self) -> Markup {
-        let failure = self.view.exports.last.as_ref().and_then(|last| last.failure.as_ref());
-        html! { @if let Some(why) = failure { p class="say" { "Export failed: " (clean(why, LINE)) } } }
+    /// Why the last export or an upload failed; the tables are not affected.
+    pub(super) fn failures(&self) -> Markup {
+        let export = self.view.exports.last.as_ref().and_then(|last| last.failure.as_ref());
+        let uploads = self.delivered.iter().filter_map(|one| Some((one, one.report.trouble.as_ref()?)));
+        html! {
+            @if let Some(why) = export { p class="say" { "Export failed: " (clean(why, LINE)) } }
+            @for (one, why) in uploads {
+                p class="say" { "Data in Qlik (" (clean(&one.tenant, LINE)) ") " (one.words()) ": " (clean(why, LINE)) }
+            }
+        }
     }
 
     pub(super) fn facts(&self, now: Timestamp) -> Markup {
@@ -107,6 +120,12 @@ impl ConnectorCard {
                             None => (ago(now, last.at)),
                         }
                     } }
+                }
+                @if !self.delivered.is_empty() {
+                    div { dt { "Data in Qlik" } dd { @match as_of(&self.delivered) {
+                        Some(at) => { "as of " (ago(now, at)) },
+                        None => "none yet",
+                    } } }
                 }
             }
         }

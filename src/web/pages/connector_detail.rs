@@ -11,10 +11,12 @@ use maud::{Markup, html};
 use super::connector_cards::ConnectorCard;
 use super::layout::{self, PageFrame, unreadable};
 use super::run_table;
+use crate::domain::syncing::delivery::{AppReport, ReloadOutcome};
 use crate::domain::syncing::op::End;
 use crate::domain::syncing::run_history::{RejectedRow, Run, TableFacts};
 use crate::runtime::board::Board;
 use crate::web::state::PageState;
+use crate::web::view::deliveries::Delivered;
 use crate::web::view::history::in_time;
 use crate::web::view::words::{LINE, ago, clean, count, mark};
 
@@ -27,13 +29,15 @@ const RAW: usize = 2_000;
 
 pub(in crate::web) async fn page(State(state): State<Arc<PageState>>, Path(name): Path<String>) -> Response {
     let now = state.web.clock.now();
-    let found = state.web.board.read(|board| Some((board.syncs.get(&name)?.clone(), board.live)));
-    let Some((view, live)) = found else {
+    let found = state.web.board.read(|board| {
+        Some((board.syncs.get(&name)?.clone(), Delivered::of_connector(board, &name), board.live))
+    });
+    let Some((view, delivered, live)) = found else {
         return layout::missing(&state, &format!("There is no enabled connector “{}”.", clean(&name, 80)));
     };
     let records = &state.web.records;
     let (card, runs, tables, rejected) = tokio::join!(
-        ConnectorCard::load(&state.history, name.clone(), view),
+        ConnectorCard::load(&state.history, name.clone(), (view, delivered)),
         in_time(records.runs(&name, RUNS)),
         in_time(records.tables(&name)),
         in_time(records.rejected(&name, REJECTED)),
@@ -55,11 +59,14 @@ pub(in crate::web) async fn page(State(state): State<Arc<PageState>>, Path(name)
                 @if let Some(reason) = card.view.last_run.as_ref().and_then(|run| run.reason.as_ref()) {
                     p class="say" { (clean(reason, LINE)) }
                 }
-                (card.export_failure())
+                (card.failures())
             }
             (card.facts(now))
         }
         section class="card" aria-labelledby="trend" { h2 id="trend" { "Runs over time" } (card.charts()) }
+        @if !card.delivered.is_empty() {
+            section class="card" aria-labelledby="qlik" { h2 id="qlik" { "Data in Qlik" } (in_qlik(&card.delivered, now)) }
+        }
         section class="card" aria-labelledby="tables" {
             h2 id="tables" { "Tables" }
             @match &tables { Ok(tables) => (facts(tables, runs.as_deref().unwrap_or_default(), now)), Err(e) => (unreadable("Tables", e)) }
@@ -83,6 +90,26 @@ pub(in crate::web) async fn page(State(state): State<Arc<PageState>>, Path(name)
         },
         &main,
     )
+}
+
+/// A row for each tenant.
+fn in_qlik(all: &[Delivered], now: Timestamp) -> Markup {
+    let app = |id: &String, app: &AppReport| {
+        let outcome = app.outcome.map_or("not reloaded yet", ReloadOutcome::as_str).replace('_', " ");
+        html! { p { (clean(id, LINE)) ": " (outcome) @if let Some(at) = app.ended_at { " " (ago(now, at)) } } }
+    };
+    html! {
+        div class="scroll" tabindex="0" role="group" aria-label="Data in Qlik, scrollable" { table class="stack" {
+            thead { tr { th scope="col" { "Tenant" } th scope="col" { "Space" } th scope="col" { "Data as of" } th scope="col" { "State" } th scope="col" { "Apps" } } }
+            tbody { @for one in all { tr {
+                th scope="row" { (clean(&one.tenant, LINE)) }
+                td data-label="Space" { @match &one.report.space { Some(space) => (clean(space, LINE)), None => "–" } }
+                td data-label="Data as of" { @match one.report.as_of { Some(at) => (ago(now, at)), None => "none yet" } }
+                td data-label="State" { (one.words()) }
+                td data-label="Apps" { @for (id, report) in &one.report.apps { (app(id, report)) } @if one.report.apps.is_empty() { "–" } }
+            } } }
+        } }
+    }
 }
 
 /// A table is as fresh as the start of the last run that completed it.

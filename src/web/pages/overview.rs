@@ -22,6 +22,7 @@ use crate::domain::monitoring::severity::Severity;
 use crate::runtime::board::{Board, ChannelView, SyncView};
 use crate::web::state::PageState;
 use crate::web::view::channels::ChannelStatus;
+use crate::web::view::deliveries::Delivered;
 use crate::web::view::headline::Headline;
 use crate::web::view::listing::StateFilter;
 use crate::web::view::status::MonitorStatus;
@@ -52,7 +53,7 @@ struct OverviewData {
     open: Vec<MonitorRow>,
     head: OverviewHead,
     channels: Vec<ChannelRow>,
-    syncs: Vec<(String, SyncView)>,
+    syncs: Vec<(String, (SyncView, Vec<Delivered>))>,
 }
 
 struct ChannelRow {
@@ -101,7 +102,11 @@ impl OverviewData {
             },
             rows: MonitorRows::of(board, list, now),
             channels: board.channels.iter().map(|(name, view)| ChannelRow::of(name, view)).collect(),
-            syncs: board.syncs.iter().map(|(name, view)| (name.clone(), view.clone())).collect(),
+            syncs: board
+                .syncs
+                .iter()
+                .map(|(name, view)| (name.clone(), (view.clone(), Delivered::of_connector(board, name))))
+                .collect(),
         }
     }
 }
@@ -125,7 +130,7 @@ pub(in crate::web) async fn page(
     let Query(query) = query.unwrap_or_default();
     let copy = state.web.board.read(|board| OverviewData::of(board, query.list(), now));
     let history = &state.history;
-    let cards = join_all(copy.syncs.into_iter().map(|(name, view)| ConnectorCard::load(history, name, view)));
+    let cards = join_all(copy.syncs.into_iter().map(|(name, of)| ConnectorCard::load(history, name, of)));
     let (days, changes, cards) = tokio::join!(history.days(now), history.changes(now), cards);
     let main = html! {
         (copy.head.section(&copy.rows, now))

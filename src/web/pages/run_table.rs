@@ -8,7 +8,7 @@ use maud::{Markup, html};
 
 use super::connector_cards::{rows, took};
 use crate::domain::syncing::op::End;
-use crate::domain::syncing::run_history::{Entry, Run};
+use crate::domain::syncing::run_history::{EXPORT, Entry, Run};
 use crate::web::view::words::{LINE, brief, clean, count, mark, moment, some};
 
 /// Characters of a reason before it is shortened.
@@ -117,10 +117,11 @@ fn by_table(run: &Run, running: bool) -> Markup {
                         (reason_details(&format!("why-{}-{i}", run.number), entry))
                     }
                 }
-                @if let Some(export) = &run.export {
+                @for (i, (name, entry)) in run.follow_ups.iter().enumerate() {
+                    @let (one, many) = if name == EXPORT { ("row written", "rows written") } else { ("file", "files") };
                     li {
-                        strong { "export" } ": " (outcome(export, running)) ", " (some(export.tally.seen, "row", "rows")) " written"
-                        (reason_details(&format!("why-{}-export", run.number), export))
+                        strong { (clean(name, LINE)) } ": " (outcome(entry, running)) ", " (some(entry.tally.seen, one, many))
+                        (reason_details(&format!("why-{}-after-{i}", run.number), entry))
                     }
                 } }
             }
@@ -135,7 +136,7 @@ mod tests {
     fn run(number: i64, end: Option<End>, reason: Option<&str>) -> Run {
         let started = jiff::Timestamp::from_second(number * 60).unwrap();
         let entry = Entry { end, reason: reason.map(str::to_owned), ..Entry::default() };
-        Run { number, started, ended: end.map(|_| started), entry, tables: [].into(), export: None }
+        Run { number, started, ended: end.map(|_| started), entry, tables: [].into(), follow_ups: [].into() }
     }
 
     fn words(runs: &[Run], running: bool) -> Vec<&'static str> {

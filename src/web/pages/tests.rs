@@ -187,7 +187,7 @@ fn the_cards() {
         entry: Entry { end: Some(end), waited_ms, reason: Some("a reason".into()), ..Entry::default() },
         tables: [("t".to_owned(), Entry { tally: Tally { seen, ..Tally::default() }, ..Entry::default() })]
             .into(),
-        export: None,
+        follow_ups: [].into(),
     };
     let runs = Arc::new(vec![run(38, End::Deferred, 10, 61_000), run(37, End::Complete, 1_200, 0)]);
     let view = SyncView {
@@ -203,7 +203,9 @@ fn the_cards() {
         }),
         ..SyncView::default()
     };
-    let card = |view, runs| lines(&ConnectorCard { name: "shop".into(), view, runs }.article(now()));
+    let card = |view, runs| {
+        lines(&ConnectorCard { name: "shop".into(), view, runs, delivered: Vec::new() }.article(now()))
+    };
     insta::assert_snapshot!(card(view.clone(), Ok(runs.clone())));
     insta::assert_snapshot!(card(SyncView::default(), Ok(runs)));
     insta::assert_snapshot!(card(view, Err(RecordError("the file is damaged".into()))));

@@ -7,6 +7,7 @@ pub mod records;
 pub(super) mod channels;
 pub(super) mod charts;
 pub(super) mod days;
+pub(super) mod deliveries;
 pub(super) mod headline;
 pub(super) mod history;
 pub(super) mod listing;

@@ -80,7 +80,14 @@ impl RecordReader for StoredRecords {
         };
         let started = "2026-05-01T00:00:00Z".parse().unwrap();
         let tables = [(self.raw.clone(), entry.clone())].into();
-        self.give(vec![Run { number: 1, started, ended: Some(started), entry, tables, export: None }])
+        self.give(vec![Run {
+            number: 1,
+            started,
+            ended: Some(started),
+            entry,
+            tables,
+            follow_ups: [].into(),
+        }])
     }
 
     async fn tables(&self, _: &str) -> Result<Vec<TableFacts>, RecordError> {

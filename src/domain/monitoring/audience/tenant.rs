@@ -3,6 +3,7 @@
 use url::Url;
 
 use super::Audience;
+use crate::domain::data_rule::DataRule;
 use crate::domain::monitoring::banner::style::{BannerStyle, MAX_PREFIX};
 use crate::domain::monitoring::plan::Policy;
 use crate::domain::text;
@@ -22,6 +23,8 @@ pub struct TenantRules {
     pub audience: Audience,
     pub policy: Policy,
     pub style: BannerStyle,
+    /// What happens with the data of connectors, by connector.
+    pub data: Vec<DataRule>,
 }
 
 /// The start of the names of a tenant's variables: `TENANT_PROD_EU` for `prod-eu`.

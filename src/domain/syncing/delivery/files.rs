@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::step::{DeliveryStep, FailureKind, SpaceLimits, StepFailure, StepResult, StoredFile};
-use super::{DataRule, FileForUpload, RunExport, UploadFormat};
+use super::{DataRule, FileForUpload, RunExport};
 
 /// How long temporary contents stay at the tenant. It accepts up to three days.
 pub const UPLOAD_TTL: SignedDuration = SignedDuration::from_hours(24);
@@ -58,15 +58,12 @@ pub(super) fn choose(
     export: &RunExport,
     limits: &SpaceLimits,
 ) -> Result<Vec<(String, FileForUpload)>, String> {
-    let allowed = |format: UploadFormat| {
-        limits.extensions.is_empty() || limits.extensions.iter().any(|ending| ending == format.as_str())
-    };
     let wanted = |file: &&FileForUpload| rule.tables.is_empty() || rule.tables.contains(&file.table);
     let mut chosen: BTreeMap<&str, &FileForUpload> = BTreeMap::new();
     for file in export.files.iter().filter(wanted) {
         let best = chosen.entry(&file.table).or_insert(file);
         // The format of the rule if it is allowed, then any that is.
-        let rank = |file: &FileForUpload| (allowed(file.format), file.format == rule.format);
+        let rank = |file: &FileForUpload| (limits.accepts(file.format), file.format == rule.format);
         if rank(file) > rank(best) {
             *best = file;
         }
@@ -78,10 +75,10 @@ pub(super) fn choose(
     let mut named = Vec::new();
     for file in chosen.into_values() {
         let (name, ending) = (file.name_in_space(&rule.connector), file.format.as_str());
-        if !allowed(file.format) {
+        if !limits.accepts(file.format) {
             let known = limits.extensions.join(", ");
             return Err(format!(
-                "the tenant accepts no .{ending} files (it accepts {known}); upload CSV instead (--format csv)"
+                "the tenant accepts no .{ending} files (it accepts {known}); upload CSV instead (format csv)"
             ));
         }
         if file.bytes > limits.largest {

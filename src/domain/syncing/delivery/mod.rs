@@ -17,6 +17,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::data_rule::{DataRule, UploadFormat};
 use crate::domain::monitoring::schedule::backoff;
 
 use files::PendingFile;
@@ -27,36 +28,6 @@ pub use step::{
     DeliveryStep, FailureKind, ReloadOutcome, ReloadView, SpaceLimits, StepFailure, StepResult, StoredFile,
 };
 
-/// What a definition says of the data of one connector in one tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DataRule {
-    pub connector: String,
-    /// Id or name of the space; `None` only reloads.
-    pub space: Option<String>,
-    /// Empty for all.
-    pub tables: Vec<String>,
-    /// Ids of apps.
-    pub reload: Vec<String>,
-    pub format: UploadFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UploadFormat {
-    Parquet,
-    Csv,
-}
-
-impl UploadFormat {
-    /// The word in definitions, and the ending of file names.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            UploadFormat::Parquet => "parquet",
-            UploadFormat::Csv => "csv",
-        }
-    }
-}
-
 /// A finished run of a connector and its exported files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunExport {
@@ -65,8 +36,11 @@ pub struct RunExport {
     pub run: i64,
     /// Start of the run: its data is at least as new.
     pub checkpoint_at: Timestamp,
-    /// The present files of all tables, also of those that the run did not change. Empty if the run was not exported.
+    /// The present files of all tables, also of those that the run did not change. Empty if apps are only reloaded.
     pub files: Vec<FileForUpload>,
+    /// The newest run that changed rows, for rules that only reload; `None` if it is unknown, which counts as a change.
+    #[serde(default)]
+    pub changed_by: Option<i64>,
 }
 
 /// An exported file. A table may have one in each format.
@@ -101,7 +75,7 @@ struct FileVersion {
 /// Times between attempts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DeliveryPace {
-    /// Interval at which a reload is read until it ends.
+    /// Longest interval at which a reload is read until it ends.
     pub poll: Duration,
     /// First delay after a transient failure; it doubles up to the second one.
     pub retry: (Duration, Duration),
@@ -126,12 +100,16 @@ impl Default for DeliveryPace {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DeliveryState {
+    /// The space, tables and format that the rest is about.
+    content: Option<(Option<String>, Vec<String>, UploadFormat)>,
     /// What is being delivered.
     current: Option<CurrentDelivery>,
     /// Follows it. A newer run replaces it.
     next: Option<RunExport>,
     /// The last run that was offered, without its files, and their number.
     offered: Option<(i64, Timestamp, usize)>,
+    /// The newest run that changed rows, of those that apps were reloaded after.
+    changed_by: Option<i64>,
     /// What the space has, by name of the file.
     committed: BTreeMap<String, FileVersion>,
     /// Counts deliveries that changed what apps read.
@@ -168,10 +146,27 @@ enum DeliveryStage {
 }
 
 impl DeliveryState {
+    /// Continues with the rule, unless it names another space or other files: what is there says nothing of those.
+    #[must_use]
+    pub fn continued_as(self, rule: &DataRule) -> DeliveryState {
+        let content = (rule.space.clone(), rule.tables.clone(), rule.format);
+        if self.content.as_ref() == Some(&content) {
+            return self;
+        }
+        DeliveryState { content: Some(content), ..DeliveryState::default() }
+    }
+
+    /// Whether an exported file is gone or was replaced: the files of its run must be offered again.
+    pub fn is_outdated(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.outdated) && self.next.is_none()
+    }
+
     /// Takes a finished run. It replaces one whose files are still being uploaded, and follows one that is being committed or reloaded.
     pub fn offer(&mut self, rule: &DataRule, export: &RunExport, now: Timestamp) {
         let mark = (export.run, export.checkpoint_at, export.files.len());
-        if self.offered == Some(mark) || rule.space.is_some() && export.files.is_empty() {
+        if self.offered == Some(mark) && !self.is_outdated()
+            || rule.space.is_some() && export.files.is_empty()
+        {
             return;
         }
         self.offered = Some(mark);
@@ -179,6 +174,14 @@ impl DeliveryState {
             Some(current) if current.stage != DeliveryStage::Uploading => self.next = Some(export.clone()),
             _ => self.start(rule, export.clone(), now),
         }
+    }
+
+    /// Ends all waits, because a person asked for it. Reloads that run are still read at their interval.
+    pub fn retry_now(&mut self) {
+        if let Some(current) = &mut self.current {
+            current.not_before = None;
+        }
+        self.apps.values_mut().for_each(AppReload::retry_now);
     }
 
     /// Decides what to do at `now`.
@@ -373,10 +376,14 @@ impl DeliveryState {
             current.files = Some(files.collect());
             current.limits = Some(limits);
         }
+        let changed_by = current.export.changed_by;
         self.current = Some(current);
         if rule.space.is_none() {
             // The run itself is the change. The tenant's time is read with the first request.
-            (self.generation, self.changed_at) = (self.generation + 1, None);
+            if changed_by.is_none() || changed_by != self.changed_by {
+                (self.generation, self.changed_at) = (self.generation + 1, None);
+                self.changed_by = changed_by;
+            }
             self.start_reloads(rule);
         }
     }

@@ -96,7 +96,7 @@ impl World {
         };
         self.combinations.push(self.disk.values().map(named).collect());
         let files = self.disk.values().cloned().collect();
-        RunExport { connector: "shop".into(), run, checkpoint_at: self.now, files }
+        RunExport { connector: "shop".into(), run, checkpoint_at: self.now, files, changed_by: None }
     }
 
     fn perform(&mut self, step: &DeliveryStep) -> StepResult {

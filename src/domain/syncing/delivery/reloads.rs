@@ -12,6 +12,9 @@ use super::{DeliveryPace, backoff, is_ahead, later};
 /// A reload may run for three hours; afterwards no one waits for it.
 const MAX_RELOAD: SignedDuration = SignedDuration::from_hours(4);
 
+/// Delay before a reload is read for the first time.
+const SOONEST_POLL: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct AppReload {
@@ -47,6 +50,12 @@ impl AppReload {
         let current = self.done == Some(generation) && self.report.outcome == Some(ReloadOutcome::Succeeded);
         if !current && self.stage == AppStage::Idle {
             (self.stage, self.due, self.failures) = (AppStage::Finding { asked: false }, None, 0);
+        }
+    }
+
+    pub(super) fn retry_now(&mut self) {
+        if self.report.trouble.is_some() {
+            self.due = None;
         }
     }
 
@@ -130,7 +139,7 @@ impl AppReload {
 
     fn follow(&mut self, id: String, ours: bool, now: Timestamp, pace: &DeliveryPace) {
         self.stage = AppStage::Following { id, since: now, ours };
-        self.due = Some(later(now, pace.poll));
+        self.due = Some(later(now, pace.poll.min(SOONEST_POLL)));
     }
 
     fn look(
@@ -143,7 +152,9 @@ impl AppReload {
     ) {
         let AppStage::Following { since, ours, .. } = self.stage else { return };
         if reload.outcome.is_none() {
-            self.due = Some(later(now, pace.poll));
+            // A short reload is noticed soon.
+            let passed = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            self.due = Some(later(now, passed.max(SOONEST_POLL).min(pace.poll)));
             if now.duration_since(since) > MAX_RELOAD {
                 let hours = MAX_RELOAD.as_hours();
                 let message = Some(format!("the reload did not end within {hours} h"));

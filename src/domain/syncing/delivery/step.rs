@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::FileForUpload;
+use crate::domain::data_rule::UploadFormat;
 
 /// What to do next: one request, or two that belong together.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +81,12 @@ pub struct SpaceLimits {
     pub largest: u64,
 }
 
+impl SpaceLimits {
+    pub fn accepts(&self, format: UploadFormat) -> bool {
+        self.extensions.is_empty() || self.extensions.iter().any(|ending| ending == format.as_str())
+    }
+}
+
 /// A file in the space.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredFile {
@@ -113,6 +120,13 @@ pub enum ReloadOutcome {
 }
 
 impl ReloadOutcome {
+    pub const ALL: [ReloadOutcome; 4] = [
+        ReloadOutcome::Succeeded,
+        ReloadOutcome::Failed,
+        ReloadOutcome::Canceled,
+        ReloadOutcome::ExceededLimit,
+    ];
+
     /// The word in logs, metrics and pages.
     pub fn as_str(self) -> &'static str {
         match self {

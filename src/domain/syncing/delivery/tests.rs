@@ -11,7 +11,7 @@ fn file(table: &str, format: UploadFormat, bytes: u64) -> FileForUpload {
 }
 
 fn export(run: i64, files: Vec<FileForUpload>) -> RunExport {
-    RunExport { connector: "shop".into(), run, checkpoint_at: at(run), files }
+    RunExport { connector: "shop".into(), run, checkpoint_at: at(run), files, changed_by: None }
 }
 
 fn limits(extensions: &[&str]) -> SpaceLimits {
@@ -167,4 +167,58 @@ fn a_rejected_upload_stays_pending() {
     assert_eq!(run.state.report(&run.rule).pending_since, Some(at(0)));
     run.now = 900;
     assert_eq!(run.next(), DeliveryStep::Prepare);
+}
+
+#[test]
+fn apps_are_reloaded_alone_only_after_a_run_that_changed_rows() {
+    let rule = DataRule { space: None, tables: Vec::new(), ..rule(false) };
+    let run = |number: i64, changed_by| RunExport { changed_by, ..export(number, Vec::new()) };
+    let (mut state, mut asked, pace) = (DeliveryState::default(), Vec::new(), DeliveryPace::default());
+    for (at_run, changed_by) in [(1, Some(1)), (2, Some(1)), (3, Some(3)), (4, None), (5, None)] {
+        state.offer(&rule, &run(at_run, changed_by), at(at_run));
+        loop {
+            let step = state.next_step(&rule, at(at_run + 1_000));
+            let result = match &step {
+                DeliveryStep::Wait(_) => break,
+                DeliveryStep::FindReloads { .. } => {
+                    StepResult::ReloadsFound { reloads: Vec::new(), time: Some(at(at_run)) }
+                }
+                DeliveryStep::AskReload { app } => {
+                    asked.push((at_run, app.clone()));
+                    StepResult::ReloadAccepted { id: format!("{app}-{at_run}") }
+                }
+                DeliveryStep::FollowReload { id, .. } => StepResult::ReloadIs(ReloadView {
+                    id: id.clone(),
+                    outcome: Some(ReloadOutcome::Succeeded),
+                    created_at: Some(at(at_run)),
+                    started_at: Some(at(at_run + 1)),
+                    message: None,
+                }),
+                step => panic!("{step:?}"),
+            };
+            state.intend(&step);
+            state.apply(&rule, &step, result, at(at_run), &pace, 7);
+        }
+        assert_eq!(state.report(&rule).as_of, Some(at(at_run)), "the data is as of the last run");
+    }
+    let runs: Vec<i64> =
+        asked.iter().filter(|(_, app)| *app == rule.reload[0]).map(|(run, _)| *run).collect();
+    assert_eq!(runs, [1, 3, 4, 5]);
+}
+
+#[test]
+fn what_one_space_has_says_nothing_of_another() {
+    let rule = rule(true);
+    let state = DeliveryState::default().continued_as(&rule);
+    let state = DeliveryState { committed_as_of: Some(at(1)), ..state };
+    assert_eq!(state.clone().continued_as(&rule), state);
+    let more_apps = DataRule { reload: vec!["another".into()], ..rule.clone() };
+    assert_eq!(state.clone().continued_as(&more_apps), state);
+    for other in [
+        DataRule { space: Some("Other".into()), ..rule.clone() },
+        DataRule { tables: vec!["orders".into()], ..rule.clone() },
+        DataRule { format: UploadFormat::Csv, ..rule },
+    ] {
+        assert_eq!(state.clone().continued_as(&other).report(&other).as_of, None, "{other:?}");
+    }
 }

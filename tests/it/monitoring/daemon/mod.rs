@@ -167,8 +167,8 @@ impl TestDaemon {
 /// One tenant that sees everything.
 pub(crate) fn only_tenant(url: Url, target: Arc<dyn Target>, policy: Policy) -> TenantRoster {
     let (audience, style) = (Audience::default(), BannerStyle::default());
-    let rules = TenantRules { name: "default".into(), url, audience, policy, style };
-    TenantRoster { tenants: vec![ConnectedTenant { rules, target }], again: None }
+    let rules = TenantRules { name: "default".into(), url, audience, policy, style, data: Vec::new() };
+    TenantRoster { tenants: vec![ConnectedTenant { rules, target, data: None }], again: None, data: None }
 }
 
 /// A tenant that fails at every request: it must not change anything for the other one.

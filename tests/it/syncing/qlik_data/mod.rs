@@ -1,6 +1,7 @@
 //! Exported files on their way into a Qlik space, and the reloads of apps, against the stand-in tenant.
 
 mod command;
+mod daemon;
 mod failures;
 mod kills;
 mod uploads;
@@ -9,12 +10,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_sources_monitor::testing::domain::data_rule::{DataRule, UploadFormat};
 use data_sources_monitor::testing::domain::syncing::delivery::{
-    DataRule, DeliveryPace, DeliveryReport, DeliveryState, DeliveryStep, RunExport, UploadFormat,
+    DeliveryPace, DeliveryReport, DeliveryState, DeliveryStep, FileForUpload, RunExport,
 };
 use data_sources_monitor::testing::http::{ClientOptions, Network};
 use data_sources_monitor::testing::qlik::{QlikCredentials, TenantClient};
-use data_sources_monitor::testing::upload::{DataClient, exported};
+use data_sources_monitor::testing::upload::DataClient;
 use jiff::{SignedDuration, Timestamp};
 use stand_ins::tenant::{API_KEY, CLIENT_ID, CLIENT_SECRET, Tenant};
 use tempfile::TempDir;
@@ -75,10 +77,12 @@ impl Delivery {
                 [vec![u8::try_from(self.run).unwrap(); bytes - bytes / 2], marks.collect()].concat();
             std::fs::write(&draft, content).unwrap();
             std::fs::rename(&draft, &path).unwrap();
-            exported(table, path, format).unwrap()
+            let found = std::fs::metadata(&path).unwrap();
+            let (bytes, modified) = (found.len(), found.modified().unwrap().try_into().unwrap());
+            FileForUpload { table: (*table).to_owned(), path, bytes, modified, format }
         };
         let files = tables.iter().map(write).collect();
-        RunExport { connector: "shop".into(), run: self.run, checkpoint_at: now(), files }
+        RunExport { connector: "shop".into(), run: self.run, checkpoint_at: now(), files, changed_by: None }
     }
 
     fn offer(&mut self, export: &RunExport) {

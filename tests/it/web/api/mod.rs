@@ -206,8 +206,8 @@ pub(super) fn run(number: i64, started: Timestamp, end: Option<End>) -> Run {
         tally,
     };
     let tables = [("uptime_test".to_owned(), entry.clone())].into();
-    let export = Some(entry.clone());
-    Run { number, started, ended: end.map(|_| started), entry, tables, export }
+    let follow_ups = [("export".to_owned(), entry.clone())].into();
+    Run { number, started, ended: end.map(|_| started), entry, tables, follow_ups }
 }
 
 /// A daemon with a value for everything that can be shown.
