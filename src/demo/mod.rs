@@ -36,6 +36,9 @@ const CHECKS: [&str; 4] = ["Shop", "Shop: checkout", "Partner portal", "Public A
 const SIZES: Sizes = Sizes { tests: CHECKS.len() as u64, history: 150, periods: 3, alerts: 2 };
 /// What the second tenant shows.
 const WAREHOUSES: [&str; 2] = ["Snowflake", "BigQuery"];
+/// Where the prod tenant gets the data of StatusCake, and the app that is reloaded.
+const SPACE: &str = "Data team";
+const APP: &str = "service-levels";
 /// Duration of a manual banner.
 const A_WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -82,6 +85,11 @@ impl Stage {
         let pages = Pages::open(&clock)?;
         let tenant = Tenant::open(&clock)?;
         tenant.set_latency(Duration::from_millis(25));
+        tenant.change(|state| {
+            state.data.add_space(SPACE);
+            state.data.add_app(APP);
+            state.data.rules.runs_for = SignedDuration::from_secs(2);
+        });
         let analytics = Tenant::open(&clock)?;
         analytics.set_latency(Duration::from_millis(35));
         let slack = Slack::open()?;
@@ -167,7 +175,8 @@ impl Stage {
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// The definitions by folder and file name: status pages, the age of one connector's data, two tenants, a channel.
+    /// The definitions by folder and file name: status pages, the age of one connector's data, two tenants of which
+    /// one gets the data of StatusCake, a channel.
     pub fn definitions(&self, pace: DemoPace) -> Vec<(&'static str, String, String)> {
         let page = |(name, url, engine): (&str, String, &str)| {
             // One status page is read by its overall status alone, which is the default.
@@ -187,7 +196,10 @@ impl Stage {
             "name = \"Visitor counts\"\nkind = \"sync\"\nconnector = \"sensource\"\n\
              stale_after = \"{late} ms\"\nseverity = \"minor\"\n"
         );
-        let prod = format!("name = \"prod\"\nurl = \"{}\"\n", self.tenant.url());
+        let prod = format!(
+            "name = \"prod\"\nurl = \"{}\"\n\n[[data]]\nconnector = \"statuscake\"\nspace = \"{SPACE}\"\nreload = [\"{APP}\"]\n",
+            self.tenant.url()
+        );
         let analytics = format!(
             "name = \"analytics\"\nurl = \"{}\"\nmonitors = [\"tag:warehouse\"]\nprefix = \"[External]\"\nlink = \"off\"\n",
             self.analytics.url()

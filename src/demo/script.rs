@@ -55,7 +55,7 @@ pub const SCENES: &[Scene] = &[
     Scene {
         second: 0,
         title: "A quiet morning",
-        look: "all services are green, the tenant shows no banner, the connectors fill their tables",
+        look: "all services are green, the tenant shows no banner, the connectors fill their tables, and an app is reloaded with the data of StatusCake",
         events: &[],
     },
     Scene {

@@ -14,7 +14,6 @@ use crate::{Clock, Reply, Request, Service, StandIn};
 
 #[cfg(feature = "testing")]
 mod banner_views;
-#[cfg(feature = "testing")]
 pub mod data;
 #[cfg(feature = "testing")]
 mod testing;
@@ -114,7 +113,6 @@ pub struct State {
     /// See [`Rules`].
     pub rules: Rules,
     /// Its data files and reloads.
-    #[cfg(feature = "testing")]
     pub data: data::DataModel,
     clock: Clock,
     writes: Vec<Write>,
@@ -142,7 +140,6 @@ impl Tenant {
         let (writes, tokens, faults) = (Vec::new(), Vec::new(), Vec::new());
         StandIn::serve(State {
             rules,
-            #[cfg(feature = "testing")]
             data: data::DataModel::default(),
             clock: clock.clone(),
             writes,
@@ -208,10 +205,7 @@ impl Service for State {
             READ => self.read(),
             WRITE => self.upsert(request),
             ME => Reply::json(&json!({"id": Author::Program.user(), "name": "bot"})),
-            #[cfg(feature = "testing")]
             _ => self.data(request),
-            #[cfg(not(feature = "testing"))]
-            _ => refusal(404, "Not Found", "No such resource."),
         };
         if self.rules.ahead.is_zero() {
             return reply;
@@ -243,7 +237,6 @@ impl State {
         bearer.is_some_and(|one| one.starts_with(API_KEY) || alive(one))
     }
 
-    #[cfg(feature = "testing")]
     fn data(&mut self, request: &Request) -> Reply {
         let (now, allowed) = (self.now(), self.accepts(request.bearer()));
         let nowhere = || refusal(404, "Not Found", "No such resource.");

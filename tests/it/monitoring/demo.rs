@@ -14,6 +14,7 @@ use data_sources_monitor::testing::telemetry::Log;
 use rusqlite::Connection;
 use tokio::net::TcpListener;
 
+use crate::http_client::client;
 use crate::processes::binary::{output, program};
 use stand_ins::Reply;
 use stand_ins::tenant::Tenant;
@@ -151,6 +152,7 @@ async fn each_scene_has_the_effect_that_the_audience_is_shown() {
     let over =
         ["GitHub", "Epic Games", "Visitor counts", "BigQuery"].map(|name| format!("✅ Resolved: {name}"));
     wait_until(&show, |_| slack_says(&show) == over).await;
+    the_app_shows_the_data_of_statuscake(&show).await;
     assert!(show.close().await, "stopped with work unfinished");
     rate_limits_cost_no_rows(folder.path());
 }
@@ -177,6 +179,17 @@ async fn only_warehouses_reach_the_second_tenant(show: &Show) {
     ];
     wait_until(show, |_| shown().len() >= want.len()).await;
     assert_eq!(shown(), want);
+}
+
+/// Its tables are in the space, and the dashboard says how old the data in the app is.
+async fn the_app_shows_the_data_of_statuscake(show: &Show) {
+    let has_data = |board: &Board| board.deliveries.values().any(|view| view.report.as_of.is_some());
+    wait_until(show, has_data).await;
+    let files: Vec<_> = show.stage().tenant().read(|state| state.data.contents().into_keys().collect());
+    assert_eq!(files.len(), 4, "{files:?}");
+    let page = client().get(format!("http://{}/", show.address())).send().await.unwrap();
+    let page = page.text().await.unwrap();
+    assert!(page.contains("Data in Qlik") && page.contains("as of <time"), "{page}");
 }
 
 /// StatusCake's runs waited while the quota was used up, and all of them were complete.
@@ -269,7 +282,7 @@ fn the_demo_ignores_the_environment_and_leaves_nothing_behind() {
 /// Polls `/readyz` until it answers 200, in one program that waits between its attempts.
 fn becomes_ready(link: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let client = crate::http_client::client();
+    let client = client();
     let asking = async {
         while !client.get(format!("{link}readyz")).send().await.is_ok_and(|answer| answer.status() == 200) {
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -5,6 +5,7 @@
 
 mod files;
 mod reloads;
+#[cfg(feature = "testing")]
 mod testing;
 mod uploads;
 

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::{Content, DataModel, bad, error, time};
 use crate::{Reply, Request};
 
+/// Reloads that are kept, so that a demo that runs for days stays small.
+const KEPT: usize = 200;
+
 /// The files of all spaces, by name.
 pub type ReloadRead = BTreeMap<String, Content>;
 
@@ -57,6 +60,9 @@ impl DataModel {
         let (id, app, read) = (self.new_id("reload"), app.to_owned(), Vec::new());
         let (started_at, ended_at, error) = (None, None, None);
         self.reloads.push(ReloadRecord { id, app, created_at: now, started_at, ended_at, read, error });
+        if !cfg!(feature = "testing") && self.reloads.len() > KEPT && self.reloads[0].ended_at.is_some() {
+            self.reloads.remove(0);
+        }
         self.reloads.len() - 1
     }
 
