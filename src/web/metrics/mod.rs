@@ -345,6 +345,10 @@ mod tests {
             sync.exports.last_success = Some(now);
             let (failure, took) = (Some("no space left".into()), Duration::from_millis(250));
             sync.exports.last = Some(LastExport { at: now, failure, took, files: 0 });
+            let data = board.deliveries.entry(("prod".into(), "statuscake".into())).or_default();
+            (data.files, data.bytes, data.failures) = (4, 8_192, 1);
+            data.reloads.insert("succeeded", 2);
+            (data.report.as_of, data.report.pending_since) = (Some(now), Some(now));
         });
         let log = LogLosses { lost: 3, dropped: 5 };
         let text =

@@ -57,6 +57,9 @@ fn exported() -> Exported {
         let took = Duration::from_secs(2);
         sync.last_run =
             Some(LastRun { ended_at: now, end: "complete", reason: None, took, rows, waited: took });
+        (sync.exports.on, sync.exports.last_success) = (true, Some(now));
+        let data = board.deliveries.entry(("prod".into(), "statuscake".into())).or_default();
+        (data.report.as_of, data.report.pending_since) = (Some(now), Some(now));
     });
     let mut exported = Exported::new();
     for line in metrics::render(&board, Default::default(), now)

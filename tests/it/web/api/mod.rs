@@ -19,6 +19,7 @@ use data_sources_monitor::testing::domain::monitoring::observation::{
 };
 use data_sources_monitor::testing::domain::monitoring::responses::MonitorResponses;
 use data_sources_monitor::testing::domain::monitoring::severity::Severity;
+use data_sources_monitor::testing::domain::syncing::delivery::{AppReport, ReloadOutcome};
 use data_sources_monitor::testing::domain::syncing::op::{End, Tally};
 use data_sources_monitor::testing::domain::syncing::run_history::{Entry, RejectedRow, Run, TableFacts};
 use data_sources_monitor::testing::runtime::board::{Board, BoardWriter, LastRun, channel};
@@ -283,6 +284,17 @@ fn fill(board: &mut Board) {
     let channel = board.channels.entry("ops".into()).or_default();
     (channel.report.delivered_at, channel.report.pending_since) = (Some(now), Some(now));
     (channel.report.kind, channel.report.trouble) = ("slack".into(), Some("HTTP 503".into()));
+    let data = board.deliveries.entry(("prod".into(), "statuscake".into())).or_default();
+    (data.report.as_of, data.report.pending_since) = (Some(ago(3)), Some(now));
+    (data.report.space, data.report.trouble) = (Some("Sales data".into()), Some("HTTP 503".into()));
+    let app = AppReport {
+        outcome: Some(ReloadOutcome::Failed),
+        message: Some("Table not found".into()),
+        ended_at: Some(now),
+        as_of: Some(ago(3)),
+        ..AppReport::default()
+    };
+    data.report.apps.insert("app-1".into(), app);
     let sync = board.syncs.entry("statuscake".into()).or_default();
     (sync.last_success, sync.next_at, sync.every) = (Some(ago(3)), Some(ago(-1)), Duration::from_secs(900));
     sync.last_run = Some(LastRun {
