@@ -10,8 +10,10 @@ use crate::commands::setting_flags::SettingFlags;
 use crate::commands::table::print_table;
 use crate::commands::tenants::{TenantConnector, WhichTenants, configured};
 use crate::commands::{CommandError, compose};
+use crate::domain::syncing::delivery::{DeliveryStep, StepResult};
 use crate::domain::text::counted;
 use crate::runtime::clock::Clock;
+use crate::runtime::monitoring::connection::ConnectedTenant;
 use crate::secrets::Redactor;
 
 #[derive(Debug, Subcommand)]
@@ -20,8 +22,8 @@ pub enum TenantCommand {
     List(TenantListArgs),
     /// Read the banner of each tenant once, and say which right is missing
     ///
-    /// Reading does not prove the right to write, which only the first banner does. Exit: 0 all answered, 1 failed,
-    /// 78 configuration.
+    /// It also looks for the spaces that data goes into. Reading does not prove the right to write, which only the first
+    /// banner and the first upload do. Exit: 0 all answered, 1 failed, 78 configuration.
     Check(WhichTenants),
 }
 
@@ -71,7 +73,7 @@ async fn check(flags: &SettingFlags, which: WhichTenants) -> Result<ExitCode, Co
     let chosen: Vec<_> = which.some_of(&tenants)?.into_iter().cloned().collect();
     let connected = TenantConnector::new(&settings, &Redactor::default())?.connect(chosen);
     let now = Clock::system().now();
-    let mut failed = 0;
+    let mut failed: u64 = 0;
     for tenant in &connected {
         let name = &tenant.rules.name;
         match tenant.target.read().await {
@@ -84,11 +86,38 @@ async fn check(flags: &SettingFlags, which: WhichTenants) -> Result<ExitCode, Co
             Err(error) => {
                 failed += 1;
                 say!("{name}: {error}");
+                continue;
             }
         }
+        failed += u64::from(!check_spaces(tenant).await);
     }
     if failed > 0 {
-        return Err(anyhow::anyhow!("{} cannot be read", counted(failed, "tenant")).into());
+        return Err(anyhow::anyhow!("{} cannot be used", counted(failed, "tenant")).into());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether each space that data goes into can be reached. Nothing is uploaded.
+async fn check_spaces(tenant: &ConnectedTenant) -> bool {
+    let Some(client) = &tenant.data else { return true };
+    let (name, mut all_reached) = (&tenant.rules.name, true);
+    for rule in &tenant.rules.data {
+        let Some(space) = &rule.space else { continue };
+        let connector = &rule.connector;
+        match client.perform(rule, &DeliveryStep::Prepare).await {
+            StepResult::Prepared(limits) if limits.accepts(rule.format) => {
+                say!("{name}: the space {space} takes the {} files of {connector}", rule.format.as_str());
+            }
+            StepResult::Prepared(_) => {
+                say!("{name}: the space {space} takes the data of {connector} as CSV only");
+            }
+            StepResult::Failed(failure) => {
+                all_reached = false;
+                say!("{name}: {connector}: {}", failure.detail);
+            }
+            // Other steps have other results.
+            _ => {}
+        }
+    }
+    all_reached
 }

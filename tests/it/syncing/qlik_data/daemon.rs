@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use super::{APP, SPACE};
 use crate::http_client::client;
-use crate::processes::binary::{Running, output};
+use crate::postgres::cluster;
+use crate::processes::binary::{Running, output, watching};
 
 const SIZES: Sizes = Sizes { tests: 3, history: 12, periods: 2, alerts: 1 };
 
@@ -126,7 +127,12 @@ async fn what_the_tenant_refuses_is_said_and_delivered_once_it_is_allowed() {
     daemon.until("statuscake: complete");
     let page = shown(&address, "/connectors/statuscake").await;
     assert!(page.contains("none yet") && page.contains("member"), "{page}");
+    let (code, said) = desk.run(&["tenant", "check"]);
+    assert!(code == 1 && said.contains("default: statuscake: ") && said.contains("member"), "{said}");
     desk.tenant.change(|state| state.data.rules.member = true);
+    let (code, said) = desk.run(&["tenant", "check"]);
+    let takes = "default: the space Sales data takes the parquet files of statuscake";
+    assert!(code == 0 && said.contains(takes), "{said}");
     daemon.signal("-HUP");
     daemon.until("4 files uploaded to space Sales data, 1 app reloaded");
     daemon.signal("-TERM");
@@ -250,4 +256,43 @@ fn validate_names_rules_and_monitors_without_effect() {
         "{said}"
     );
     assert!(said.contains("tenant a: [[data]] of an unknown connector \"shopp\""), "{said}");
+}
+
+/// The new leader exports from the common database, so the daemons share no folder. A standby shows what the leader saved.
+#[tokio::test]
+async fn a_new_leader_goes_on_with_uploads() {
+    let Some(cluster) = cluster::shared() else { return };
+    let csv = ("STATUSCAKE_QLIK_FORMAT", "csv");
+    let mut desk = Desk::with(&[("STATUSCAKE_QLIK_SPACE", SPACE), ("STATUSCAKE_QLIK_RELOAD", APP), csv]);
+    let database = cluster.url("postgres", &cluster.database().await);
+    desk.vars.push(("DATABASE_URL".into(), database));
+    let mut ann = desk.daemon();
+    ann.until("4 files uploaded to space Sales data, 1 app reloaded");
+    let folder = watching(&[]);
+    let mut bob = Running::start(folder.path(), &desk.vars());
+    let address = address(&mut bob);
+    bob.until("Standby: ");
+    let mut connectors = String::new();
+    for _ in 0..30 {
+        connectors = shown(&address, "/api/v1/connectors").await;
+        if connectors.contains("\"outcome\":\"succeeded\"") {
+            break;
+        }
+        bob.until("statuscake: ");
+    }
+    assert!(connectors.contains("\"outcome\":\"succeeded\""), "{connectors}");
+    ann.signal("-TERM");
+    assert_eq!(ann.ended(), 0);
+    bob.until("This daemon is now the leader");
+    let id = desk.cake.test_ids().remove(0);
+    desk.cake.change(|account| account.set(&id, "name", "renamed".into()));
+    bob.until("1 app reloaded");
+    let text =
+        |tenant: &Tenant| tenant.read(|state| state.data.contents()["statuscake-uptime_test.csv"].clone());
+    desk.tenant.wait_until(|tenant| String::from_utf8(text(tenant)).unwrap().contains("renamed")).await;
+    bob.signal("-TERM");
+    assert_eq!(bob.ended(), 0);
+    for reload in desk.tenant.reloads() {
+        assert_eq!(reload.read[0], reload.read.last().unwrap().clone(), "an app saw a commit");
+    }
 }
