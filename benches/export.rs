@@ -16,10 +16,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use data_sources_monitor::testing::destinations::{DestinationKind, sqlite};
+use data_sources_monitor::testing::domain::file_format::FileFormat;
 use data_sources_monitor::testing::domain::syncing::cell::{Cell, ColumnType};
 use data_sources_monitor::testing::domain::syncing::op::{Op, Rows};
 use data_sources_monitor::testing::export::{
-    ExportFormat, ExportOptions, ExportOutcome, ExportProgress, ExportScope, export,
+    ExportOptions, ExportOutcome, ExportProgress, ExportScope, export,
 };
 use parquet::basic::{Compression, Repetition, Type as PhysicalType};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int64Type};
@@ -69,13 +70,13 @@ fn case(name: &str, rows: u64, folder: &Path) {
             (seconds, std::fs::metadata(path).unwrap().len())
         }
         "bare" => bare(rows, &folder.join("bare.parquet")),
-        name => runtime.block_on(exported(rows, folder, ExportFormat::parse(name).unwrap())),
+        name => runtime.block_on(exported(rows, folder, FileFormat::parse(name).unwrap())),
     };
     let rate = rows as f64 / seconds;
     println!("{name:<8} {rows:>10} {seconds:>9.2} {rate:>12.0} {:>9} {:>9}", peak_mib(), size >> 20);
 }
 
-async fn exported(rows: u64, folder: &Path, format: ExportFormat) -> (f64, u64) {
+async fn exported(rows: u64, folder: &Path, format: FileFormat) -> (f64, u64) {
     let options = ExportOptions { dir: folder.join("out"), format, partial: false, deleted: false };
     let place = DestinationKind::Sqlite(folder.to_owned());
     let begun = Instant::now();

@@ -48,12 +48,15 @@ pub mod destinations {
 }
 pub mod export {
     pub use crate::export::{
-        ExportFormat, ExportOptions, ExportOutcome, ExportProgress, ExportReport, ExportScope, export,
+        ExportOptions, ExportOutcome, ExportProgress, ExportReport, ExportScope, export,
     };
 }
 pub mod domain {
     pub mod data_rule {
-        pub use crate::domain::data_rule::{DataRule, UploadFormat};
+        pub use crate::domain::data_rule::DataRule;
+    }
+    pub mod file_format {
+        pub use crate::domain::file_format::FileFormat;
     }
     pub mod monitoring {
         pub mod assess {

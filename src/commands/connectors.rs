@@ -10,11 +10,12 @@ use serde_json::Value;
 use crate::commands::{CommandError, compose};
 use crate::definitions::{DefinitionError, connector};
 use crate::destinations::DestinationKind;
+use crate::domain::file_format::FileFormat;
 use crate::domain::syncing::definition::config::{
     COMMON, ConfigStatus, ConfigValues, EXPORT, NO_EXPORT, variable,
 };
 use crate::domain::syncing::definition::connector::Definition;
-use crate::export::{ExportFormat, ExportOptions};
+use crate::export::ExportOptions;
 use crate::runtime::jobs::{Job, LoadedConnectors};
 use crate::secrets::SHORT;
 use crate::settings::{ExportSettings, Settings, Vars, lookup};
@@ -197,8 +198,8 @@ pub(crate) fn export_options(settings: &Settings, format: Option<&str>) -> Optio
     let ExportSettings { dir, partial, deleted } = settings.export.clone();
     let format = match format {
         Some(NO_EXPORT) => return None,
-        Some(text) => ExportFormat::parse(text)?,
-        None => ExportFormat::Parquet,
+        Some(text) => FileFormat::parse(text)?,
+        None => FileFormat::Parquet,
     };
     Some(ExportOptions { dir: dir?, format, partial, deleted })
 }

@@ -2,7 +2,8 @@
 //! say it in `[[data]]`.
 
 use crate::definitions::connector;
-use crate::domain::data_rule::{DataRule, UploadFormat};
+use crate::domain::data_rule::DataRule;
+use crate::domain::file_format::FileFormat;
 use crate::domain::syncing::definition::config::variable;
 use crate::settings::{Problem, Settings, Vars, lookup};
 
@@ -69,8 +70,8 @@ fn of_connector(name: &str, vars: &dyn Vars) -> Result<Option<DataRule>, Problem
         Problem::new(variable(name, FORMAT), format!("{word:?} is not a format: parquet, csv"))
     };
     let format = match &format {
-        Some(word) => UploadFormat::parse(word).ok_or_else(|| unknown(word))?,
-        None => UploadFormat::default(),
+        Some(word) => FileFormat::parse(word).ok_or_else(|| unknown(word))?,
+        None => FileFormat::default(),
     };
     let rule = DataRule { connector: name.to_owned(), space, tables, reload, format };
     match rule.problem() {

@@ -1,7 +1,8 @@
 //! `[[data]]` of a tenant → rules for the data of connectors.
 
 use super::keys::Keys;
-use crate::domain::data_rule::{DataRule, UploadFormat};
+use crate::domain::data_rule::DataRule;
+use crate::domain::file_format::FileFormat;
 
 /// The rules of a tenant: at most one for each connector.
 pub(super) fn data_rules(keys: &mut Keys<'_, '_>) -> Vec<DataRule> {
@@ -26,7 +27,7 @@ fn data_rule(mut keys: Keys<'_, '_>, at: usize) -> Option<DataRule> {
     let tables = keys.texts("tables").unwrap_or_default();
     let reload = keys.texts("reload").unwrap_or_default();
     let format = keys.text("format").and_then(|(word, at)| {
-        let format = UploadFormat::parse(&word);
+        let format = FileFormat::parse(&word);
         if format.is_none() {
             keys.wrong(at, "`format` must be parquet or csv");
         }

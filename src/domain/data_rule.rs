@@ -1,6 +1,6 @@
 //! What happens with a connector's data in one tenant.
 
-use serde::{Deserialize, Serialize};
+use super::file_format::FileFormat;
 
 /// Which tables go into which space, and which apps are reloaded afterwards. At least one of the two is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct DataRule {
     pub tables: Vec<String>,
     /// Ids of apps.
     pub reload: Vec<String>,
-    pub format: UploadFormat,
+    pub format: FileFormat,
 }
 
 impl DataRule {
@@ -35,28 +35,6 @@ impl DataRule {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UploadFormat {
-    #[default]
-    Parquet,
-    Csv,
-}
-
-impl UploadFormat {
-    /// The word in definitions, and the ending of file names.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            UploadFormat::Parquet => "parquet",
-            UploadFormat::Csv => "csv",
-        }
-    }
-
-    pub fn parse(word: &str) -> Option<UploadFormat> {
-        [UploadFormat::Parquet, UploadFormat::Csv].into_iter().find(|format| format.as_str() == word)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,7 +46,7 @@ mod tests {
             space: space.map(str::to_owned),
             tables: tables.iter().map(|table| (*table).to_owned()).collect(),
             reload: reload.iter().map(|app| (*app).to_owned()).collect(),
-            format: UploadFormat::Parquet,
+            format: FileFormat::Parquet,
         };
         for (rule, problem) in [
             (rule(Some("Sales"), &["orders"], &["a-1"]), None),

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod data_rule;
+pub mod file_format;
 pub mod markup;
 pub mod monitoring;
 pub mod nearest;

@@ -9,7 +9,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use super::{ExportError, ExportFormat};
+use super::ExportError;
+use crate::domain::file_format::FileFormat;
 use crate::export::rows::ChangeMark;
 
 const LIST: &str = "_files.json";
@@ -25,7 +26,7 @@ const LONGEST_NAME: usize = 200;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct FileEntry {
     pub(super) file: String,
-    pub(super) format: ExportFormat,
+    pub(super) format: FileFormat,
     pub(super) rows: u64,
     pub(super) bytes: u64,
     /// The run after which it was written.
@@ -75,7 +76,7 @@ impl ExportFolder {
         Ok(ExportFolder { path, list, _lock: lock })
     }
 
-    pub(super) fn path_of(&self, table: &str, format: ExportFormat) -> PathBuf {
+    pub(super) fn path_of(&self, table: &str, format: FileFormat) -> PathBuf {
         self.path.join(format!("{}.{}", file_name(table), format.as_str()))
     }
 

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::destinations::postgres::names::Names;
 use crate::destinations::postgres::schema;
 use crate::destinations::{DestinationError, DestinationKind, NewestRun, sqlite_file};
+use crate::domain::file_format::FileFormat;
 use crate::domain::syncing::op::{End, TableShape};
 use columns::TableLayout;
 use files::{ExportFolder, FileEntry};
@@ -31,34 +32,12 @@ use rows::sqlite::SqliteSnapshot;
 use rows::{HistoryFacts, Snapshot};
 use table_file::TableFileFailure;
 
-/// The format of exported files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ExportFormat {
-    Parquet,
-    Csv,
-}
-
-impl ExportFormat {
-    /// The word in settings, and the ending of file names.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ExportFormat::Parquet => "parquet",
-            ExportFormat::Csv => "csv",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<ExportFormat> {
-        [ExportFormat::Parquet, ExportFormat::Csv].into_iter().find(|format| format.as_str() == text)
-    }
-}
-
 /// Where and how tables are exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportOptions {
     /// The files are in a subfolder with the name of the connector.
     pub dir: PathBuf,
-    pub format: ExportFormat,
+    pub format: FileFormat,
     /// Also after runs that ended `partial`.
     pub partial: bool,
     /// Also rows that are marked deleted.
@@ -93,7 +72,7 @@ impl ExportScope {
 pub struct ExportedFile {
     pub table: String,
     pub path: PathBuf,
-    pub format: ExportFormat,
+    pub format: FileFormat,
     pub rows: u64,
     pub bytes: u64,
 }

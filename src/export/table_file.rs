@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use super::ExportError;
 use super::columns::TableLayout;
 use super::csv_file::CsvFile;
 use super::files::{DraftFile, DraftOutput, ExportFolder};
 use super::parquet_file::ParquetFile;
 use super::rows::feed::{self, GroupQueue};
 use super::rows::{ReadFailure, Snapshot};
-use super::{ExportError, ExportFormat};
 use crate::destinations::DestinationError;
+use crate::domain::file_format::FileFormat;
 
 /// Bytes of CSV that are written at once.
 const CSV_BUFFER: usize = 256 << 10;
@@ -50,7 +51,7 @@ pub(super) async fn write(
     snapshot: &Snapshot<'_>,
     folder: &ExportFolder,
     layout: &mut TableLayout,
-    format: ExportFormat,
+    format: FileFormat,
     metadata: &[(String, String)],
     rows: &Arc<AtomicU64>,
     stop: &CancellationToken,
@@ -121,15 +122,15 @@ impl TableOutput {
     fn create(
         draft: &DraftFile,
         layout: &TableLayout,
-        format: ExportFormat,
+        format: FileFormat,
         metadata: &[(String, String)],
     ) -> Result<TableOutput, ExportError> {
         let out = draft.output()?;
         Ok(match format {
-            ExportFormat::Parquet => {
+            FileFormat::Parquet => {
                 TableOutput::Parquet(ParquetFile::create(out, layout, metadata).map_err(|e| draft.error(&e))?)
             }
-            ExportFormat::Csv => {
+            FileFormat::Csv => {
                 let out = std::io::BufWriter::with_capacity(CSV_BUFFER, out);
                 TableOutput::Csv(CsvFile::create(out, layout).map_err(|e| draft.error(&e))?)
             }

@@ -7,9 +7,8 @@ use std::path::Path;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::domain::data_rule::UploadFormat;
 use crate::domain::syncing::delivery::{FailureKind, FileForUpload, StepFailure};
-use crate::export::{ExportFormat, ExportReport};
+use crate::export::ExportReport;
 
 /// Describes the files of an export as they are now. May block.
 ///
@@ -19,11 +18,8 @@ pub fn files_of(export: &ExportReport) -> io::Result<Vec<FileForUpload>> {
     let described = export.present().map(|file| {
         let metadata = std::fs::metadata(&file.path)?;
         let (bytes, modified) = (metadata.len(), modified(&metadata)?);
-        let format = match file.format {
-            ExportFormat::Parquet => UploadFormat::Parquet,
-            ExportFormat::Csv => UploadFormat::Csv,
-        };
-        Ok(FileForUpload { table: file.table.clone(), path: file.path.clone(), bytes, modified, format })
+        let (table, path, format) = (file.table.clone(), file.path.clone(), file.format);
+        Ok(FileForUpload { table, path, bytes, modified, format })
     });
     described.collect()
 }

@@ -19,11 +19,12 @@ use crate::commands::completions::connector_names;
 use crate::commands::setting_flags::SettingFlags;
 use crate::commands::tenants::{TenantConnector, WhichTenants, configured, upload_source};
 use crate::commands::{CommandError, connectors, data_dir};
-use crate::domain::data_rule::{DataRule, UploadFormat};
+use crate::domain::data_rule::DataRule;
+use crate::domain::file_format::FileFormat;
 use crate::domain::syncing::delivery::{
     DeliveryPace, DeliveryPhase, DeliveryState, DeliveryStep, ReloadOutcome, RunExport,
 };
-use crate::export::{ExportFormat, ExportOptions, ExportOutcome, ExportScope};
+use crate::export::{ExportOptions, ExportOutcome, ExportScope};
 use crate::runtime::clock::Clock;
 use crate::runtime::monitoring::deliveries::UploadSource;
 use crate::secrets::Redactor;
@@ -83,7 +84,7 @@ pub(crate) async fn upload(flags: &SettingFlags, args: UploadArgs) -> Result<Exi
         return Err(anyhow::anyhow!("name a tenant with --tenant ({})", names.join(", ")).into());
     };
     let definition = connectors::find(connectors::definitions(&settings)?, &args.name)?;
-    let format = if args.format == "csv" { UploadFormat::Csv } else { UploadFormat::Parquet };
+    let format = if args.format == "csv" { FileFormat::Csv } else { FileFormat::Parquet };
     let rule = DataRule {
         connector: definition.name,
         space: args.space,
@@ -128,12 +129,8 @@ async fn export(
     rule: &DataRule,
     stopping: &mut Stopping,
 ) -> Result<RunExport, CommandError> {
-    let format = match rule.format {
-        UploadFormat::Parquet => ExportFormat::Parquet,
-        UploadFormat::Csv => ExportFormat::Csv,
-    };
-    let options =
-        ExportOptions { dir: source.folder.clone(), format, partial: false, deleted: source.deleted };
+    let (dir, format) = (source.folder.clone(), rule.format);
+    let options = ExportOptions { dir, format, partial: false, deleted: source.deleted };
     let scope = ExportScope::DueOf(rule.tables.clone());
     let started = Clock::system().now();
     let done = export::run(&source.place, &rule.connector, &options, &scope, stopping).await;

@@ -17,7 +17,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::data_rule::{DataRule, UploadFormat};
+use crate::domain::data_rule::DataRule;
+use crate::domain::file_format::FileFormat;
 use crate::domain::monitoring::schedule::backoff;
 
 use files::PendingFile;
@@ -51,7 +52,7 @@ pub struct FileForUpload {
     pub bytes: u64,
     /// The time of its last change. With the size it tells whether the file was replaced.
     pub modified: Timestamp,
-    pub format: UploadFormat,
+    pub format: FileFormat,
 }
 
 impl FileForUpload {
@@ -101,7 +102,7 @@ impl Default for DeliveryPace {
 #[serde(default)]
 pub struct DeliveryState {
     /// The space, tables and format that the rest is about.
-    content: Option<(Option<String>, Vec<String>, UploadFormat)>,
+    content: Option<(Option<String>, Vec<String>, FileFormat)>,
     /// What is being delivered.
     current: Option<CurrentDelivery>,
     /// Follows it. A newer run replaces it.

@@ -86,7 +86,7 @@ impl World {
                 path: PathBuf::from(table),
                 bytes,
                 modified: self.now,
-                format: UploadFormat::Parquet,
+                format: FileFormat::Parquet,
             };
             self.runs.insert((table.into(), self.now), run);
             self.disk.insert(table.into(), file);
@@ -223,7 +223,7 @@ pub(super) fn rule(space: bool) -> DataRule {
         space: space.then(|| "space".into()),
         tables: Vec::new(),
         reload: APPS.map(str::to_owned).into(),
-        format: UploadFormat::Parquet,
+        format: FileFormat::Parquet,
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::FileForUpload;
-use crate::domain::data_rule::UploadFormat;
+use crate::domain::file_format::FileFormat;
 
 /// What to do next: one request, or two that belong together.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,7 +82,7 @@ pub struct SpaceLimits {
 }
 
 impl SpaceLimits {
-    pub fn accepts(&self, format: UploadFormat) -> bool {
+    pub fn accepts(&self, format: FileFormat) -> bool {
         self.extensions.is_empty() || self.extensions.iter().any(|ending| ending == format.as_str())
     }
 }

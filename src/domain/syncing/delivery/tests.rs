@@ -5,7 +5,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-fn file(table: &str, format: UploadFormat, bytes: u64) -> FileForUpload {
+fn file(table: &str, format: FileFormat, bytes: u64) -> FileForUpload {
     let path = PathBuf::from(format!("{table}.{}", format.as_str()));
     FileForUpload { table: table.into(), path, bytes, modified: at(0), format }
 }
@@ -55,7 +55,7 @@ fn reload(created: i64, started: Option<i64>, outcome: Option<ReloadOutcome>) ->
 
 #[test]
 fn the_format_follows_what_the_tenant_accepts() {
-    use UploadFormat::{Csv, Parquet};
+    use FileFormat::{Csv, Parquet};
     let both = [file("a", Parquet, 10), file("a", Csv, 20)];
     for (files, accepted, want) in [
         (&both[..], &["csv", "parquet"][..], Ok("shop-a.parquet")),
@@ -131,7 +131,7 @@ fn the_frequency_quota_and_a_missing_app_do_not_stop_other_apps() {
 
 #[test]
 fn contents_that_expire_before_the_first_commit_are_uploaded_again() {
-    let files = vec![file("a", UploadFormat::Parquet, 10), file("b", UploadFormat::Parquet, 10)];
+    let files = vec![file("a", FileFormat::Parquet, 10), file("b", FileFormat::Parquet, 10)];
     let mut run = Run::of(rule(true), &export(1, files));
     run.answer(StepResult::Prepared(limits(&[])));
     run.answer(StepResult::Stored { upload: "1".into() });
@@ -142,7 +142,7 @@ fn contents_that_expire_before_the_first_commit_are_uploaded_again() {
 
 #[test]
 fn a_newer_run_replaces_pending_files_and_keeps_what_is_uploaded() {
-    let (old, kept) = (file("a", UploadFormat::Parquet, 10), file("b", UploadFormat::Parquet, 10));
+    let (old, kept) = (file("a", FileFormat::Parquet, 10), file("b", FileFormat::Parquet, 10));
     let mut run = Run::of(rule(true), &export(1, vec![old.clone(), kept.clone()]));
     run.answer(StepResult::Prepared(limits(&[])));
     run.answer(StepResult::Stored { upload: "1".into() });
@@ -159,7 +159,7 @@ fn a_newer_run_replaces_pending_files_and_keeps_what_is_uploaded() {
 /// A rejection waits for a person; the limits are read again, since the space may be another one then.
 #[test]
 fn a_rejected_upload_stays_pending() {
-    let mut run = Run::of(rule(true), &export(1, vec![file("a", UploadFormat::Parquet, 10)]));
+    let mut run = Run::of(rule(true), &export(1, vec![file("a", FileFormat::Parquet, 10)]));
     run.answer(StepResult::Prepared(limits(&[])));
     run.fail(FailureKind::Rejected);
     assert_eq!(run.next(), DeliveryStep::Wait(Some(at(900))));
@@ -217,7 +217,7 @@ fn what_one_space_has_says_nothing_of_another() {
     for other in [
         DataRule { space: Some("Other".into()), ..rule.clone() },
         DataRule { tables: vec!["orders".into()], ..rule.clone() },
-        DataRule { format: UploadFormat::Csv, ..rule },
+        DataRule { format: FileFormat::Csv, ..rule },
     ] {
         assert_eq!(state.clone().continued_as(&other).report(&other).as_of, None, "{other:?}");
     }

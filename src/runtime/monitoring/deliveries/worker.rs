@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{DeliveryContext, DeliveryOrder, KeptDelivery, RunningDelivery};
 use crate::destinations::FollowUp;
-use crate::domain::data_rule::{DataRule, UploadFormat};
+use crate::domain::data_rule::DataRule;
+use crate::domain::file_format::FileFormat;
 use crate::domain::monitoring::schedule::backoff;
 use crate::domain::syncing::delivery::{
     DeliveryPace, DeliveryPhase, DeliveryReport, DeliveryStep, FailureKind, ReloadOutcome, RunExport,
@@ -20,7 +21,7 @@ use crate::domain::syncing::delivery::{
 };
 use crate::domain::syncing::run_history;
 use crate::domain::text::counted;
-use crate::export::{self, ExportFormat, ExportOptions, ExportOutcome, ExportProgress, ExportScope};
+use crate::export::{self, ExportOptions, ExportOutcome, ExportProgress, ExportScope};
 use crate::runtime::board::DeliveryView;
 use crate::runtime::last_successes::Successes;
 use crate::store::DeliveryKey;
@@ -249,9 +250,9 @@ impl DeliveryWorker {
                 // Other steps have other results.
                 _ => return None,
             };
-            let refused = UploadFormat::Parquet;
-            if rule.format == refused && !limits.accepts(refused) && limits.accepts(UploadFormat::Csv) {
-                rule.format = UploadFormat::Csv;
+            let refused = FileFormat::Parquet;
+            if rule.format == refused && !limits.accepts(refused) && limits.accepts(FileFormat::Csv) {
+                rule.format = FileFormat::Csv;
                 let (tenant, connector) = (&self.order.tenant, &rule.connector);
                 tracing::warn!(target: "QlikClient", "{connector}: {tenant} accepts no .parquet files; CSV files are uploaded instead.");
             }
@@ -285,12 +286,8 @@ impl DeliveryWorker {
     async fn export(&self, rule: &DataRule, success: Timestamp) -> Result<RunExport, NotReady> {
         let Ok(_slot) = self.context.exports.acquire().await else { return Err(NotReady::Later) };
         let (source, connector) = (&self.context.source, &rule.connector);
-        let format = match rule.format {
-            UploadFormat::Parquet => ExportFormat::Parquet,
-            UploadFormat::Csv => ExportFormat::Csv,
-        };
         let dir = source.folder.join(&self.order.tenant);
-        let options = ExportOptions { dir, format, partial: false, deleted: source.deleted };
+        let options = ExportOptions { dir, format: rule.format, partial: false, deleted: source.deleted };
         let (scope, progress) = (ExportScope::DueOf(rule.tables.clone()), ExportProgress::default());
         let work = export::export(&source.place, connector, &options, &scope, &progress, &self.stop);
         // A volume that hangs or a bug in the export must not end the task.

@@ -33,7 +33,7 @@ async fn ended(dest: &TestDestination, minute: i64, ops: Vec<Op>, end: End) {
 }
 
 async fn an_unchanged_table_keeps_its_file(kind: Kind) {
-    let (dest, exporter) = (kind.dest().await, Exporter::new(ExportFormat::Parquet));
+    let (dest, exporter) = (kind.dest().await, Exporter::new(FileFormat::Parquet));
     let inode = || std::fs::metadata(exporter.file()).unwrap().ino();
     dest.run(0, things(0..3, 1)).await.unwrap();
     exporter.due(&dest).await;
@@ -51,7 +51,7 @@ async fn an_unchanged_table_keeps_its_file(kind: Kind) {
 }
 
 async fn what_incomplete_runs_changed_is_exported_after_the_next_complete_one(kind: Kind) {
-    let (dest, mut exporter) = (kind.dest().await, Exporter::new(ExportFormat::Parquet));
+    let (dest, mut exporter) = (kind.dest().await, Exporter::new(FileFormat::Parquet));
     assert!(matches!(exporter.run(&dest, ExportScope::Due).await, ExportOutcome::Skipped(_)));
     dest.run(0, things(0..2, 1)).await.unwrap();
     exporter.due(&dest).await;
@@ -71,7 +71,7 @@ async fn what_incomplete_runs_changed_is_exported_after_the_next_complete_one(ki
 }
 
 async fn a_file_that_is_missing_or_changed_is_written_again(kind: Kind) {
-    let (dest, mut exporter) = (kind.dest().await, Exporter::new(ExportFormat::Parquet));
+    let (dest, mut exporter) = (kind.dest().await, Exporter::new(FileFormat::Parquet));
     dest.run(0, things(0..2, 1)).await.unwrap();
     exporter.due(&dest).await;
     let bytes = exporter.bytes();
@@ -88,14 +88,14 @@ async fn a_file_that_is_missing_or_changed_is_written_again(kind: Kind) {
         assert_eq!((exporter.bytes(), exporter.due(&dest).await.files.len()), (bytes.clone(), 0));
     }
     // The file of the former format goes.
-    exporter.options.format = ExportFormat::Csv;
+    exporter.options.format = FileFormat::Csv;
     exporter.due(&dest).await;
     assert_eq!(listed(exporter.folder.path()), [".lock", "_files.json", "thing.csv"]);
 }
 
 /// Its first run has the number of the other one's.
 async fn another_database_of_the_same_runs_is_exported(kind: Kind) {
-    let (one, other, exporter) = (kind.dest().await, kind.dest().await, Exporter::new(ExportFormat::Parquet));
+    let (one, other, exporter) = (kind.dest().await, kind.dest().await, Exporter::new(FileFormat::Parquet));
     one.run(0, things(0..2, 1)).await.unwrap();
     other.run(1, things(5..6, 1)).await.unwrap();
     exporter.due(&one).await;
@@ -104,7 +104,7 @@ async fn another_database_of_the_same_runs_is_exported(kind: Kind) {
 
 /// The export by hand sees the first rows of the run, which then has more.
 async fn what_a_run_changes_after_an_export_by_hand_is_exported(kind: Kind) {
-    let (dest, exporter) = (kind.dest().await, Exporter::new(ExportFormat::Parquet));
+    let (dest, exporter) = (kind.dest().await, Exporter::new(FileFormat::Parquet));
     let tables = dest.open().await;
     tables.begin(begin(0)).await.unwrap();
     for op in things(0..2, 1).into_iter().chain([finish(None)]) {
@@ -125,7 +125,7 @@ async fn what_a_run_changes_after_an_export_by_hand_is_exported(kind: Kind) {
 
 /// A run in progress: its rows are in no file before it is over.
 async fn the_snapshot_does_not_change_while_the_next_sync_writes(kind: Kind) {
-    let (dest, exporter) = (kind.dest().await, Exporter::new(ExportFormat::Parquet));
+    let (dest, exporter) = (kind.dest().await, Exporter::new(FileFormat::Parquet));
     dest.run(0, things(0..50_000, 1)).await.unwrap();
     let tables = dest.open().await;
     tables.begin(begin(1)).await.unwrap();

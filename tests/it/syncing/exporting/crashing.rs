@@ -21,7 +21,7 @@ async fn exporting_process() {
     let (data, out) = folders.split_once(':').unwrap();
     let place = DestinationKind::Sqlite(data.into());
     let options =
-        ExportOptions { dir: out.into(), format: ExportFormat::Parquet, partial: false, deleted: false };
+        ExportOptions { dir: out.into(), format: FileFormat::Parquet, partial: false, deleted: false };
     let (progress, stop) = (ExportProgress::default(), CancellationToken::new());
     export(&place, "acme", &options, &ExportScope::Due, &progress, &stop).await.unwrap();
 }
@@ -38,7 +38,7 @@ fn start(dest: &TestDestination, exporter: &Exporter) -> Child {
 /// Each run writes all rows anew, with its own number in each.
 #[tokio::test]
 async fn a_killed_export_is_made_up_for() {
-    let (dest, exporter) = (TestDestination::new(), Exporter::new(ExportFormat::Parquet));
+    let (dest, exporter) = (TestDestination::new(), Exporter::new(FileFormat::Parquet));
     let columns = [("id", ColumnType::Bigint), ("run", ColumnType::Bigint), ("v", ColumnType::Text)];
     let shape = shape(&columns, &["id"], Write::Upsert);
     let folder = exporter.folder.path().join("acme");

@@ -37,7 +37,7 @@ async fn a_table_that_cannot_be_read_does_not_keep_the_others() {
         ("x'ff41'", " contains a value of another type, which was changed by hand"),
         ("CAST(x'ff41' AS TEXT)", "column v contains text that is not UTF-8, which was changed by hand"),
     ] {
-        let (dest, exporter) = (filled(5).await, Exporter::new(ExportFormat::Parquet));
+        let (dest, exporter) = (filled(5).await, Exporter::new(FileFormat::Parquet));
         dest.execute(&format!("UPDATE thing SET v = {value} WHERE id = 2")).await;
         let ExportOutcome::Done(report) = exporter.run(&dest, ExportScope::Due).await else { panic!() };
         let failure = report.failure().unwrap();
@@ -52,7 +52,7 @@ async fn a_table_that_cannot_be_read_does_not_keep_the_others() {
 
 #[tokio::test]
 async fn a_folder_that_cannot_be_used_is_named() {
-    let (dest, exporter) = (filled(1).await, Exporter::new(ExportFormat::Parquet));
+    let (dest, exporter) = (filled(1).await, Exporter::new(FileFormat::Parquet));
     std::fs::write(exporter.folder.path().join("acme"), "no folder").unwrap();
     let error = error_of(&dest, &exporter.options).await;
     assert!(error.starts_with("cannot create ") && error.contains("/acme: "), "{error}");
@@ -64,7 +64,7 @@ async fn a_folder_that_cannot_be_used_is_named() {
 /// Two daemons with one folder: the second one waits for its next run.
 #[tokio::test]
 async fn one_process_at_a_time_writes_to_a_folder() {
-    let (dest, exporter) = (filled(1).await, Exporter::new(ExportFormat::Parquet));
+    let (dest, exporter) = (filled(1).await, Exporter::new(FileFormat::Parquet));
     exporter.due(&dest).await;
     let lock = File::options().write(true).open(exporter.folder.path().join("acme/.lock")).unwrap();
     lock.lock().unwrap();
@@ -77,7 +77,7 @@ async fn one_process_at_a_time_writes_to_a_folder() {
 /// It is due at the next start.
 #[tokio::test]
 async fn a_stopped_export_leaves_nothing_half_written() {
-    let (dest, exporter) = (filled(20_000).await, Exporter::new(ExportFormat::Parquet));
+    let (dest, exporter) = (filled(20_000).await, Exporter::new(FileFormat::Parquet));
     let (progress, stop) = (ExportProgress::default(), CancellationToken::new());
     stop.cancel();
     let done = export(&dest.place(), "acme", &exporter.options, &ExportScope::Due, &progress, &stop).await;

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use data_sources_monitor::testing::database::Database;
 use data_sources_monitor::testing::destinations::DestinationKind;
+use data_sources_monitor::testing::domain::file_format::FileFormat;
 use data_sources_monitor::testing::export::{
-    ExportFormat, ExportOptions, ExportOutcome, ExportProgress, ExportReport, ExportScope, export,
+    ExportOptions, ExportOutcome, ExportProgress, ExportReport, ExportScope, export,
 };
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::printer::print_schema;
@@ -40,7 +41,7 @@ struct Exporter {
 }
 
 impl Exporter {
-    fn new(format: ExportFormat) -> Exporter {
+    fn new(format: FileFormat) -> Exporter {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().to_owned();
         Exporter { folder, options: ExportOptions { dir, format, partial: false, deleted: false } }

@@ -39,7 +39,7 @@ fn report(dest: &TestDestination, exporter: &Exporter) -> Value {
 #[tokio::test]
 #[ignore = "installs pyarrow and DuckDB from PyPI"]
 async fn pyarrow_and_duckdb_read_every_value() {
-    let (dest, exporter) = (TestDestination::new(), Exporter::new(ExportFormat::Parquet));
+    let (dest, exporter) = (TestDestination::new(), Exporter::new(FileFormat::Parquet));
     let (columns, row) = every_type();
     let shape = shape(&columns, &["id"], Write::Upsert);
     let varied = |n: i64| {
@@ -74,7 +74,7 @@ async fn pyarrow_and_duckdb_read_every_value() {
     );
     assert_eq!(report["metadata"]["dsm.run"], "1");
     // Without rows there are still the columns.
-    let (empty, exporter) = (TestDestination::new(), Exporter::new(ExportFormat::Parquet));
+    let (empty, exporter) = (TestDestination::new(), Exporter::new(FileFormat::Parquet));
     let things = crate::syncing::contract::shape(&[("id", ColumnType::Bigint)], &["id"], Write::Upsert);
     empty.run(0, send(&things, vec![vec![Cell::Int(1)]])).await.unwrap();
     empty.execute("UPDATE thing SET _deleted_at = _synced_at").await;

@@ -14,7 +14,7 @@ against_each!(
 );
 
 async fn every_type_is_exported_exactly(kind: Kind) {
-    let (dest, exporter) = (kind.dest().await, Exporter::new(ExportFormat::Parquet));
+    let (dest, exporter) = (kind.dest().await, Exporter::new(FileFormat::Parquet));
     let (columns, row) = every_type();
     let mut empty = vec![Cell::Null; row.len()];
     empty[0] = text("b");
@@ -66,7 +66,7 @@ async fn every_type_is_exported_exactly(kind: Kind) {
 
 /// A column is text as soon as 38 digits do not hold all of its numbers, and when the source sends a text.
 async fn decimals_are_exact_or_text(kind: Kind) {
-    let (dest, exporter) = (kind.dest().await, Exporter::new(ExportFormat::Parquet));
+    let (dest, exporter) = (kind.dest().await, Exporter::new(FileFormat::Parquet));
     let decimal = |number: &str| Cell::Decimal(number.into());
     let numbers = shape(&[("id", ColumnType::Bigint), ("n", ColumnType::Decimal)], &["id"], Write::Upsert);
     let steps = [
@@ -97,7 +97,7 @@ async fn decimals_are_exact_or_text(kind: Kind) {
 }
 
 async fn instants_finer_than_a_microsecond_become_text(kind: Kind) {
-    let (dest, exporter) = (kind.dest().await, Exporter::new(ExportFormat::Parquet));
+    let (dest, exporter) = (kind.dest().await, Exporter::new(FileFormat::Parquet));
     let times = shape(&[("id", ColumnType::Bigint), ("at", ColumnType::Timestamp)], &["id"], Write::Upsert);
     let at = |text: &str| Cell::Timestamp(text.parse().unwrap());
     let rows = vec![
@@ -114,7 +114,7 @@ async fn instants_finer_than_a_microsecond_become_text(kind: Kind) {
 
 /// With the setting the deleted row is there, with the time of its deletion.
 async fn a_table_without_live_rows_has_a_schema_and_no_rows(kind: Kind) {
-    let (dest, mut exporter) = (kind.dest().await, Exporter::new(ExportFormat::Parquet));
+    let (dest, mut exporter) = (kind.dest().await, Exporter::new(FileFormat::Parquet));
     let things = shape(&[("id", ColumnType::Bigint)], &["id"], Write::Upsert);
     dest.run(0, send(&things, vec![vec![Cell::Int(1)]])).await.unwrap();
     exporter.due(&dest).await;
@@ -129,7 +129,7 @@ async fn a_table_without_live_rows_has_a_schema_and_no_rows(kind: Kind) {
 }
 
 async fn csv_tells_null_from_empty_text(kind: Kind) {
-    let (dest, exporter) = (kind.dest().await, Exporter::new(ExportFormat::Csv));
+    let (dest, exporter) = (kind.dest().await, Exporter::new(FileFormat::Csv));
     let (columns, mut row) = every_type();
     let mut empty = vec![Cell::Null; row.len()];
     empty[0] = text("b");
@@ -183,7 +183,7 @@ async fn both_kinds_of_destinations_give_the_same_bytes() {
     };
     let mut files = Vec::new();
     for kind in [Kind::Sqlite, Kind::Postgres] {
-        let (dest, exporter) = (kind.dest().await, Exporter::new(ExportFormat::Parquet));
+        let (dest, exporter) = (kind.dest().await, Exporter::new(FileFormat::Parquet));
         for (minute, part) in (0..).zip([0..30_000, 20_000..40_000]) {
             let rows: Vec<i64> = part.collect();
             let ops = rows.chunks(1_000).flat_map(|ids| send(&shape, ids.iter().map(|n| row(*n)).collect()));

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use data_sources_monitor::testing::domain::data_rule::{DataRule, UploadFormat};
+use data_sources_monitor::testing::domain::data_rule::DataRule;
+use data_sources_monitor::testing::domain::file_format::FileFormat;
 use data_sources_monitor::testing::domain::syncing::delivery::{
     DeliveryPace, DeliveryReport, DeliveryState, DeliveryStep, FileForUpload, RunExport,
 };
@@ -56,7 +57,7 @@ impl Delivery {
             space: Some(SPACE.into()),
             tables: Vec::new(),
             reload: vec![APP.into()],
-            format: UploadFormat::Parquet,
+            format: FileFormat::Parquet,
         };
         let (client, state) = (client(&tenant), DeliveryState::default());
         Delivery { tenant, client, rule, state, folder: tempfile::tempdir().unwrap(), run: 0, seed: 7 }
@@ -64,10 +65,10 @@ impl Delivery {
 
     /// The connector runs and exports these tables, all of them in the same generation.
     fn export(&mut self, tables: &[(&str, usize)]) -> RunExport {
-        self.export_as(tables, UploadFormat::Parquet)
+        self.export_as(tables, FileFormat::Parquet)
     }
 
-    fn export_as(&mut self, tables: &[(&str, usize)], format: UploadFormat) -> RunExport {
+    fn export_as(&mut self, tables: &[(&str, usize)], format: FileFormat) -> RunExport {
         self.run += 1;
         let write = |(table, bytes): &(&str, usize)| {
             let path = self.folder.path().join(format!("{table}.{}", format.as_str()));

@@ -85,7 +85,7 @@ async fn csv_files_are_sent_where_parquet_is_not_accepted() {
     delivery.offer(&export);
     let report = delivery.until(|report| report.trouble.is_some()).await;
     assert!(report.trouble.unwrap().contains("accepts no .parquet files (it accepts csv, qvd)"));
-    export.files.extend(delivery.export_as(&[("alert", 30)], UploadFormat::Csv).files);
+    export.files.extend(delivery.export_as(&[("alert", 30)], FileFormat::Csv).files);
     delivery.offer(&export);
     delivery.finish().await;
     assert_eq!(delivery.generations(), [("shop-alert.csv".to_owned(), 2)].into());
