@@ -64,6 +64,35 @@ async fn teams_gets_a_card_that_shows_texts_as_they_are() {
     stage.daemon.stop().await;
 }
 
+/// n8n repeats the id of the path, others a value of the query.
+#[tokio::test]
+async fn no_part_of_an_address_is_shown_when_the_receiver_repeats_it_alone() {
+    let (id, key) = ("2a3de057-1c1f-4f4e-9d6b-0c8a7f3b1d55", "Zm9v+YmFyL2Jheg");
+    let url = |receiver: &Receiver| {
+        let port = receiver.url().rsplit(':').next().unwrap().to_owned();
+        format!(
+            "http://alice:pass-of-alice@127.0.0.1:{port}/webhook/{id}/ops-team?wait=true&sig=Zm9v%2BYmFyL2Jheg"
+        )
+    };
+    let receiver = Receiver::start();
+    let words = format!(
+        "The requested webhook \"POST {id}\" ({key}, wait=true) is not registered: ops-team, pass-of-alice"
+    );
+    receiver.next(Reply::text("text/plain", &words).with_status(404));
+    let stage = Stage::start(vec![hook_at("flow", WebhookFormat::Json, &url(&receiver))]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    let failed = stage
+        .daemon
+        .wait_until(|board| board.channels.get("flow").is_some_and(|flow| flow.report.trouble.is_some()));
+    failed.await;
+    assert_eq!(
+        stage.daemon.board.read(|board| board.channels["flow"].report.trouble.clone()).unwrap(),
+        "HTTP 404: The requested webhook \"POST [redacted]\" ([redacted], wait=true) is not registered: [redacted], \
+         [redacted]; check CHANNEL_FLOW_URL"
+    );
+    stage.daemon.stop().await;
+}
+
 /// 410 stops a channel until the next reload; nothing of the address is shown.
 #[tokio::test]
 async fn a_receiver_that_is_gone_gets_no_further_requests() {
