@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use super::exchange::{SEND_TIMEOUT, clean, exchange, now};
+use super::exchange::{ChannelAnswer, SEND_TIMEOUT, clean, exchange, now};
 use super::{Channel, ChannelError};
 use crate::domain::monitoring::news::channel::{ChannelSecret, WebhookFormat, variable};
 use crate::domain::monitoring::news::{News, Receipt};
@@ -113,19 +113,43 @@ impl Channel for Webhook {
             request = request.header("webhook-signature", value);
         }
         let answer = exchange(request.body(body), Instant::now() + SEND_TIMEOUT, &self.echoes).await?;
+        if self.format == WebhookFormat::Apprise
+            && let Some(error) = self.apprise_error(&answer)
+        {
+            return Err(error);
+        }
         if !answer.status.is_success() {
             return Err(answer.error(&self.echoes, &self.variable));
         }
         if let Some(failure) = failure_in(&answer.body) {
             let detail = format!("HTTP {}, but it failed: {failure}", answer.status.as_u16());
             let detail = clean(&self.echoes, &detail);
-            return Err(ChannelError::Trouble { wait: answer.wait, perhaps_sent: false, detail });
+            // Some of the work may be done.
+            return Err(ChannelError::Trouble { wait: answer.wait, perhaps_sent: true, detail });
         }
         Ok(Receipt(format!("accepted with HTTP {}", answer.status.as_u16())))
     }
 
     fn redactor(&self) -> &Redactor {
         &self.redactor
+    }
+}
+
+impl Webhook {
+    /// What the statuses of an Apprise API server mean beyond HTTP. Source:
+    /// <https://github.com/caronc/apprise-api/blob/master/apprise_api/api/views.py>.
+    fn apprise_error(&self, answer: &ChannelAnswer) -> Option<ChannelError> {
+        match answer.status.as_u16() {
+            204 => Some(ChannelError::Refused(format!(
+                "HTTP 204: no target belongs to the address; check {}",
+                self.variable
+            ))),
+            424 => Some(ChannelError::InPart(format!(
+                "not all targets got the message, and it is not repeated: {}",
+                answer.describe(&self.echoes)
+            ))),
+            _ => None,
+        }
     }
 }
 

@@ -148,6 +148,7 @@ impl ChannelWorker {
         };
         match sent {
             Ok(receipt) => self.confirm(receipt, news, failures),
+            Err(ChannelError::InPart(detail)) => self.confirm_in_part(detail, news, failures),
             Err(error) => self.fail(&error, earlier, &news.id, failures),
         }
         self.unsaved = true;
@@ -177,6 +178,14 @@ impl ChannelWorker {
         self.context.board.update(|board| {
             *board.channels.entry(name.clone()).or_default().sent.entry(state).or_default() += 1;
         });
+    }
+
+    fn confirm_in_part(&mut self, detail: String, news: &News, failures: &mut Failures) {
+        let name = self.name.clone();
+        tracing::warn!(target: "Messenger", "Channel {name}: {detail}");
+        self.context.board.update(|board| board.channels.entry(name).or_default().failures += 1);
+        self.confirm(Receipt("in part".to_owned()), news, failures);
+        self.state.report.trouble = Some(detail);
     }
 
     fn fail(&mut self, error: &ChannelError, earlier: bool, id: &str, failures: &mut Failures) {

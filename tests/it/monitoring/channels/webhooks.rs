@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use data_sources_monitor::testing::domain::monitoring::news::channel::WebhookFormat;
+use data_sources_monitor::testing::runtime::board::Board;
 use jiff::Timestamp;
 use ring::hmac;
 use serde_json::json;
@@ -145,6 +146,72 @@ async fn an_error_in_a_successful_answer_is_a_failure() {
     stage.daemon.stop().await;
 }
 
+/// The body of a success may report a failure after some of the work was done.
+#[tokio::test]
+async fn an_incident_whose_message_failed_in_a_successful_answer_is_resolved() {
+    let receiver = Receiver::start();
+    receiver.always_on("POST", Reply::json(&json!({ "success": false })));
+    let stage = Stage::start(vec![hook("flow", WebhookFormat::Json, &receiver)]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    stage.daemon.wait_until(|board| board.channels.get("flow").is_some_and(|flow| flow.failures > 0)).await;
+    stage.page.recover();
+    let resolved = |receiver: &Receiver| {
+        receiver
+            .requests()
+            .last()
+            .and_then(|last| last.json())
+            .is_some_and(|body| body["state"] == "resolved")
+    };
+    receiver.wait_until(resolved).await;
+    stage.daemon.stop().await;
+}
+
+/// A repeated message would reach the targets that work again; they also get the end of the incident.
+#[tokio::test]
+async fn what_apprise_delivers_in_part_is_reported_and_not_repeated() {
+    let receiver = Receiver::start();
+    let part = "One or more notification could not be sent.";
+    receiver.next(Reply::text("text/plain", part).with_status(424));
+    let stage = Stage::start(vec![hook("mail", WebhookFormat::Apprise, &receiver)]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    receiver.wait_for_requests(1).await;
+    let confirmed = |board: &Board| {
+        let report = board.channels.get("mail").map(|mail| &mail.report);
+        report.is_some_and(|report| report.delivered_at.is_some() && report.pending_since.is_none())
+    };
+    stage.daemon.wait_until(confirmed).await;
+    stage.daemon.cycles(5).await;
+    let trouble = |board: &Board| board.channels["mail"].report.trouble.clone();
+    assert_eq!(
+        stage.daemon.board.read(trouble).unwrap(),
+        format!("not all targets got the message, and it is not repeated: HTTP 424: {part}")
+    );
+    assert_eq!(receiver.requests().len(), 1);
+    stage.page.recover();
+    receiver.wait_until(|receiver| receiver.deliveries().len() == 1).await;
+    assert_eq!(receiver.deliveries()[0].body["type"], "success");
+    stage.daemon.wait_until(|board| trouble(board).is_none()).await;
+    stage.daemon.stop().await;
+}
+
+/// Apprise answers 204 if no target belongs to the key.
+#[tokio::test]
+async fn apprise_without_targets_is_an_error() {
+    let receiver = Receiver::start();
+    receiver.next(Reply::status(204));
+    let stage = Stage::start(vec![hook("mail", WebhookFormat::Apprise, &receiver)]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    let failed = stage
+        .daemon
+        .wait_until(|board| board.channels.get("mail").is_some_and(|mail| mail.report.trouble.is_some()));
+    failed.await;
+    assert_eq!(
+        stage.daemon.board.read(|board| board.channels["mail"].report.trouble.clone()).unwrap(),
+        "HTTP 204: no target belongs to the address; check CHANNEL_MAIL_URL"
+    );
+    stage.daemon.stop().await;
+}
+
 /// A name that does not resolve, and a port that is closed: errors without the address.
 #[tokio::test]
 async fn an_unreachable_address_is_not_shown() {
@@ -155,7 +222,7 @@ async fn an_unreachable_address_is_not_shown() {
     ];
     let stage = Stage::start(channels);
     stage.page.set_indicator("minor", "Partially Degraded Service");
-    let failed = |board: &data_sources_monitor::testing::runtime::board::Board, name: &str| {
+    let failed = |board: &Board, name: &str| {
         board.channels.get(name).is_some_and(|view| view.report.trouble.is_some())
     };
     stage.daemon.wait_until(|board| failed(board, "nowhere") && failed(board, "closed")).await;
