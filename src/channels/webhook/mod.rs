@@ -103,8 +103,8 @@ impl Channel for Webhook {
         let body = body::of(self.format, news).to_string();
         let mut request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json");
         let stamp = now().as_second().to_string();
-        // Receivers of other formats may reject what they do not know.
-        if self.format == WebhookFormat::Json {
+        // A signature needs both. Without one, receivers of other formats may reject what they do not know.
+        if self.format == WebhookFormat::Json || self.key.is_some() {
             request = request.header("webhook-id", &news.id).header("webhook-timestamp", &stamp);
         }
         if let Some(key) = &self.key {
