@@ -42,6 +42,18 @@ async fn every_word_for_a_rate_limit_is_waited_for() {
     }
 }
 
+#[tokio::test]
+async fn what_slack_cannot_do_for_a_while_is_retried_soon() {
+    for word in ["service_unavailable", "request_timeout", "team_added_to_org"] {
+        let slack = Slack::start();
+        slack.next_on(POST, refusal(word));
+        let stage = Stage::start(vec![slack_at("ops", &slack.api())]);
+        stage.page.set_indicator("minor", "Partially Degraded Service");
+        wait_for_title(&slack, "🟡 Alpha (minor)").await;
+        stage.daemon.stop().await;
+    }
+}
+
 /// A limit that hits right after the update: people are told once, and the message is not changed twice.
 #[tokio::test]
 async fn a_reply_that_was_limited_is_sent_later() {
