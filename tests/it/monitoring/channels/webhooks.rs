@@ -171,6 +171,17 @@ async fn an_error_in_a_successful_answer_is_a_failure() {
     stage.daemon.stop().await;
 }
 
+/// Some gateways limit requests with 403.
+#[tokio::test]
+async fn a_rejection_that_names_a_wait_is_a_rate_limit() {
+    let receiver = Receiver::start();
+    receiver.next(Reply::status(403).header("retry-after", "1"));
+    let stage = Stage::start(vec![hook("flow", WebhookFormat::Json, &receiver)]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    receiver.wait_until(|receiver| receiver.announced() == ["raised Alpha (minor)"]).await;
+    stage.daemon.stop().await;
+}
+
 /// The body of a success may report a failure after some of the work was done.
 #[tokio::test]
 async fn an_incident_whose_message_failed_in_a_successful_answer_is_resolved() {
