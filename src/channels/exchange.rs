@@ -95,8 +95,10 @@ impl ChannelAnswer {
             410 => {
                 ChannelError::Gone(format!("{detail}: the address no longer exists; set another {setting}"))
             }
-            429 => ChannelError::RateLimited { wait: self.wait, detail },
             408 | 425 => trouble(true, detail),
+            status @ 400..500 if status == 429 || self.wait.is_some() => {
+                ChannelError::RateLimited { wait: self.wait, detail }
+            }
             300..400 => ChannelError::Refused(format!(
                 "HTTP {}: a redirect, which is not followed; check {setting}",
                 self.status.as_u16()

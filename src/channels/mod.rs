@@ -28,7 +28,7 @@ pub trait Channel: Send + Sync {
     /// the receiver answered.
     ///
     /// # Errors
-    /// See [`ChannelError`]. The caller sends the same message again.
+    /// See [`ChannelError`]. The caller sends the same message again, unless it was delivered in part.
     async fn send(&self, news: &News, last: Option<&Receipt>) -> Result<Receipt, ChannelError>;
 
     /// Redacts the secrets of the channel.
@@ -44,6 +44,10 @@ pub enum ChannelError {
     /// 410: the receiver wants no further requests.
     #[error("{0}")]
     Gone(String),
+    /// The receiver passed the message on to some of its targets only. It counts as delivered: if it is repeated, these get it
+    /// again.
+    #[error("{0}")]
+    InPart(String),
     /// The receiver limits requests, and did not accept this one.
     #[error("rate limited: {detail}")]
     RateLimited {
@@ -67,7 +71,7 @@ impl ChannelError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             ChannelError::RateLimited { wait, .. } | ChannelError::Trouble { wait, .. } => *wait,
-            ChannelError::Refused(_) | ChannelError::Gone(_) => None,
+            ChannelError::Refused(_) | ChannelError::Gone(_) | ChannelError::InPart(_) => None,
         }
     }
 

@@ -4,6 +4,8 @@
 //! <https://docs.slack.dev/reference/methods/chat.postMessage>, <https://docs.slack.dev/reference/methods/chat.update>,
 //! <https://docs.slack.dev/reference/block-kit/blocks>.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use async_trait::async_trait;
 use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
@@ -44,6 +46,9 @@ const POST_AGAIN: [&str; 7] = [
     "is_inactive",
 ];
 
+/// The words for a rate limit, with a status of 200 or 429. Source: the list of errors of `chat.postMessage`.
+const LIMITED: [&str; 3] = ["ratelimited", "rate_limited", "message_limit_exceeded"];
+
 /// A bot that posts to one channel.
 pub struct SlackBot {
     client: Client,
@@ -53,6 +58,8 @@ pub struct SlackBot {
     variable: String,
     authorization: HeaderValue,
     redactor: Redactor,
+    /// Id of the message of the last update. If its reply has to wait, only the reply is retried; after a restart, both.
+    updated: Mutex<String>,
 }
 
 /// Where a message is.
@@ -87,7 +94,8 @@ impl SlackBot {
         let authorization = secrets::bearer(token)
             .map_err(|_| format!("{variable} contains a character that no token has; copy it again"))?;
         let api = api.unwrap_or(API).trim_end_matches('/').to_owned();
-        Ok(SlackBot { client, api, channel: channel.to_owned(), variable, authorization, redactor })
+        let (channel, updated) = (channel.to_owned(), Mutex::default());
+        Ok(SlackBot { client, api, channel, variable, authorization, redactor, updated })
     }
 
     async fn call(&self, method: &str, body: &Value, deadline: Instant) -> Result<Value, SlackError> {
@@ -106,13 +114,15 @@ impl SlackBot {
         let reply: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         match (reply["ok"].as_bool(), reply["error"].as_str()) {
             (Some(true), _) => Ok(reply),
-            (Some(false), Some("ratelimited")) => Err(SlackError::Other(ChannelError::RateLimited {
-                wait: answer.wait,
-                detail: "ratelimited".to_owned(),
-            })),
+            (Some(false), Some(word)) if LIMITED.contains(&word) => {
+                Err(SlackError::Other(ChannelError::RateLimited {
+                    wait: answer.wait,
+                    detail: word.to_owned(),
+                }))
+            }
             // The documentation says of these that some of the work may be done.
             (Some(false), Some(word @ ("fatal_error" | "internal_error"))) => Err(unclear(word.to_owned())),
-            (Some(false), Some(word @ ("service_unavailable" | "request_timeout"))) => {
+            (Some(false), Some(word @ ("service_unavailable" | "request_timeout" | "team_added_to_org"))) => {
                 Err(SlackError::Other(ChannelError::Trouble {
                     wait: answer.wait,
                     perhaps_sent: false,
@@ -149,9 +159,18 @@ impl SlackBot {
     }
 
     async fn update(&self, place: &MessagePlace, news: &News, deadline: Instant) -> Result<(), SlackError> {
+        if *self.updated() == news.id {
+            return Ok(());
+        }
         let mut body = content(news);
         (body["channel"], body["ts"]) = (place.channel.as_str().into(), place.ts.as_str().into());
-        self.call("chat.update", &body, deadline).await.map(drop)
+        self.call("chat.update", &body, deadline).await?;
+        self.updated().clone_from(&news.id);
+        Ok(())
+    }
+
+    fn updated(&self) -> MutexGuard<'_, String> {
+        self.updated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn error(&self, error: SlackError) -> ChannelError {
@@ -218,8 +237,12 @@ impl SlackBot {
                 tracing::warn!(target: "Messenger", "Slack rejected a reply in the thread: {}", clean(&self.redactor, &word));
                 Ok(())
             }
-            // The message was changed, so the whole is repeated.
-            Err(SlackError::Other(error)) => Err(error),
+            // People see the update already, whatever became of the reply.
+            Err(SlackError::Other(error)) => Err(ChannelError::Trouble {
+                wait: error.retry_after(),
+                perhaps_sent: true,
+                detail: format!("the message was updated, but not its thread: {error}"),
+            }),
         }
     }
 }

@@ -8,7 +8,6 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{CommandError, compose};
 use crate::channels::{Channel, PreviewChannel, SlackBot, Webhook};
 use crate::definitions::channel;
-use crate::domain::monitoring::monitor::Monitor;
 use crate::domain::monitoring::news::channel::{ChannelDefinition, ChannelPlace, ChannelSecret, variable};
 use crate::http::ClientOptions;
 use crate::runtime::monitoring::messenger::ConfiguredChannel;
@@ -119,25 +118,4 @@ fn build(
     };
     let channel = channel.map_err(invalid)?;
     Ok(ConfiguredChannel { kind: place.kind(), rules, channel, name })
-}
-
-/// Warns about filters that select no monitor: nothing is ever sent because of them.
-pub(super) fn unmatched(definitions: &[ChannelDefinition], monitors: &[Monitor]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for definition in definitions.iter().filter(|definition| definition.enabled) {
-        let (name, audience) = (&definition.name, &definition.rules.audience);
-        let before = warnings.len();
-        for selector in &audience.monitors {
-            if warnings.len() == before
-                && !monitors.iter().any(|monitor| selector.selects(&monitor.name, &monitor.tags))
-            {
-                let text = selector.text();
-                warnings.push(format!("channel {name}: {text:?} in `monitors` selects no monitor"));
-            }
-        }
-        if !monitors.iter().any(|monitor| audience.selects(&monitor.name, &monitor.tags)) {
-            warnings.push(format!("channel {name}: its filter selects no monitor, so nothing is sent"));
-        }
-    }
-    warnings
 }

@@ -14,7 +14,7 @@ use crate::commands::connectors;
 use crate::commands::data_dir;
 use crate::definitions::connector;
 use crate::definitions::monitor::{self, DefinitionOrigin};
-use crate::domain::monitoring::audience::Selector;
+use crate::domain::monitoring::audience::{Audience, Selector};
 use crate::domain::monitoring::monitor::{DataStage, Freshness, Monitor, MonitorSource};
 use crate::domain::syncing::definition::config::{COMMON, EXPORT, NO_EXPORT, variable};
 use crate::domain::syncing::definition::connector::Definition;
@@ -201,10 +201,9 @@ impl Report {
             Ok(found) => self.channels = found.into_iter().map(|channel| channel.name).collect(),
             Err(error) => self.mistakes.extend(error.into_lines()),
         }
-        // Without monitors, an error in their definitions is reported instead.
-        if !monitors.is_empty() {
-            let found = channels::definitions(settings).unwrap_or_default();
-            self.warnings.extend(channels::unmatched(&found, monitors));
+        for channel in channels::definitions(settings).unwrap_or_default().iter().filter(|one| one.enabled) {
+            let whose = format!("channel {}", channel.name);
+            self.warnings.extend(unmatched(&whose, &channel.rules.audience, monitors, "nothing is sent"));
         }
     }
 
@@ -272,18 +271,28 @@ fn shared_keys(tenants: &[ConfiguredTenant]) -> Vec<String> {
     shared.map(warning).collect()
 }
 
-/// Reports selectors without a monitor, and monitors without a tenant.
+/// Reports the selectors of a filter that match no monitor, and a filter that selects none.
+fn unmatched(whose: &str, audience: &Audience, monitors: &[Monitor], effect: &str) -> Vec<String> {
+    // An error in the definitions is reported instead.
+    if monitors.is_empty() {
+        return Vec::new();
+    }
+    let unused = |selector: &&Selector| !monitors.iter().any(|m| selector.selects(&m.name, &m.tags));
+    let selectors = audience.monitors.iter().chain(&audience.ignore).filter(unused);
+    let mut warnings: Vec<String> =
+        selectors.map(|selector| format!("{whose}: `{}` matches no monitor", selector.text())).collect();
+    if !monitors.iter().any(|m| audience.selects(&m.name, &m.tags)) {
+        warnings.push(format!("{whose}: no monitor is selected, so {effect}"));
+    }
+    warnings
+}
+
+/// Reports unmatched filters of tenants, and monitors without a tenant.
 fn selections(tenants: &[ConfiguredTenant], monitors: &[Monitor]) -> Vec<String> {
     let mut warnings = Vec::new();
     for tenant in tenants {
-        let (name, audience) = (&tenant.rules.name, &tenant.rules.audience);
-        let unused = |selector: &&Selector| !monitors.iter().any(|m| selector.selects(&m.name, &m.tags));
-        for selector in audience.monitors.iter().chain(&audience.ignore).filter(unused) {
-            warnings.push(format!("tenant {name}: `{}` matches no monitor", selector.text()));
-        }
-        if !monitors.is_empty() && !monitors.iter().any(|m| audience.selects(&m.name, &m.tags)) {
-            warnings.push(format!("tenant {name}: no monitor is selected, so it never has a banner"));
-        }
+        let whose = format!("tenant {}", tenant.rules.name);
+        warnings.extend(unmatched(&whose, &tenant.rules.audience, monitors, "it never has a banner"));
     }
     let seen = |m: &&Monitor| !tenants.iter().any(|t| t.rules.audience.selects(&m.name, &m.tags));
     let unseen: Vec<&str> = monitors.iter().filter(seen).map(|m| m.name.as_str()).collect();

@@ -90,7 +90,7 @@ async fn test(flags: &SettingFlags, name: String) -> Result<ExitCode, CommandErr
     let configured = channels::find(&settings, &vars, &name)?;
     let news = News::test(&name, Clock::system().now());
     let sent = configured.channel.send(&news, None).await;
-    let receipt = sent.with_context(|| format!("channel {name}: the test message was not sent"))?;
+    let receipt = sent.with_context(|| format!("channel {name}: the test message failed"))?;
     say!("{name}: sent \"{}\" ({})", news.title, receipt.0);
     Ok(ExitCode::SUCCESS)
 }

@@ -258,6 +258,7 @@ fn channels(rows: &[ChannelRow], now: Timestamp) -> Markup {
                             dd {
                                 @match (status, report.pending_since) {
                                     (ChannelStatus::Stopped, _) => { (mark("major")) "stopped, " },
+                                    (ChannelStatus::Ok, _) if report.trouble.is_some() => { (mark("minor")) },
                                     (ChannelStatus::Ok, _) | (_, None) => {},
                                     (_, Some(since)) => { (mark("minor")) "a message is pending for " (lasting(now, since)) ", " },
                                 }

@@ -145,6 +145,7 @@ fn the_channels() {
     writer.update(|board| {
         for (name, delivered, pending, trouble, stopped) in [
             ("flow", None, Some(ago(9)), Some("HTTP 410: <gone>"), true),
+            ("mail", Some(ago(45)), None, Some("not all targets got the message"), false),
             ("ops", Some(ago(30)), None, None, false),
             ("team", Some(ago(60)), Some(ago(2)), Some("rate limited: HTTP 429"), false),
         ] {

@@ -130,6 +130,20 @@ fn alerts_query_exported_metrics() {
     assert_eq!(alerts.iter().collect::<BTreeSet<_>>().len(), alerts.len(), "an alert twice: {alerts:?}");
 }
 
+#[test]
+fn each_metric_that_the_documentation_says_to_watch_has_an_alert() {
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+    let watched = docs.split("## What to watch").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rules: Rules = serde_norway::from_str(&file("prometheus/alerts.yaml")).unwrap();
+    let queries: Vec<&str> =
+        rules.groups.iter().flat_map(|group| &group.rules).map(|rule| rule.expr.as_str()).collect();
+    let metrics: Vec<&str> = watched.split('`').filter(|word| word.starts_with("dsm_")).collect();
+    assert!(metrics.len() > 5, "{metrics:?}");
+    for metric in metrics {
+        assert!(queries.iter().any(|query| query.contains(metric)), "no rule for {metric}");
+    }
+}
+
 /// Every panel, variable and annotation, each with a description.
 #[test]
 fn the_dashboard_queries_exported_metrics() {

@@ -70,7 +70,7 @@ pub struct ChannelReport {
     pub delivered_at: Option<Timestamp>,
     /// Since when a message is pending.
     pub pending_since: Option<Timestamp>,
-    /// Why the last attempt failed; `None` if it succeeded.
+    /// Why the last attempt failed, also in part; `None` if it succeeded.
     pub trouble: Option<String>,
     /// The receiver is gone, so nothing is sent until the definition is read again.
     pub stopped: bool,
@@ -114,7 +114,10 @@ pub fn next(
     match &step {
         NewsStep::Send(_) => drop(state.report.pending_since.get_or_insert(now)),
         NewsStep::Wait(_) if state.open.as_ref().is_none_or(OpenIncident::is_settled) => {
-            (state.report.pending_since, state.report.trouble) = (None, None);
+            // What failed need not be sent any more. Without a pending message, the trouble is that of a partial delivery.
+            if state.report.pending_since.take().is_some() {
+                state.report.trouble = None;
+            }
         }
         NewsStep::Wait(_) => {}
     }

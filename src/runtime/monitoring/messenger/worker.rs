@@ -73,7 +73,7 @@ impl ChannelWorker {
         while !stop.is_cancelled() {
             self.wishes.mark_unchanged();
             let pause = self.step(&mut failures).await;
-            self.show(failures.gone);
+            self.show();
             let until = pause.until.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
             tokio::select! {
                 biased;
@@ -101,7 +101,7 @@ impl ChannelWorker {
     /// Sends the next message if one is due. Returns what to wait for.
     async fn step(&mut self, failures: &mut Failures) -> Pause {
         let configured = self.orders.borrow_and_update().clone();
-        let Some(step) = self.next(&configured) else { return CHANGE };
+        let Some(step) = self.next(&configured, failures.gone) else { return CHANGE };
         let news = match step {
             NewsStep::Send(news) => news,
             NewsStep::Wait(wait) => {
@@ -123,7 +123,7 @@ impl ChannelWorker {
     }
 
     /// Decides what to send; `None` before the first assessment.
-    fn next(&mut self, configured: &ConfiguredChannel) -> Option<NewsStep> {
+    fn next(&mut self, configured: &ConfiguredChannel, gone: bool) -> Option<NewsStep> {
         let before = self.state.clone();
         let now = self.context.clock.now();
         let wanted = self.wishes.borrow();
@@ -133,6 +133,7 @@ impl ChannelWorker {
         let outlook = Outlook { confirmed: &confirmed, held: &held, coverage: &wanted.coverage };
         let step = news::next(now, &self.name, outlook, rules, &mut self.state);
         self.state.report.kind = configured.kind.to_owned();
+        self.state.report.stopped = gone;
         self.unsaved |= self.state != before;
         Some(step)
     }
@@ -148,6 +149,7 @@ impl ChannelWorker {
         };
         match sent {
             Ok(receipt) => self.confirm(receipt, news, failures),
+            Err(ChannelError::InPart(detail)) => self.confirm_in_part(detail, news, failures),
             Err(error) => self.fail(&error, earlier, &news.id, failures),
         }
         self.unsaved = true;
@@ -179,11 +181,20 @@ impl ChannelWorker {
         });
     }
 
+    fn confirm_in_part(&mut self, detail: String, news: &News, failures: &mut Failures) {
+        let name = self.name.clone();
+        tracing::warn!(target: "Messenger", "Channel {name}: {detail}");
+        self.context.board.update(|board| board.channels.entry(name).or_default().failures += 1);
+        self.confirm(Receipt("in part".to_owned()), news, failures);
+        self.state.report.trouble = Some(detail);
+    }
+
     fn fail(&mut self, error: &ChannelError, earlier: bool, id: &str, failures: &mut Failures) {
         self.state.fail(earlier || error.perhaps_sent(), &error.to_string());
         let name = &self.name;
         self.context.board.update(|board| board.channels.entry(name.clone()).or_default().failures += 1);
         failures.gone = matches!(error, ChannelError::Gone(_));
+        self.state.report.stopped = failures.gone;
         if failures.gone {
             tracing::error!(target: "Messenger", "Channel {name}: {error}. Nothing more is sent until the channels are reloaded or the daemon starts again.");
             return;
@@ -234,8 +245,7 @@ impl ChannelWorker {
         !self.unsaved
     }
 
-    fn show(&mut self, gone: bool) {
-        self.state.report.stopped = gone;
+    fn show(&self) {
         let (name, report) = (&self.name, self.state.report.clone());
         let kind = self.orders.borrow().kind;
         self.context.board.update(|board| {

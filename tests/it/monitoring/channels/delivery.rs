@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stand_ins::channels::slack::{POST, Slack, UPDATE, rate_limited};
+use stand_ins::channels::slack::{POST, Slack, UPDATE, rate_limited, refusal};
 use stand_ins::{Gate, Reply};
 
 use data_sources_monitor::testing::domain::monitoring::news::channel::WebhookFormat;
@@ -23,6 +23,66 @@ async fn a_rate_limit_is_waited_for_and_the_newest_content_is_sent() {
     let requests = slack.requests();
     assert_eq!(requests.len(), 2);
     assert!(requests[1].at - requests[0].at >= Duration::from_millis(1900));
+    assert_eq!(slack.replies(), [""; 0]);
+    stage.daemon.stop().await;
+}
+
+/// `chat.postMessage` has three words for it, and answers 200.
+#[tokio::test]
+async fn every_word_for_a_rate_limit_is_waited_for() {
+    for word in ["ratelimited", "rate_limited", "message_limit_exceeded"] {
+        let slack = Slack::start();
+        slack.next_on(POST, refusal(word).header("retry-after", "1"));
+        let stage = Stage::start(vec![slack_at("ops", &slack.api())]);
+        stage.page.set_indicator("minor", "Partially Degraded Service");
+        wait_for_title(&slack, "🟡 Alpha (minor)").await;
+        let requests = slack.requests();
+        assert!(requests[1].at - requests[0].at >= Duration::from_millis(900), "{word}");
+        stage.daemon.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_slack_cannot_do_for_a_while_is_retried_soon() {
+    for word in ["service_unavailable", "request_timeout", "team_added_to_org"] {
+        let slack = Slack::start();
+        slack.next_on(POST, refusal(word));
+        let stage = Stage::start(vec![slack_at("ops", &slack.api())]);
+        stage.page.set_indicator("minor", "Partially Degraded Service");
+        wait_for_title(&slack, "🟡 Alpha (minor)").await;
+        stage.daemon.stop().await;
+    }
+}
+
+/// A limit that hits right after the update: people are told once, and the message is not changed twice.
+#[tokio::test]
+async fn a_reply_that_was_limited_is_sent_later() {
+    let slack = Slack::start();
+    let stage = Stage::start(vec![slack_at("ops", &slack.api())]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    wait_for_title(&slack, "🟡 Alpha (minor)").await;
+    slack.next_on(POST, refusal("rate_limited").header("retry-after", "1"));
+    stage.page.set_indicator("critical", "Major Service Outage");
+    slack.wait_until(|slack| slack.replies() == ["🔴 Alpha (critical) | Alpha: Major Service Outage"]).await;
+    stage.daemon.wait_until(|board| board.channels["ops"].report.pending_since.is_none()).await;
+    assert_eq!(slack.messages()[0].edits, 1);
+    stage.daemon.stop().await;
+}
+
+/// The message shows the worsening already, so it must be changed back.
+#[tokio::test]
+async fn a_worsening_that_ends_before_its_limited_reply_is_taken_back() {
+    let slack = Slack::start();
+    let stage = Stage::start(vec![slack_at("ops", &slack.api())]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    wait_for_title(&slack, "🟡 Alpha (minor)").await;
+    slack.next_on(POST, rate_limited(2));
+    stage.page.set_indicator("critical", "Major Service Outage");
+    stage.daemon.wait_until(|board| board.channels["ops"].failures == 1).await;
+    assert_eq!(title(&slack), "🔴 Alpha (critical)");
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    wait_for_title(&slack, "🟡 Alpha (minor)").await;
+    stage.daemon.wait_until(|board| board.channels["ops"].report.pending_since.is_none()).await;
     assert_eq!(slack.replies(), [""; 0]);
     stage.daemon.stop().await;
 }

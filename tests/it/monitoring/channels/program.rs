@@ -57,7 +57,8 @@ fn channels_are_listed_and_validated() {
     define(
         folder.path(),
         "ops",
-        "kind = \"slack\"\nchannel = \"#ops\"\nmonitors = [\"Alpha*\", \"tag:nothing\"]\nmin_severity = \"major\"",
+        "kind = \"slack\"\nchannel = \"#ops\"\nmonitors = [\"Alpha*\", \"tag:nothing\", \"Betta\"]\n\
+         ignore_monitors = [\"*sandbx*\"]\nmin_severity = \"major\"",
     );
     define(folder.path(), "team", "kind = \"webhook\"\nformat = \"teams\"\nenabled = false");
     fs::write(folder.path().join("monitors/a.toml"), "name = \"Alpha\"\nurl = \"https://status.alpha.test\"")
@@ -65,14 +66,16 @@ fn channels_are_listed_and_validated() {
     let (code, out, _) = output(folder.path(), &["channel", "list"], &[]);
     insta::assert_snapshot!(out, @"
     CHANNEL  KIND             STATE  GETS
-    ops      slack #ops       -      Alpha*, tag:nothing, major and worse
+    ops      slack #ops       -      Alpha*, tag:nothing, Betta, not *sandbx*, major and worse
     team     webhook (teams)  off    all monitors
     ");
     assert_eq!(code, 0);
     let (code, out, said) = output(folder.path(), &["validate"], &[]);
     assert!(code == 78 && said.contains("channel ops: CHANNEL_OPS_TOKEN is missing"), "{said}");
-    let warning = "warning: channel ops: \"tag:nothing\" in `monitors` selects no monitor";
-    assert!(out.contains(warning), "{out}");
+    for selector in ["tag:nothing", "Betta", "*sandbx*"] {
+        let warning = format!("warning: channel ops: `{selector}` matches no monitor\n");
+        assert!(out.contains(&warning), "{out}");
+    }
     let token = [("CHANNEL_OPS_TOKEN", "xoxb-1234567890")];
     let (code, out, said) = output(folder.path(), &["validate"], &token);
     assert!(code == 0 && out.contains("channels: ops\n"), "{out}{said}");

@@ -1,17 +1,32 @@
 //! The formats of webhooks, and receivers that misbehave.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use data_sources_monitor::testing::domain::monitoring::news::channel::WebhookFormat;
+use data_sources_monitor::testing::channels::Webhook;
+use data_sources_monitor::testing::domain::monitoring::news::channel::{ChannelPlace, WebhookFormat};
+use data_sources_monitor::testing::runtime::board::Board;
 use jiff::Timestamp;
 use ring::hmac;
 use serde_json::json;
 use stand_ins::Reply;
-use stand_ins::channels::webhook::{PATH, Receiver};
+use stand_ins::channels::webhook::{Delivery, PATH, Receiver};
 
-use super::{SIGNING, Stage, hook, hook_at};
+use super::{SIGNING, Stage, client, configured, hook, hook_at};
 
-/// Each delivery is verified as docs/channels.md says.
+/// Verifies the signature as docs/channels.md says; returns the id.
+fn verified(delivery: &Delivery) -> String {
+    let [id, timestamp, signature] = delivery.headers.clone().map(Option::unwrap);
+    let age = Timestamp::now().as_second() - timestamp.parse::<i64>().unwrap();
+    assert!((0..60).contains(&age), "{age}");
+    let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", &delivery.raw].concat();
+    let tag = BASE64_STANDARD.decode(signature.strip_prefix("v1,").unwrap()).unwrap();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SIGNING.as_bytes());
+    hmac::verify(&key, &signed, &tag).unwrap();
+    id
+}
+
 #[tokio::test]
 async fn our_format_is_signed_and_says_all_there_is() {
     let receiver = Receiver::start();
@@ -28,21 +43,33 @@ async fn our_format_is_signed_and_says_all_there_is() {
     );
     let deliveries = receiver.deliveries();
     for delivery in &deliveries {
-        let [id, timestamp, signature] = delivery.headers.clone().map(Option::unwrap);
-        assert_eq!(delivery.body["id"], json!(id));
+        assert_eq!(delivery.body["id"], json!(verified(delivery)));
         assert_eq!(delivery.body["key"], deliveries[0].body["key"]);
-        let age = Timestamp::now().as_second() - timestamp.parse::<i64>().unwrap();
-        assert!((0..60).contains(&age), "{age}");
-        let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", &delivery.raw].concat();
-        let tag = BASE64_STANDARD.decode(signature.strip_prefix("v1,").unwrap()).unwrap();
-        let key = hmac::Key::new(hmac::HMAC_SHA256, SIGNING.as_bytes());
-        hmac::verify(&key, &signed, &tag).unwrap();
         assert!(!String::from_utf8_lossy(&delivery.raw).contains("null"));
     }
     let service = &deliveries[1].body["services"][0];
     assert_eq!((&service["name"], &service["worse"]), (&json!("Alpha"), &json!(true)));
     assert_eq!(service["link"], json!(format!("{}/", stage.page.url())));
     stage.daemon.stop().await;
+}
+
+/// With a key in every format; without one only our own format has headers, for its id.
+#[tokio::test]
+async fn a_signature_comes_with_all_that_verifies_it() {
+    for format in WebhookFormat::ALL {
+        let (signed, plain) = (Receiver::start(), Receiver::start());
+        let unsigned = Webhook::new(client(), "plain", format, &plain.hook().into(), None).unwrap();
+        let unsigned = configured("plain", &ChannelPlace::Webhook(format), Arc::new(unsigned));
+        let stage = Stage::start(vec![hook("signed", format, &signed), unsigned]);
+        stage.page.set_indicator("minor", "Partially Degraded Service");
+        signed.wait_until(|receiver| receiver.deliveries().len() == 1).await;
+        verified(&signed.deliveries()[0]);
+        plain.wait_until(|receiver| receiver.deliveries().len() == 1).await;
+        let there = plain.deliveries()[0].headers.clone().map(|header| header.is_some());
+        let own = format == WebhookFormat::Json;
+        assert_eq!(there, [own, own, false], "{format:?}");
+        stage.daemon.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -57,10 +84,38 @@ async fn teams_gets_a_card_that_shows_texts_as_they_are() {
         card[..2],
         ["🔴 Alpha (critical)", "Alpha: **bold** [x](https://evil.test) <at>all</at> @team"]
     );
-    assert_eq!(receiver.deliveries()[0].headers[..2], [None, None]);
     stage.page.recover();
     receiver.wait_until(|receiver| receiver.cards().len() == 2).await;
     assert_eq!(receiver.cards()[1][0], "✅ Resolved: Alpha");
+    stage.daemon.stop().await;
+}
+
+/// n8n repeats the id of the path, others a value of the query.
+#[tokio::test]
+async fn no_part_of_an_address_is_shown_when_the_receiver_repeats_it_alone() {
+    let (id, key) = ("2a3de057-1c1f-4f4e-9d6b-0c8a7f3b1d55", "Zm9v+YmFyL2Jheg");
+    let url = |receiver: &Receiver| {
+        let port = receiver.url().rsplit(':').next().unwrap().to_owned();
+        format!(
+            "http://alice:pass-of-alice@127.0.0.1:{port}/webhook/{id}/ops-team?wait=true&sig=Zm9v%2BYmFyL2Jheg"
+        )
+    };
+    let receiver = Receiver::start();
+    let words = format!(
+        "The requested webhook \"POST {id}\" ({key}, wait=true) is not registered: ops-team, pass-of-alice"
+    );
+    receiver.next(Reply::text("text/plain", &words).with_status(404));
+    let stage = Stage::start(vec![hook_at("flow", WebhookFormat::Json, &url(&receiver))]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    let failed = stage
+        .daemon
+        .wait_until(|board| board.channels.get("flow").is_some_and(|flow| flow.report.trouble.is_some()));
+    failed.await;
+    assert_eq!(
+        stage.daemon.board.read(|board| board.channels["flow"].report.trouble.clone()).unwrap(),
+        "HTTP 404: The requested webhook \"POST [redacted]\" ([redacted], wait=true) is not registered: [redacted], \
+         [redacted]; check CHANNEL_FLOW_URL"
+    );
     stage.daemon.stop().await;
 }
 
@@ -116,6 +171,83 @@ async fn an_error_in_a_successful_answer_is_a_failure() {
     stage.daemon.stop().await;
 }
 
+/// Some gateways limit requests with 403.
+#[tokio::test]
+async fn a_rejection_that_names_a_wait_is_a_rate_limit() {
+    let receiver = Receiver::start();
+    receiver.next(Reply::status(403).header("retry-after", "1"));
+    let stage = Stage::start(vec![hook("flow", WebhookFormat::Json, &receiver)]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    receiver.wait_until(|receiver| receiver.announced() == ["raised Alpha (minor)"]).await;
+    stage.daemon.stop().await;
+}
+
+/// The body of a success may report a failure after some of the work was done.
+#[tokio::test]
+async fn an_incident_whose_message_failed_in_a_successful_answer_is_resolved() {
+    let receiver = Receiver::start();
+    receiver.always_on("POST", Reply::json(&json!({ "success": false })));
+    let stage = Stage::start(vec![hook("flow", WebhookFormat::Json, &receiver)]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    stage.daemon.wait_until(|board| board.channels.get("flow").is_some_and(|flow| flow.failures > 0)).await;
+    stage.page.recover();
+    let resolved = |receiver: &Receiver| {
+        receiver
+            .requests()
+            .last()
+            .and_then(|last| last.json())
+            .is_some_and(|body| body["state"] == "resolved")
+    };
+    receiver.wait_until(resolved).await;
+    stage.daemon.stop().await;
+}
+
+/// A repeated message would reach the targets that work again; they also get the end of the incident.
+#[tokio::test]
+async fn what_apprise_delivers_in_part_is_reported_and_not_repeated() {
+    let receiver = Receiver::start();
+    let part = "One or more notification could not be sent.";
+    receiver.next(Reply::text("text/plain", part).with_status(424));
+    let stage = Stage::start(vec![hook("mail", WebhookFormat::Apprise, &receiver)]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    receiver.wait_for_requests(1).await;
+    let confirmed = |board: &Board| {
+        let report = board.channels.get("mail").map(|mail| &mail.report);
+        report.is_some_and(|report| report.delivered_at.is_some() && report.pending_since.is_none())
+    };
+    stage.daemon.wait_until(confirmed).await;
+    stage.daemon.cycles(5).await;
+    let trouble = |board: &Board| board.channels["mail"].report.trouble.clone();
+    assert_eq!(
+        stage.daemon.board.read(trouble).unwrap(),
+        format!("not all targets got the message, and it is not repeated: HTTP 424: {part}")
+    );
+    assert_eq!(receiver.requests().len(), 1);
+    stage.page.recover();
+    receiver.wait_until(|receiver| receiver.deliveries().len() == 1).await;
+    assert_eq!(receiver.deliveries()[0].body["type"], "success");
+    stage.daemon.wait_until(|board| trouble(board).is_none()).await;
+    stage.daemon.stop().await;
+}
+
+/// Apprise answers 204 if no target belongs to the key.
+#[tokio::test]
+async fn apprise_without_targets_is_an_error() {
+    let receiver = Receiver::start();
+    receiver.next(Reply::status(204));
+    let stage = Stage::start(vec![hook("mail", WebhookFormat::Apprise, &receiver)]);
+    stage.page.set_indicator("minor", "Partially Degraded Service");
+    let failed = stage
+        .daemon
+        .wait_until(|board| board.channels.get("mail").is_some_and(|mail| mail.report.trouble.is_some()));
+    failed.await;
+    assert_eq!(
+        stage.daemon.board.read(|board| board.channels["mail"].report.trouble.clone()).unwrap(),
+        "HTTP 204: no target belongs to the address; check CHANNEL_MAIL_URL"
+    );
+    stage.daemon.stop().await;
+}
+
 /// A name that does not resolve, and a port that is closed: errors without the address.
 #[tokio::test]
 async fn an_unreachable_address_is_not_shown() {
@@ -126,7 +258,7 @@ async fn an_unreachable_address_is_not_shown() {
     ];
     let stage = Stage::start(channels);
     stage.page.set_indicator("minor", "Partially Degraded Service");
-    let failed = |board: &data_sources_monitor::testing::runtime::board::Board, name: &str| {
+    let failed = |board: &Board, name: &str| {
         board.channels.get(name).is_some_and(|view| view.report.trouble.is_some())
     };
     stage.daemon.wait_until(|board| failed(board, "nowhere") && failed(board, "closed")).await;

@@ -1,8 +1,9 @@
-//! Crashes at every point at which the task of a channel waits.
+//! Crashes at every point at which the task of a channel waits, and what is saved of a stopped channel.
 
 use std::future::{Future, poll_fn};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
@@ -28,6 +29,7 @@ const POLLS: usize = 24;
 #[derive(Default)]
 struct Wall {
     shown: Mutex<Vec<News>>,
+    gone: AtomicBool,
     redactor: Redactor,
 }
 
@@ -35,6 +37,9 @@ struct Wall {
 impl Channel for Wall {
     async fn send(&self, news: &News, last: Option<&Receipt>) -> Result<Receipt, ChannelError> {
         tokio::task::yield_now().await;
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(ChannelError::Gone("HTTP 410".to_owned()));
+        }
         let place = {
             let mut shown = self.shown.lock().unwrap();
             match last.map(|receipt| receipt.0.parse::<usize>().unwrap()) {
@@ -165,4 +170,31 @@ async fn a_crash_at_any_point_repeats_at_most_one_message_and_the_last_is_the_tr
     }
     // Without one, the crashes would not have hit the answer.
     assert!(duplicates >= 1);
+}
+
+/// A standby shows the saved state.
+#[tokio::test(start_paused = true)]
+async fn that_a_channel_stopped_is_saved_until_it_sends_again() {
+    let (folder, wall) = (tempfile::tempdir().unwrap(), Arc::new(Wall::default()));
+    let wishes = watch::Sender::new(Some(desired(Severity::Minor)));
+    let saved_as_stopped = || {
+        let (store, closer, saved) = Store::open(folder.path()).unwrap();
+        drop(store);
+        closer.join();
+        saved.channels["wall"].report.stopped
+    };
+    wall.gone.store(true, Ordering::Relaxed);
+    let (writer, reader) = board::channel(Timestamp::UNIX_EPOCH, true);
+    let (worker, _orders, stop, closer) = worker(folder.path(), &wall, &wishes, writer);
+    let running = tokio::spawn(worker.run());
+    while !reader.read(|board| board.channels.get("wall").is_some_and(|view| view.report.stopped)) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stop.cancel();
+    running.await.unwrap();
+    closer.join();
+    assert!(saved_as_stopped());
+    wall.gone.store(false, Ordering::Relaxed);
+    run_until(|news| news.severity == Severity::Minor, folder.path(), &wall, &wishes).await;
+    assert!(!saved_as_stopped());
 }
