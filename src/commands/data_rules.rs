@@ -69,6 +69,9 @@ fn of_connector(name: &str, vars: &dyn Vars) -> Result<Option<DataRule>, Problem
     let unknown = |word: &String| {
         Problem::new(variable(name, FORMAT), format!("{word:?} is not a format: parquet, csv"))
     };
+    if let (Some(_), None) = (&format, &space) {
+        return Err(Problem::new(variable(name, FORMAT), "has no effect without a space to upload to"));
+    }
     let format = match &format {
         Some(word) => FileFormat::parse(word).ok_or_else(|| unknown(word))?,
         None => FileFormat::default(),

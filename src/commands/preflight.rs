@@ -102,11 +102,13 @@ fn exports_without_effect(settings: &Settings, vars: &dyn Vars, definitions: &[D
     if settings.export.dir.is_some() {
         return Vec::new();
     }
+    let uploads = tenants::upload_something(settings, vars);
     let formats = definitions.iter().map(|definition| variable(&definition.name, EXPORT));
     let names = ["EXPORT_PARTIAL", "EXPORT_DELETED"].into_iter().map(str::to_owned).chain(formats);
     let is_set = |name: &String| matches!(lookup(vars, name), Ok(Some(text)) if text.trim() != NO_EXPORT);
     let problem =
         |name: String| Problem::new(name, "has no effect without EXPORT_DIR, the folder for exported files");
+    let names = names.filter(|name| !(uploads && name == "EXPORT_DELETED"));
     names.filter(is_set).map(problem).collect()
 }
 

@@ -139,6 +139,13 @@ pub(super) fn variable_names(settings: &Settings) -> Option<BTreeSet<String>> {
     Some(defined.iter().flat_map(|rules| credential_names(&variable_prefix(&rules.name))).collect())
 }
 
+/// Whether files go into the space of a tenant. Errors in the rules are reported elsewhere.
+pub(super) fn upload_something(settings: &Settings, vars: &dyn Vars) -> bool {
+    let defined = defined(settings).unwrap_or_default().into_iter().flat_map(|rules| rules.data);
+    let of_variables = data_rules::of_variables(settings, vars).unwrap_or_default();
+    defined.chain(of_variables).any(|rule| rule.space.is_some())
+}
+
 fn default_rules(settings: &Settings, url: Url) -> TenantRules {
     TenantRules {
         name: DEFAULT.to_owned(),

@@ -31,9 +31,12 @@ fn data_rule(mut keys: Keys<'_, '_>, at: usize) -> Option<DataRule> {
         if format.is_none() {
             keys.wrong(at, "`format` must be parquet or csv");
         }
-        format
+        Some((format?, at))
     });
-    let format = format.unwrap_or_default();
+    if let (Some((_, at)), None) = (&format, &space) {
+        keys.wrong(*at, "`format` has no effect without `space`");
+    }
+    let format = format.map(|(format, _)| format).unwrap_or_default();
     let rule = connector.map(|connector| DataRule { connector, space, tables, reload, format });
     if let Some(problem) = rule.as_ref().and_then(DataRule::problem) {
         keys.wrong(at, format!("[[data]] {problem}"));

@@ -53,7 +53,7 @@ pub(super) struct ExportFolder {
 impl ExportFolder {
     /// Creates and locks the folder, and removes what an interrupted export left. Blocking.
     pub(super) fn open(dir: &Path, connector: &str) -> Result<ExportFolder, ExportError> {
-        let path = dir.join(file_name(connector));
+        let path = folder_of(dir, connector);
         std::fs::create_dir_all(&path).map_err(|e| ExportError::file("create", &path, &e))?;
         let lock = lock(&path)?;
         let entries = std::fs::read_dir(&path).map_err(|e| ExportError::file("read", &path, &e))?;
@@ -106,6 +106,11 @@ impl ExportFolder {
         }
         Ok(())
     }
+}
+
+/// Where the files of a connector are.
+pub(super) fn folder_of(dir: &Path, connector: &str) -> PathBuf {
+    dir.join(file_name(connector))
 }
 
 fn lock(folder: &Path) -> Result<File, ExportError> {

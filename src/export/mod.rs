@@ -185,6 +185,17 @@ impl ExportProgress {
     }
 }
 
+/// Removes the exported files of a connector. Blocking.
+///
+/// # Errors
+/// If the folder exists and cannot be removed.
+pub fn remove(dir: &Path, connector: &str) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(files::folder_of(dir, connector)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Exports tables of a connector. A table that fails does not keep the others from their files.
 ///
 /// # Errors

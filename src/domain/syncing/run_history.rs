@@ -87,10 +87,11 @@ pub fn last_whole(runs: &[Run]) -> Option<Timestamp> {
     runs.iter().find(whole).map(|run| run.started)
 }
 
-/// The newest run that changed rows, of runs newest first.
+/// The newest finished run that changed rows, of runs newest first.
 pub fn newest_change(runs: &[Run]) -> Option<i64> {
     let changes = |entry: &Entry| entry.tally.inserted + entry.tally.updated + entry.tally.deleted > 0;
-    runs.iter().find(|run| run.tables.values().any(changes)).map(|run| run.number)
+    let finished = runs.iter().filter(|run| run.entry.end.is_some());
+    finished.into_iter().find(|run| run.tables.values().any(changes)).map(|run| run.number)
 }
 
 /// The outcome of a run or of one of its tables, as far as the reader of the source knows it.
@@ -127,4 +128,25 @@ pub struct RejectedRow {
     pub reason: String,
     /// As the source sent it, at most 64 KiB.
     pub raw: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The counts of a run in progress are there before its end.
+    #[test]
+    fn only_a_finished_run_changes_what_apps_may_read() {
+        let run = |number, end, inserted| {
+            let started = Timestamp::UNIX_EPOCH;
+            let tally = Tally { inserted, ..Tally::default() };
+            let tables = [("orders".to_owned(), Entry { tally, ..Entry::default() })].into();
+            let entry = Entry { end, ..Entry::default() };
+            Run { number, started, ended: None, entry, tables, follow_ups: BTreeMap::new() }
+        };
+        let whole = Some(End::Complete);
+        let runs = [run(4, None, 7), run(3, whole, 0), run(2, Some(End::Partial), 1), run(1, whole, 9)];
+        assert_eq!(newest_change(&runs), Some(2));
+        assert_eq!(newest_change(&runs[..2]), None);
+    }
 }

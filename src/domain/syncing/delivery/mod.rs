@@ -23,7 +23,7 @@ use crate::domain::monitoring::schedule::backoff;
 
 use files::PendingFile;
 pub use files::UPLOAD_TTL;
-use reloads::AppReload;
+use reloads::{AppReload, StepMoment};
 pub use report::{AppReport, DeliveryPhase, DeliveryReport};
 pub use step::{
     DeliveryStep, FailureKind, ReloadOutcome, ReloadView, SpaceLimits, StepFailure, StepResult, StoredFile,
@@ -39,7 +39,7 @@ pub struct RunExport {
     pub checkpoint_at: Timestamp,
     /// The present files of all tables, also of those that the run did not change. Empty if apps are only reloaded.
     pub files: Vec<FileForUpload>,
-    /// The newest run that changed rows, for rules that only reload; `None` if it is unknown, which counts as a change.
+    /// The newest run that changed rows, for rules that only reload; `None` if none is known.
     #[serde(default)]
     pub changed_by: Option<i64>,
 }
@@ -102,7 +102,8 @@ impl Default for DeliveryPace {
 #[serde(default)]
 pub struct DeliveryState {
     /// The space, tables and format that the rest is about.
-    content: Option<(Option<String>, Vec<String>, FileFormat)>,
+    content: Option<DeliveryContent>,
+    awaited_since: Option<Timestamp>,
     /// What is being delivered.
     current: Option<CurrentDelivery>,
     /// Follows it. A newer run replaces it.
@@ -122,6 +123,13 @@ pub struct DeliveryState {
     committed_as_of: Option<Timestamp>,
     /// The failure that the next attempt waits for.
     trouble: Option<String>,
+}
+
+/// Space, tables and format.
+type DeliveryContent = (Option<String>, Vec<String>, FileFormat);
+
+fn content(rule: &DataRule) -> DeliveryContent {
+    (rule.space.clone(), rule.tables.clone(), rule.format)
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -149,12 +157,33 @@ enum DeliveryStage {
 impl DeliveryState {
     /// Continues with the rule, unless it names another space or other files: what is there says nothing of those.
     #[must_use]
-    pub fn continued_as(self, rule: &DataRule) -> DeliveryState {
-        let content = (rule.space.clone(), rule.tables.clone(), rule.format);
+    pub fn continued_as(self, rule: &DataRule, now: Timestamp) -> DeliveryState {
+        let content = content(rule);
         if self.content.as_ref() == Some(&content) {
             return self;
         }
-        DeliveryState { content: Some(content), ..DeliveryState::default() }
+        DeliveryState { content: Some(content), awaited_since: Some(now), ..DeliveryState::default() }
+    }
+
+    /// The format that files of the rule were sent in before; apps read files of that name.
+    pub fn format_before(&self, rule: &DataRule) -> Option<FileFormat> {
+        let before = self.content.as_ref()?;
+        let (space, tables, _) = content(rule);
+        (before.0 == space && before.1 == tables && rule.format == FileFormat::Parquet).then_some(before.2)
+    }
+
+    /// Notes that data is awaited, from when its age counts until there is some. Returns whether that is new.
+    pub fn await_data(&mut self, now: Timestamp) -> bool {
+        let is_new = self.awaited_since.is_none();
+        self.awaited_since.get_or_insert(now);
+        is_new
+    }
+
+    /// Whether files are being sent without trouble, which go on before those of a later run.
+    pub fn is_sending(&self) -> bool {
+        let stage = self.current.as_ref().map(|current| current.stage);
+        let sending = matches!(stage, Some(DeliveryStage::Uploading | DeliveryStage::Committing));
+        sending && self.trouble.is_none()
     }
 
     /// Whether an exported file is gone or was replaced: the files of its run must be offered again.
@@ -255,7 +284,11 @@ impl DeliveryState {
             (Some(app), result) => {
                 let changed_at = &mut self.changed_at;
                 let Some(reload) = self.apps.get_mut(app) else { return };
-                return reload.apply(result, changed_at, self.generation, now, pace, seed);
+                reload.apply(step, result, changed_at, self.generation, &StepMoment { now, pace, seed });
+                if let Some(current) = &self.current {
+                    reload.note_data(current.export.checkpoint_at, self.generation);
+                }
+                return;
             }
             (None, StepResult::Failed(failure)) => failure,
             (None, result) => match self.progress(rule, step, result, now) {
@@ -381,9 +414,13 @@ impl DeliveryState {
         self.current = Some(current);
         if rule.space.is_none() {
             // The run itself is the change. The tenant's time is read with the first request.
-            if changed_by.is_none() || changed_by != self.changed_by {
+            let is_change = match changed_by {
+                Some(_) => changed_by != self.changed_by,
+                None => self.changed_by.is_none(),
+            };
+            if is_change {
                 (self.generation, self.changed_at) = (self.generation + 1, None);
-                self.changed_by = changed_by;
+                self.changed_by = changed_by.or(Some(0));
             }
             self.start_reloads(rule);
         }

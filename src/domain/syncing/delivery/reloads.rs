@@ -12,6 +12,14 @@ use super::{DeliveryPace, backoff, is_ahead, later};
 /// A reload may run for three hours; afterwards no one waits for it.
 const MAX_RELOAD: SignedDuration = SignedDuration::from_hours(4);
 
+/// When a result came, and how its delay is chosen.
+pub(super) struct StepMoment<'p> {
+    pub(super) now: Timestamp,
+    pub(super) pace: &'p DeliveryPace,
+    /// Random.
+    pub(super) seed: u64,
+}
+
 /// Delay before a reload is read for the first time.
 const SOONEST_POLL: Duration = Duration::from_secs(1);
 
@@ -88,12 +96,11 @@ impl AppReload {
 
     pub(super) fn apply(
         &mut self,
+        step: &DeliveryStep,
         result: StepResult,
         changed_at: &mut Option<Timestamp>,
         generation: u64,
-        now: Timestamp,
-        pace: &DeliveryPace,
-        seed: u64,
+        at: &StepMoment<'_>,
     ) {
         match &result {
             StepResult::Failed(_) => {}
@@ -106,11 +113,11 @@ impl AppReload {
                 if changed_at.is_none() {
                     *changed_at = time;
                 }
-                self.choose(&reloads, *changed_at, generation, now);
+                self.choose(&reloads, *changed_at, generation, at.now);
             }
-            StepResult::ReloadAccepted { id } => self.follow(id, true, now, pace),
-            StepResult::ReloadIs(reload) => self.look(&reload, *changed_at, generation, now, pace),
-            StepResult::Failed(failure) => self.fail(failure, generation, now, pace, seed),
+            StepResult::ReloadAccepted { id } => self.follow(id, true, at.now, at.pace),
+            StepResult::ReloadIs(reload) => self.look(&reload, *changed_at, generation, at.now, at.pace),
+            StepResult::Failed(failure) => self.fail(step, failure, generation, at),
             _ => {}
         }
     }
@@ -169,6 +176,7 @@ impl AppReload {
     }
 
     fn end(&mut self, reload: &ReloadView, generation: u64, now: Timestamp) {
+        (self.failures, self.report.trouble) = (0, None);
         (self.stage, self.due, self.done) = (AppStage::Idle, None, Some(generation));
         self.report.outcome = reload.outcome;
         self.report.message.clone_from(&reload.message);
@@ -176,32 +184,35 @@ impl AppReload {
         self.report.reload = Some(reload.id.clone());
     }
 
-    fn fail(
-        &mut self,
-        failure: StepFailure,
-        generation: u64,
-        now: Timestamp,
-        pace: &DeliveryPace,
-        seed: u64,
-    ) {
-        let asking = self.stage == AppStage::Finding { asked: true };
-        let following = matches!(self.stage, AppStage::Following { .. });
+    fn fail(&mut self, step: &DeliveryStep, failure: StepFailure, generation: u64, at: &StepMoment<'_>) {
+        let StepMoment { now, pace, seed } = *at;
+        // A failed look-up says nothing of what was asked for.
+        let asking = matches!(step, DeliveryStep::AskReload { .. });
+        let following = match &self.stage {
+            AppStage::Following { id, since, .. } => Some((id.clone(), *since)),
+            _ => None,
+        };
+        if let Some((id, _)) = following.as_ref().filter(|(_, since)| now.duration_since(*since) > MAX_RELOAD)
+        {
+            // It may have ended long ago, and other apps and later runs wait for it.
+            return self.end(
+                &unseen(id.clone(), ReloadOutcome::ExceededLimit, failure.detail),
+                generation,
+                now,
+            );
+        }
         let random = backoff(self.failures, pace.retry.0, pace.retry.1, seed);
         self.failures = self.failures.saturating_add(1);
         let wait: Duration = match failure.kind {
-            FailureKind::NotFound if following => {
+            FailureKind::NotFound if following.is_some() => {
                 self.stage = AppStage::Finding { asked: false };
                 random
             }
             FailureKind::NotFound => {
-                let reload = ReloadView {
-                    id: String::new(),
-                    outcome: Some(ReloadOutcome::Failed),
-                    created_at: None,
-                    started_at: None,
-                    message: Some(failure.detail),
-                };
-                return self.end(&reload, generation, now);
+                if asking {
+                    self.stage = AppStage::Asking;
+                }
+                pace.rejected
             }
             FailureKind::ReloadPending => {
                 self.stage = AppStage::Finding { asked: false };
@@ -231,6 +242,11 @@ impl AppReload {
             self.report.as_of = Some(as_of);
         }
     }
+}
+
+/// A reload that the tenant does not show.
+fn unseen(id: String, outcome: ReloadOutcome, why: String) -> ReloadView {
+    ReloadView { id, outcome: Some(outcome), created_at: None, started_at: None, message: Some(why) }
 }
 
 /// Whether a reload started, or will start, after the last change.

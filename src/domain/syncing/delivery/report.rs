@@ -38,6 +38,8 @@ pub struct DeliveryReport {
     pub phase: DeliveryPhase,
     /// Start of the run whose data all apps show, or if none is reloaded, the space.
     pub as_of: Option<Timestamp>,
+    /// From when the age of the data counts: the oldest data that an app or the space shows, or since when the first is awaited.
+    pub age_from: Option<Timestamp>,
     /// Since when newer data waits.
     pub pending_since: Option<Timestamp>,
     /// The last failure, until an attempt succeeds.
@@ -89,12 +91,15 @@ impl DeliveryState {
         } else {
             apps.values().map(|app| app.as_of).min().flatten()
         };
+        let known = apps.values().filter_map(|app| app.as_of).min();
+        let known = if apps.is_empty() { self.committed_as_of } else { known };
         let trouble = apps.iter().find_map(|(name, app)| app.problem(name));
         DeliveryReport {
             connector: rule.connector.clone(),
             space: rule.space.clone(),
             phase,
             as_of,
+            age_from: known.or(self.awaited_since),
             pending_since: self.current.as_ref().map(|current| current.offered_at),
             trouble: self.trouble.clone().or(trouble),
             apps,

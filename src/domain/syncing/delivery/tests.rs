@@ -123,9 +123,9 @@ fn the_frequency_quota_and_a_missing_app_do_not_stop_other_apps() {
     run.answer(StepResult::ReloadAccepted { id: "r".into() });
     run.now = 20;
     run.answer(StepResult::ReloadIs(reload(11, Some(12), Some(ReloadOutcome::Succeeded))));
-    assert_eq!(run.next(), DeliveryStep::Wait(None));
+    assert_eq!(run.next(), DeliveryStep::Wait(Some(at(900))), "as after every rejection");
     let report = run.state.report(&run.rule);
-    assert_eq!(report.trouble.as_deref(), Some("the reload of app app-b ended failed: the reason"));
+    assert_eq!(report.trouble.as_deref(), Some("app app-b: the reason"));
     assert_eq!((report.as_of, report.apps["app-a"].as_of), (None, Some(at(1))));
 }
 
@@ -203,22 +203,102 @@ fn apps_are_reloaded_alone_only_after_a_run_that_changed_rows() {
     }
     let runs: Vec<i64> =
         asked.iter().filter(|(_, app)| *app == rule.reload[0]).map(|(run, _)| *run).collect();
-    assert_eq!(runs, [1, 3, 4, 5]);
+    assert_eq!(runs, [1, 3]);
 }
 
 #[test]
 fn what_one_space_has_says_nothing_of_another() {
     let rule = rule(true);
-    let state = DeliveryState::default().continued_as(&rule);
+    let state = DeliveryState::default().continued_as(&rule, at(0));
     let state = DeliveryState { committed_as_of: Some(at(1)), ..state };
-    assert_eq!(state.clone().continued_as(&rule), state);
+    assert_eq!(state.clone().continued_as(&rule, at(5)), state);
     let more_apps = DataRule { reload: vec!["another".into()], ..rule.clone() };
-    assert_eq!(state.clone().continued_as(&more_apps), state);
+    assert_eq!(state.clone().continued_as(&more_apps, at(5)), state);
     for other in [
         DataRule { space: Some("Other".into()), ..rule.clone() },
         DataRule { tables: vec!["orders".into()], ..rule.clone() },
         DataRule { format: FileFormat::Csv, ..rule },
     ] {
-        assert_eq!(state.clone().continued_as(&other).report(&other).as_of, None, "{other:?}");
+        let report = state.clone().continued_as(&other, at(5)).report(&other);
+        assert_eq!((report.as_of, report.age_from), (None, Some(at(5))), "{other:?}");
     }
+}
+
+/// The app did not accept the first request; a list that cannot be read says nothing of the second one.
+#[test]
+fn a_reload_that_may_have_been_accepted_is_looked_up_until_it_is_known() {
+    let rule = DataRule { space: None, tables: Vec::new(), reload: vec!["a".into()], ..rule(false) };
+    let mut run = Run::of(rule, &export(1, Vec::new()));
+    run.answer(StepResult::ReloadsFound { reloads: Vec::new(), time: Some(at(0)) });
+    assert!(matches!(run.next(), DeliveryStep::AskReload { .. }));
+    run.fail(FailureKind::Unclear);
+    for kind in [FailureKind::Transient, FailureKind::Rejected, FailureKind::Unclear] {
+        run.now += 1_700;
+        assert!(matches!(run.next(), DeliveryStep::FindReloads { .. }), "before {kind:?}");
+        run.fail(kind);
+    }
+    run.now += 1_700;
+    let ended = reload(10, Some(11), Some(ReloadOutcome::Succeeded));
+    run.answer(StepResult::ReloadsFound { reloads: vec![ended], time: Some(at(run.now)) });
+    let report = run.state.report(&run.rule);
+    assert_eq!((report.trouble, report.as_of), (None, Some(at(1))), "what was looked up has no trouble");
+}
+
+/// The app was moved to a space that we cannot see, or is gone: later runs and other apps do not wait for it.
+#[test]
+fn an_app_that_cannot_be_read_delays_nothing_for_ever() {
+    let rule =
+        DataRule { space: None, tables: Vec::new(), reload: vec!["a".into(), "b".into()], ..rule(false) };
+    let mut run = Run::of(rule, &export(1, Vec::new()));
+    let none = || StepResult::ReloadsFound { reloads: Vec::new(), time: Some(at(0)) };
+    run.answer(none());
+    run.answer(StepResult::ReloadAccepted { id: "r".into() });
+    run.answer(none());
+    assert_eq!(run.next().app(), Some("b"));
+    run.fail(FailureKind::NotFound);
+    assert!(matches!(run.next(), DeliveryStep::Wait(Some(_))), "b is asked for again later");
+    run.now = 10;
+    run.answer(StepResult::ReloadIs(reload(1, Some(2), Some(ReloadOutcome::Succeeded))));
+    let report = run.state.report(&run.rule);
+    assert_eq!((report.apps["a"].as_of, report.apps["b"].as_of), (Some(at(1)), None));
+    assert_eq!((report.as_of, report.age_from), (None, Some(at(1))), "the age of what is shown counts");
+    assert!(report.trouble.unwrap().contains("app b"));
+    let newer = RunExport { changed_by: Some(2), ..export(2, Vec::new()) };
+    run.state.offer(&run.rule, &newer, at(20));
+    run.answer(none());
+    assert_eq!(run.next().app(), Some("a"), "the next run does not wait for b");
+    run.answer(StepResult::ReloadAccepted { id: "r2".into() });
+    for _ in 0..20 {
+        run.now += 1_000;
+        if let DeliveryStep::FollowReload { .. } = run.next() {
+            run.fail(FailureKind::Rejected);
+        } else if !matches!(run.next(), DeliveryStep::Wait(_)) {
+            run.fail(FailureKind::NotFound);
+        }
+    }
+    assert_eq!(run.state.report(&run.rule).apps["a"].outcome, Some(ReloadOutcome::ExceededLimit));
+}
+
+#[test]
+fn trouble_of_an_app_lets_files_go_on() {
+    let mut run = Run::of(rule(true), &export(1, vec![file("orders", FileFormat::Parquet, 50)]));
+    assert!(run.state.is_sending());
+    run.fail(FailureKind::Transient);
+    assert!(!run.state.is_sending(), "a later run may replace what cannot be sent");
+    run.now = 2_000;
+    run.answer(StepResult::Prepared(limits(&["parquet"])));
+    run.answer(StepResult::Stored { upload: "u".into() });
+    run.state.apps.entry(run.rule.reload[0].clone()).or_default().report.outcome =
+        Some(ReloadOutcome::Failed);
+    assert!(run.state.report(&run.rule).trouble.is_some() && run.state.is_sending());
+}
+
+#[test]
+fn the_format_that_was_sent_stays() {
+    let rule = rule(true);
+    let csv = DataRule { format: FileFormat::Csv, ..rule.clone() };
+    let state = DeliveryState::default().continued_as(&csv, at(0));
+    assert_eq!(state.format_before(&rule), Some(FileFormat::Csv));
+    assert_eq!(state.format_before(&DataRule { space: Some("Other".into()), ..rule.clone() }), None);
+    assert_eq!(DeliveryState::default().format_before(&rule), None);
 }

@@ -19,6 +19,7 @@ use super::connection::ConnectedTenant;
 use crate::destinations::DestinationKind;
 use crate::domain::data_rule::DataRule;
 use crate::domain::syncing::delivery::DeliveryState;
+use crate::export;
 use crate::runtime::MonitoringContext;
 use crate::runtime::board::DeliveryName;
 use crate::runtime::last_successes::LastSuccesses;
@@ -137,10 +138,6 @@ impl Deliveries {
             })
         });
         let orders: BTreeMap<_, _> = orders.collect();
-        for order in self.orders.iter().filter(|(key, _)| !orders.contains_key(*key)).map(|(_, order)| order)
-        {
-            context.successes.end_delivery(&order.rule.connector, &order.tenant);
-        }
         self.orders = orders;
         for (key, running) in &self.running {
             if !self.orders.get(key).is_some_and(|wanted| wanted.is_same(&running.order)) {
@@ -198,9 +195,12 @@ impl Deliveries {
         loop {
             let Some(ended) = self.tasks.join_next().await else { return std::future::pending().await };
             let (key, kept) = ended?;
-            self.running.remove(&key);
+            let ended = self.running.remove(&key);
             self.kept.insert(key, kept);
-            if let Some(context) = self.context.clone() {
+            if let (Some(context), Some(ended)) = (self.context.clone(), ended) {
+                if !self.orders.values().any(|order| order.view() == ended.order.view()) {
+                    discard(&context, &ended.order);
+                }
                 self.start_missing(&context);
                 self.forget_unused(&context);
             }
@@ -217,6 +217,25 @@ impl Deliveries {
             let (key, kept) = ended?;
             self.kept.insert(key, kept);
         }
+        if let Some(context) = &self.context {
+            // The next term must not judge the age by what this one knew.
+            let orders = self.running.values().map(|running| &running.order);
+            orders.for_each(|order| context.successes.end_delivery(&order.rule.connector, &order.tenant));
+        }
         Ok(self.kept)
     }
+}
+
+/// Removes what is shown and known of a tenant that gets the data no more, and its files.
+fn discard(context: &DeliveryContext, order: &DeliveryOrder) {
+    let (tenant, connector) = order.view();
+    context.successes.end_delivery(&connector, &tenant);
+    context.monitoring.board.update(|board| drop(board.deliveries.remove(&order.view())));
+    let dir = context.source.folder.join(&tenant);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = export::remove(&dir, &connector) {
+            let place = dir.display();
+            tracing::warn!(target: "QlikClient", "Cannot remove the files of {connector} in {place}: {error}");
+        }
+    });
 }

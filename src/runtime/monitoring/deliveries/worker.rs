@@ -129,6 +129,7 @@ impl DeliveryWorker {
     /// Runs until stopped.
     pub(super) async fn run(mut self) -> (DeliveryKey, KeptDelivery) {
         let stop = self.stop.clone();
+        self.kept.unsaved |= self.kept.state.await_data(self.context.monitoring.clock.now());
         self.show();
         while !stop.is_cancelled() {
             self.successes.mark_unchanged();
@@ -185,11 +186,12 @@ impl DeliveryWorker {
         if self.failures.again.is_some_and(|again| again > Instant::now()) {
             return;
         }
+        self.failures.again = None;
         let Some(rule) = self.accepted_rule().await else { return };
         let success = self.successes.borrow().get(&rule.connector).and_then(|data| data.success);
         let Some(success) = success else { return };
         let is_outdated = self.kept.state.is_outdated();
-        if !is_outdated && (self.offered == Some(success) || self.is_busy()) {
+        if !is_outdated && (self.offered == Some(success) || self.kept.state.is_sending()) {
             return;
         }
         let found = match rule.space {
@@ -214,14 +216,6 @@ impl DeliveryWorker {
         }
     }
 
-    /// Whether files of an earlier run are being sent without trouble.
-    fn is_busy(&self) -> bool {
-        let Some(rule) = &self.rule else { return false };
-        let report = self.kept.state.report(rule);
-        let sending = matches!(report.phase, DeliveryPhase::Uploading | DeliveryPhase::Committing);
-        sending && report.trouble.is_none()
-    }
-
     fn fail(&mut self, failure: &StepFailure) {
         let seed = self.seed();
         let random = backoff(self.failures.count, self.pace.retry.0, self.pace.retry.1, seed);
@@ -240,7 +234,10 @@ impl DeliveryWorker {
             return Some(rule.clone());
         }
         let mut rule = self.order.rule.clone();
-        if rule.space.is_some() {
+        let before = self.kept.state.format_before(&rule);
+        if let Some(before) = before {
+            rule.format = before;
+        } else if rule.space.is_some() {
             let limits = match self.order.client.perform(&rule, &DeliveryStep::Prepare).await {
                 StepResult::Prepared(limits) => limits,
                 StepResult::Failed(failure) => {
@@ -258,7 +255,8 @@ impl DeliveryWorker {
             }
         }
         self.failures = PrepareFailures::default();
-        self.kept.state = std::mem::take(&mut self.kept.state).continued_as(&rule);
+        let now = self.context.monitoring.clock.now();
+        self.kept.state = std::mem::take(&mut self.kept.state).continued_as(&rule, now);
         self.rule = Some(rule.clone());
         Some(rule)
     }
@@ -279,7 +277,7 @@ impl DeliveryWorker {
             run: newest.number,
             checkpoint_at: success,
             files: Vec::new(),
-            changed_by: Some(run_history::newest_change(&runs).unwrap_or_default()),
+            changed_by: run_history::newest_change(&runs),
         })
     }
 
@@ -327,26 +325,19 @@ impl DeliveryWorker {
                 return;
             }
         }
-        let Some(left) = self.context.right.left() else {
-            // The term is over.
-            return self.stop.clone().cancelled().await;
-        };
         let carries = matches!(step, DeliveryStep::StoreFile { .. } | DeliveryStep::SendPart { .. });
         let stop = self.stop.clone();
         let sending = async {
             let _slot = if carries { self.context.parts.acquire().await.ok() } else { None };
-            timeout(left, self.order.client.perform(&rule, step)).await
+            self.order.client.perform(&rule, step).await
         };
         let result = tokio::select! {
             biased;
             // What was sent without an answer is looked up when the delivery goes on.
             () = stop.cancelled() => return,
+            () = self.context.right.over() => return stop.cancelled().await,
             result = sending => result,
         };
-        let result = result.unwrap_or_else(|_| {
-            let detail = "the lease expired before the tenant answered";
-            StepResult::Failed(StepFailure::new(FailureKind::Unclear, detail))
-        });
         self.count(&rule, step, &result);
         let (now, seed, before) = (self.context.monitoring.clock.now(), self.seed(), self.kept.state.clone());
         self.kept.state.apply(&rule, step, result, now, &self.pace, seed);
@@ -389,7 +380,7 @@ impl DeliveryWorker {
     fn show(&self) -> DeliveryReport {
         let report = self.report();
         let (connector, tenant) = (&self.order.rule.connector, &self.order.tenant);
-        self.context.successes.deliver(connector, tenant, report.as_of);
+        self.context.successes.deliver(connector, tenant, report.age_from);
         self.view(|view| view.report = report.clone());
         report
     }

@@ -69,10 +69,10 @@ fn a_sync_by_hand_exports_what_changed() {
     assert!(code == 0 && said.contains("statuscake: 4 files unchanged"), "{said}");
     let (_, runs) = desk.run(&["runs", "--json"]);
     let runs: Value = serde_json::from_str(&runs).unwrap();
-    let export = &runs["runs"][1]["export"];
+    let export = &runs["runs"][1]["follow_ups"]["export"];
     let rows: usize = TABLES.iter().map(|table| desk.cake.source_rows(table).len()).sum();
     assert_eq!((&export["end"], export["rows"]["seen"].as_u64()), (&"complete".into(), Some(rows as u64)));
-    assert_eq!(runs["runs"][0]["export"], Value::Null);
+    assert_eq!(runs["runs"][0]["follow_ups"]["export"], Value::Null);
     let (_, said) = desk.run(&["runs", "--tables"]);
     assert!(said.contains("(export)"), "{said}");
     assert!(!said.contains("_export"), "{said}");

@@ -2,7 +2,6 @@
 
 use super::*;
 
-use data_sources_monitor::testing::domain::syncing::delivery::ReloadOutcome;
 use stand_ins::Reply;
 use stand_ins::tenant::data::{ASK_RELOAD, QUOTAS};
 
@@ -136,9 +135,13 @@ async fn a_deleted_app_is_named_and_delays_no_other() {
     delivery.rule.reload.insert(0, "app-0".into());
     let export = delivery.export(&[("alert", 40)]);
     delivery.offer(&export);
-    let report = delivery.finish().await;
+    let report = delivery.until(|report| report.trouble.is_some() && report.apps[APP].as_of.is_some()).await;
     assert!(report.trouble.unwrap().contains("the tenant has no app app-0"));
-    assert_eq!(report.apps[APP].outcome, Some(ReloadOutcome::Succeeded));
+    assert_eq!(report.as_of, None);
+    // Someone shares the app with us.
+    delivery.tenant.change(|state| state.data.add_app("app-0"));
+    let report = delivery.finish().await;
+    assert_eq!((report.trouble, report.as_of), (None, Some(export.checkpoint_at)));
 }
 
 #[tokio::test]
