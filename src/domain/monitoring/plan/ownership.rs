@@ -3,8 +3,8 @@
 //!
 //! A banner is ours if we recorded writing it, or if its content is what we would write now, or if its
 //! message has our form and a further sign supports it: its end is one expiry after its last change, or our
-//! own user changed it last, or, while we do not hold the slot, it has a link label of ours. No such sign
-//! alone makes a banner ours. Start at [`slot`].
+//! own user changed it last, or, while we do not hold the slot, it has the link of the tenant's definition or a
+//! label of links from status pages. No such sign alone makes a banner ours. Start at [`slot`].
 
 use std::collections::BTreeMap;
 
@@ -68,9 +68,10 @@ pub(super) fn slot<'a>(
     let desired = wishes.iter().any(|wish| wish.has_words(banner));
     let sent_by_us = witnesses.sent_by_us(shown, state);
     let form = || {
-        let ours = |label: &str| LABELS.contains(&label) || witnesses.style.has_label(label);
-        let label = banner.link_label.as_deref().is_some_and(ours);
-        witnesses.has_our_form(banner) && (sent_by_us || (!state.holding && label))
+        let of_page = |label: &str| LABELS.contains(&label);
+        let link = banner.link_enabled && banner.link_label.as_deref().is_some_and(of_page)
+            || witnesses.style.has_link(banner);
+        witnesses.has_our_form(banner) && (sent_by_us || (!state.holding && link))
     };
     let ours = state.knows_words(banner) || desired || form();
     match (banner.enabled, ours) {
