@@ -235,7 +235,7 @@ impl Publisher {
         let wanted = self.wishes.borrow();
         let coverage = wanted.iter().flat_map(|wanted| &wanted.coverage);
         coverage
-            .filter(|(_, reach)| **reach != Reach::Read)
+            .filter(|(_, reach)| matches!(reach, Reach::Unpolled | Reach::Unread))
             .map(|(name, reach)| format!("{name} {reach:?}"))
             .collect()
     }

@@ -30,7 +30,10 @@ pub enum Reach {
     Unpolled,
     /// All polls failed; nothing recent is known.
     Unread,
-    /// It was read, or its earlier state is too old to hold anything.
+    /// It could not be read for so long that its earlier state counts no longer. Whether its problem is over is not known.
+    Expired,
+    /// Its problems are not shown now, whatever the polls say.
+    Muted,
     Read,
 }
 
@@ -113,17 +116,16 @@ impl Witnesses<'_> {
         first.is_some_and(|first| monitor(first, self.coverage).is_some())
     }
 
-    /// Whether the message names, or may name if it was shortened, a monitor polled less far than `reach`.
-    pub(super) fn waits_for(&self, message: &str, reach: Reach) -> bool {
-        let behind = |found: Reach| match reach {
-            Reach::Unpolled => found == Reach::Unpolled,
-            Reach::Unread | Reach::Read => found != Reach::Read,
-        };
+    /// Whether the message names a monitor with one of these reaches, or may name an unpolled one if it was shortened.
+    pub(super) fn names(&self, message: &str, reaches: &[Reach]) -> bool {
         let message = self.style.strip(message);
         let words = message.strip_prefix(RESOLVED).unwrap_or(message);
         words.split(SEPARATOR).any(|part| match monitor(part, self.coverage) {
-            Some(found) => behind(found),
-            None if part.starts_with('+') => self.coverage.values().any(|found| *found == Reach::Unpolled),
+            Some(found) => reaches.contains(&found),
+            None if part.starts_with('+') => {
+                reaches.contains(&Reach::Unpolled)
+                    && self.coverage.values().any(|found| *found == Reach::Unpolled)
+            }
             None => false,
         })
     }

@@ -204,6 +204,31 @@ fn clears_only_after_the_named_monitors_were_read() {
 }
 
 #[test]
+fn a_banner_of_unread_or_muted_monitors_is_cleared_and_not_resolved() {
+    for (reach, last) in
+        [(Reach::Read, Why::Resolve), (Reach::Expired, Why::Clear), (Reach::Muted, Why::Clear)]
+    {
+        let mut w = World::displacing();
+        w.policy.resolved_for = Duration::from_secs(600);
+        w.raise("B: slow | A: down").settle().wait(1);
+        w.coverage.insert("A".into(), reach);
+        w.calm().settle();
+        assert_eq!(w.wrote(), [Why::Raise, last], "{reach:?}");
+    }
+}
+
+/// As at the end of a tenant.
+#[test]
+fn a_resolved_banner_is_cleared_once_it_is_not_wanted() {
+    let mut w = World::displacing();
+    w.policy.resolved_for = Duration::from_secs(600);
+    w.raise("A: down").settle().wait(1).calm().settle();
+    w.policy.resolved_for = Duration::ZERO;
+    w.wait(1).settle();
+    assert_eq!((w.visible(), w.wrote()), (String::new(), vec![Why::Raise, Why::Resolve, Why::Clear]));
+}
+
+#[test]
 fn held_issues_keep_a_banner_but_raise_none() {
     let mut w = World::displacing();
     w.raise("A: down").settle().wait(1);
