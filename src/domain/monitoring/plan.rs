@@ -303,7 +303,7 @@ fn over(now: Timestamp, ours: &Banner, witnesses: Witnesses<'_>) -> PlanStep {
     let policy = witnesses.policy;
     let recovered = !witnesses.names(&ours.message, &[Reach::Expired, Reach::Muted]);
     if ours.kind == BannerKind::Resolved {
-        if ours.visible(now) {
+        if ours.visible(now) && !policy.resolved_for.is_zero() {
             return PlanStep { again_at: Some(ours.end_time), ..keep(Keep::Right) };
         }
     } else if recovered && ours.visible(now) && !policy.resolved_for.is_zero() {

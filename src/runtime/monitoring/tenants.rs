@@ -83,7 +83,8 @@ pub(in crate::runtime) struct PublishingRemains {
 
 /// The saved state by tenant, as publishers start with it.
 pub(in crate::runtime) fn saved_banners(stored: &StoredState) -> SavedBanners {
-    let published = |saved: &SavedBanner| Published { banner_state: saved.state.clone(), unsaved: false };
+    let published =
+        |saved: &SavedBanner| Published { banner_state: saved.state.clone(), ..Published::default() };
     stored.banners.iter().map(|(key, saved)| (key.clone(), published(saved))).collect()
 }
 
@@ -221,7 +222,7 @@ impl Publishing {
                 self.saved.insert(key, published);
                 self.start(next);
             }
-            None if controls.retire.is_cancelled() && self.context.live => self.forget(key),
+            None if published.removed && self.context.live => self.forget(key),
             None => drop(self.saved.insert(key, published)),
         }
         controls.is_ending()
