@@ -354,6 +354,14 @@ fn validate_reports_what_is_wrong_with_tenants() {
     let both = [KEYS[0], KEYS[1], ("QLIK_TENANT_URL", "https://acme.test")];
     let (code, said) = validate(&both);
     assert!(code == 78 && said.contains("QLIK_TENANT_URL: has no effect"), "{said}");
+    office.define("", "enabled = false");
+    assert_eq!(validate(&KEYS).0, 0, "the variables of a disabled tenant stay settings");
+    office.define("enabled = false", "enabled = false");
+    let (code, said) = validate(&KEYS);
+    assert!(code == 78 && said.contains("TENANTS_DIR tenants: every tenant is disabled"), "{said}");
+    let (code, _, said) = output(office.path(), &[], &KEYS);
+    assert!(code == 78 && said.contains("TENANTS_DIR tenants: every tenant is disabled"), "{said}");
+    office.define("", "");
     office.define_one("twin", &office.dev, "");
     let (code, said) = validate(&KEYS);
     assert!(code == 78 && said.contains("is already used by tenants/dev.toml"), "{said}");
