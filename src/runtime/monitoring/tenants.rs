@@ -240,6 +240,7 @@ impl Publishing {
 
     /// Applies loaded definitions, or logs every error and keeps the last valid ones.
     fn reload(&mut self, read: LoadedTenants) {
+        self.context.board.update(|board| board.tenants_ok = read.is_ok());
         let loaded = match read {
             Ok(loaded) => loaded,
             Err(errors) => {
@@ -247,11 +248,9 @@ impl Publishing {
                     tracing::error!(target: "MainOrchestrator", "{error}");
                 }
                 tracing::error!(target: "MainOrchestrator", "The tenant definitions were not reloaded; the last valid set stays in use.");
-                self.context.board.update(|board| board.tenants_ok = false);
                 return;
             }
         };
-        self.context.board.update(|board| board.tenants_ok = true);
         let mut changes = Vec::new();
         for tenant in &loaded {
             let name = &tenant.rules.name;

@@ -7,6 +7,7 @@ use jiff::{Timestamp, ToSpan};
 use tempfile::TempDir;
 
 use super::daemon::{seen_now, wait_for_banner};
+use super::reload_errors;
 use crate::processes::binary::{Running, output};
 use stand_ins::status_page::StatusPage;
 use stand_ins::tenant::{API_KEY, Banner, CLIENT_ID, CLIENT_SECRET, TOKEN, Tenant, WRITE, refusal};
@@ -124,7 +125,6 @@ async fn a_removed_tenant_loses_our_banner_and_keeps_a_manual_one() {
     assert_eq!((seen_now(&office.dev).as_str(), office.dev.writes().len()), ("Party at 5", 0));
 }
 
-#[tokio::test]
 /// A banner cannot be deleted, so an answer without one does not come from the tenant.
 #[tokio::test]
 async fn a_removed_tenant_is_cleared_after_a_gateway_rejected_a_request() {
@@ -181,6 +181,7 @@ async fn a_removed_tenant_loses_a_resolved_banner() {
     assert_eq!(seen_now(&office.prod), "");
 }
 
+#[tokio::test]
 async fn a_changed_definition_updates_the_banner_in_place() {
     let office = Office::open();
     office.define("", "");
@@ -257,10 +258,12 @@ async fn an_invalid_definition_changes_nothing() {
     let office = Office::open();
     office.define("", "");
     let mut daemon = office.start(&KEYS);
+    let address = daemon.address();
     daemon.until("All services operational.");
     fs::write(office.path().join("tenants/prod.toml"), "name = \"prod\"\n").unwrap();
     daemon.until("prod.toml: `url` is missing");
     daemon.until("The tenant definitions were not reloaded");
+    assert_eq!(reload_errors(&address).await, ["tenant"]);
     for name in ["prod", "dev"] {
         fs::remove_file(office.path().join(format!("tenants/{name}.toml"))).unwrap();
     }
@@ -351,9 +354,6 @@ fn validate_reports_what_is_wrong_with_tenants() {
     let misspelled = [KEYS[0], KEYS[1], ("TENANT_PRD_API_KEY", "x")];
     let (code, said) = validate(&misspelled);
     assert!(code == 78 && said.contains("TENANT_PRD_API_KEY: is not a setting"), "{said}");
-    let both = [KEYS[0], KEYS[1], ("QLIK_TENANT_URL", "https://acme.test")];
-    let (code, said) = validate(&both);
-    assert!(code == 78 && said.contains("QLIK_TENANT_URL: has no effect"), "{said}");
     office.define("", "enabled = false");
     assert_eq!(validate(&KEYS).0, 0, "the variables of a disabled tenant stay settings");
     office.define("enabled = false", "enabled = false");
@@ -362,6 +362,9 @@ fn validate_reports_what_is_wrong_with_tenants() {
     let (code, _, said) = output(office.path(), &[], &KEYS);
     assert!(code == 78 && said.contains("TENANTS_DIR tenants: every tenant is disabled"), "{said}");
     office.define("", "");
+    let both = [KEYS[0], KEYS[1], ("QLIK_TENANT_URL", "https://acme.test")];
+    let (code, said) = validate(&both);
+    assert!(code == 78 && said.contains("QLIK_TENANT_URL: has no effect"), "{said}");
     office.define_one("twin", &office.dev, "");
     let (code, said) = validate(&KEYS);
     assert!(code == 78 && said.contains("is already used by tenants/dev.toml"), "{said}");
