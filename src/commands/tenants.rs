@@ -12,7 +12,7 @@ use url::Url;
 
 use super::compose::ReadVars;
 use super::{CommandError, compose, connectors, data_rules};
-use crate::definitions::tenant::{self, TenantDefaults};
+use crate::definitions::tenant::{self, TenantDefaults, TenantDefinition};
 use crate::domain::monitoring::audience::Audience;
 use crate::domain::monitoring::audience::tenant::{DEFAULT, TenantRules, variable_prefix};
 use crate::domain::monitoring::banner::style::BannerStyle;
@@ -105,7 +105,15 @@ pub(super) fn configured(settings: &Settings, vars: &dyn Vars) -> Result<Vec<Con
         )]);
     }
     let (mut tenants, mut errors) = (Vec::new(), Vec::new());
-    for rules in defined {
+    let enabled: Vec<TenantRules> =
+        defined.into_iter().filter(|one| one.enabled).map(|one| one.rules).collect();
+    if enabled.is_empty() {
+        let place = settings.tenants_dir.display();
+        return Err(vec![format!(
+            "TENANTS_DIR {place}: every tenant is disabled; enable one, or remove the files to run in preview"
+        )]);
+    }
+    for rules in enabled {
         let own = variable_prefix(&rules.name);
         match (credentials(vars, &own), &settings.shared_credentials) {
             (Ok(Some(credentials)), _) => tenants.push(ConfiguredTenant { rules, credentials, prefix: own }),
@@ -127,21 +135,22 @@ pub(super) fn configured(settings: &Settings, vars: &dyn Vars) -> Result<Vec<Con
 }
 
 /// The definitions in the folder.
-fn defined(settings: &Settings) -> Result<Vec<TenantRules>, Vec<String>> {
+fn defined(settings: &Settings) -> Result<Vec<TenantDefinition>, Vec<String>> {
     let defaults = TenantDefaults { policy: settings.policy, dashboard: settings.dashboard_url.clone() };
     let read = tenant::load(&settings.tenants_dir, &defaults);
     read.map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
-/// The names of the variables with the credentials of tenants; `None` if the definitions cannot be read.
+/// The names of the variables with the credentials of tenants, also of disabled ones; `None` if the definitions cannot be read.
 pub(super) fn variable_names(settings: &Settings) -> Option<BTreeSet<String>> {
     let defined = defined(settings).ok()?;
-    Some(defined.iter().flat_map(|rules| credential_names(&variable_prefix(&rules.name))).collect())
+    Some(defined.iter().flat_map(|one| credential_names(&variable_prefix(&one.rules.name))).collect())
 }
 
 /// Whether files go into the space of a tenant. Errors in the rules are reported elsewhere.
 pub(super) fn upload_something(settings: &Settings, vars: &dyn Vars) -> bool {
-    let defined = defined(settings).unwrap_or_default().into_iter().flat_map(|rules| rules.data);
+    let defined = defined(settings).unwrap_or_default().into_iter().filter(|one| one.enabled);
+    let defined = defined.flat_map(|one| one.rules.data);
     let of_variables = data_rules::of_variables(settings, vars).unwrap_or_default();
     defined.chain(of_variables).any(|rule| rule.space.is_some())
 }

@@ -2,7 +2,6 @@
 //!
 //! Start at [`load`]. Credentials are not part of a definition; they are variables.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,11 +34,18 @@ pub struct TenantDefaults {
     pub dashboard: Option<Url>,
 }
 
-/// Reads the folder. Returns the enabled tenants, sorted by name; none if the folder does not exist or has no definition.
+/// One file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TenantDefinition {
+    pub rules: TenantRules,
+    pub enabled: bool,
+}
+
+/// Reads the folder. Returns all definitions, sorted by name; none if the folder does not exist or has none.
 ///
 /// # Errors
-/// Every configuration error of every file, and names or addresses that are used twice.
-pub fn load(folder: &Path, defaults: &TenantDefaults) -> Result<Vec<TenantRules>, Vec<DefinitionError>> {
+/// Every configuration error of every file, and names or addresses that enabled tenants use twice.
+pub fn load(folder: &Path, defaults: &TenantDefaults) -> Result<Vec<TenantDefinition>, Vec<DefinitionError>> {
     let files = match toml_files(folder) {
         Ok(files) => files,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -49,27 +55,28 @@ pub fn load(folder: &Path, defaults: &TenantDefaults) -> Result<Vec<TenantRules>
         }
     };
     let mut errors = misnamed(folder);
-    let mut tenants: Vec<(TenantRules, String)> = Vec::new();
+    let (mut definitions, mut enabled) = (Vec::new(), Vec::new());
     for path in files {
         let file = path.display().to_string();
         let read = std::fs::read_to_string(&path).map_err(|e| {
             vec![DefinitionError { file: file.clone(), at: None, message: format!("cannot be read: {e}") }]
         });
         match read.and_then(|text| read_one(&file, &text, defaults)) {
-            Ok(Some(tenant)) => {
-                errors.extend(twice(&tenant, &file, &tenants));
-                tenants.push((tenant, file));
+            Ok(definition) => {
+                if definition.enabled {
+                    errors.extend(twice(&definition.rules, &file, &enabled));
+                    enabled.push((definition.rules.clone(), file));
+                }
+                definitions.push(definition);
             }
-            Ok(None) => {}
             Err(more) => errors.extend(more),
         }
     }
     if !errors.is_empty() {
         return Err(errors);
     }
-    let by_name: BTreeMap<String, TenantRules> =
-        tenants.into_iter().map(|(tenant, _)| (tenant.name.clone(), tenant)).collect();
-    Ok(by_name.into_values().collect())
+    definitions.sort_by(|a, b| a.rules.name.cmp(&b.rules.name));
+    Ok(definitions)
 }
 
 /// Two publishers of one tenant would overwrite each other's banner.
@@ -90,7 +97,7 @@ fn twice(tenant: &TenantRules, file: &str, others: &[(TenantRules, String)]) -> 
     errors
 }
 
-/// Reads one definition; `None` if it is not enabled.
+/// Reads one definition.
 ///
 /// # Errors
 /// Every configuration error in it.
@@ -98,11 +105,11 @@ fn read_one(
     file: &str,
     text: &str,
     defaults: &TenantDefaults,
-) -> Result<Option<TenantRules>, Vec<DefinitionError>> {
+) -> Result<TenantDefinition, Vec<DefinitionError>> {
     let mut file = File::new(file, text.trim_start_matches('\u{feff}'));
     let read = file.parse().map(|table| read_table(&mut file, table, defaults));
     match read.flatten() {
-        Some((tenant, enabled)) if file.errors.is_empty() => Ok(enabled.then_some(tenant)),
+        Some(definition) if file.errors.is_empty() => Ok(definition),
         _ => {
             file.errors.sort_by_key(|error| error.at);
             Err(file.errors)
@@ -114,7 +121,7 @@ fn read_table<'a>(
     file: &mut File<'a>,
     table: DeTable<'a>,
     defaults: &TenantDefaults,
-) -> Option<(TenantRules, bool)> {
+) -> Option<TenantDefinition> {
     let mut keys = Keys::of(file, table);
     let name = name(&mut keys);
     let enabled = keys.flag("enabled").unwrap_or(true);
@@ -130,7 +137,8 @@ fn read_table<'a>(
     let style = BannerStyle::new(&prefix(&mut keys), link(&mut keys, defaults.dashboard.as_ref()));
     let data = data_rules(&mut keys);
     keys.finish();
-    Some((TenantRules { name: name?, url: url?, audience, policy, style, data }, enabled))
+    let rules = TenantRules { name: name?, url: url?, audience, policy, style, data };
+    Some(TenantDefinition { rules, enabled })
 }
 
 fn name(keys: &mut Keys<'_, '_>) -> Option<String> {
@@ -225,7 +233,7 @@ mod tests {
             prefix = "[External]"
             link = "dashboard"
         "#;
-        let tenant = read_one("t.toml", text, &defaults()).unwrap().unwrap();
+        let tenant = read_one("t.toml", text, &defaults()).unwrap().rules;
         assert_eq!(
             (tenant.name.as_str(), tenant.url.as_str()),
             ("prod-eu", "https://acme.eu.qlikcloud.test/")
@@ -235,11 +243,11 @@ mod tests {
         assert_eq!((tenant.policy.lease.as_secs(), tenant.policy.foreign), (21_600, Foreign::Respect));
         let BannerLink::Fixed(link) = &tenant.style.link else { panic!("a fixed link") };
         assert_eq!(link.url, "https://monitor.example.com/");
-        let plain =
-            read_one("t.toml", "name = \"a\"\nurl = \"https://a.test\"", &defaults()).unwrap().unwrap();
-        assert_eq!((plain.policy, plain.style), (defaults().policy, BannerStyle::default()));
+        let plain = read_one("t.toml", "name = \"a\"\nurl = \"https://a.test\"", &defaults()).unwrap();
+        assert_eq!((plain.rules.policy, plain.rules.style), (defaults().policy, BannerStyle::default()));
+        assert!(plain.enabled);
         let off = "name = \"a\"\nurl = \"https://a.test\"\nenabled = false";
-        assert_eq!(read_one("t.toml", off, &defaults()).unwrap(), None);
+        assert!(!read_one("t.toml", off, &defaults()).unwrap().enabled);
     }
 
     #[test]
@@ -273,8 +281,11 @@ mod tests {
         };
         write("a.toml", "a", "https://a.test");
         write("b.toml", "b", "https://b.test");
-        let names = |tenants: Vec<TenantRules>| tenants.into_iter().map(|t| t.name).collect::<Vec<_>>();
-        assert_eq!(names(load(folder.path(), &defaults()).unwrap()), ["a", "b"]);
+        let disabled = "name = \"a\"\nurl = \"https://a.test\"\nenabled = false\n";
+        std::fs::write(folder.path().join("old.toml"), disabled).unwrap();
+        let read = load(folder.path(), &defaults()).unwrap();
+        let names: Vec<_> = read.iter().map(|one| (one.rules.name.as_str(), one.enabled)).collect();
+        assert_eq!(names, [("a", true), ("a", false), ("b", true)]);
         write("c.toml", "a", "https://B.test/");
         let errors = load(folder.path(), &defaults()).unwrap_err();
         assert_eq!(errors.len(), 2, "{errors:?}");

@@ -50,6 +50,8 @@ pub struct Board {
     pub connectors_ok: bool,
     /// Whether the last reload of the tenants succeeded.
     pub tenants_ok: bool,
+    /// Whether the last reload of the channels succeeded.
+    pub channels_ok: bool,
     pub syncs: BTreeMap<String, SyncView>,
     /// The channels that messages are sent to.
     pub channels: BTreeMap<String, ChannelView>,
@@ -272,6 +274,7 @@ pub fn channel(started_at: Timestamp, live: bool) -> (BoardWriter, BoardReader) 
         definitions: (true, started_at),
         connectors_ok: true,
         tenants_ok: true,
+        channels_ok: true,
         syncs: BTreeMap::new(),
         channels: BTreeMap::new(),
         deliveries: BTreeMap::new(),
@@ -375,6 +378,17 @@ impl LeaseView {
 }
 
 impl Board {
+    /// The kinds of definitions whose last reload found an error.
+    pub fn invalid_definitions(&self) -> impl Iterator<Item = &'static str> {
+        let kinds = [
+            ("monitor", self.definitions.0),
+            ("tenant", self.tenants_ok),
+            ("channel", self.channels_ok),
+            ("connector", self.connectors_ok),
+        ];
+        kinds.into_iter().filter(|(_, valid)| !valid).map(|(kind, _)| kind)
+    }
+
     /// Whether this daemon polls status pages and writes the banner.
     pub fn leads(&self) -> bool {
         self.lease.as_ref().is_none_or(|lease| lease.held)

@@ -194,9 +194,9 @@ pub fn plan(
     if *wish == Wish::Quiet && desired.held != Wish::Quiet {
         return keep(Keep::Pending);
     }
-    let waits = |reach| up.as_ref().is_some_and(|banner| witnesses.waits_for(&banner.message, reach));
+    let names = |reaches| up.as_ref().is_some_and(|banner| witnesses.names(&banner.message, reaches));
     let step = match wish {
-        Wish::Quiet if waits(Reach::Unread) => return keep(Keep::Unread),
+        Wish::Quiet if names(&[Reach::Unpolled, Reach::Unread]) => return keep(Keep::Unread),
         Wish::Quiet => {
             state.since = None;
             state.stands = None;
@@ -205,7 +205,7 @@ pub fn plan(
         Wish::Raise { .. } => raise(now, wish, slot, state, witnesses.policy),
     };
     match step.action {
-        Action::Write(..) if desired.unpolled || (visible && waits(Reach::Unpolled)) => keep(Keep::Unread),
+        Action::Write(..) if desired.unpolled || (visible && names(&[Reach::Unpolled])) => keep(Keep::Unread),
         Action::Write(..) | Action::Keep(_) => step,
     }
 }
@@ -297,14 +297,16 @@ fn quiet(now: Timestamp, slot: Slot<'_>, state: &mut BannerState, witnesses: Wit
     }
 }
 
-/// Our own banner after the incident: `resolved` for a while if configured, then off.
+/// Our own banner after the incident: `resolved` for a while if configured, then off. It is not resolved if one of its monitors
+/// could not be read any more or is muted.
 fn over(now: Timestamp, ours: &Banner, witnesses: Witnesses<'_>) -> PlanStep {
     let policy = witnesses.policy;
+    let recovered = !witnesses.names(&ours.message, &[Reach::Expired, Reach::Muted]);
     if ours.kind == BannerKind::Resolved {
-        if ours.visible(now) {
+        if ours.visible(now) && !policy.resolved_for.is_zero() {
             return PlanStep { again_at: Some(ours.end_time), ..keep(Keep::Right) };
         }
-    } else if ours.visible(now) && !policy.resolved_for.is_zero() {
+    } else if recovered && ours.visible(now) && !policy.resolved_for.is_zero() {
         let resolved = Banner {
             kind: BannerKind::Resolved,
             message: text::shorten(&witnesses.style.marked(&ours.message, RESOLVED), MAX_MESSAGE)

@@ -6,6 +6,7 @@
 
 mod attempts;
 mod controls;
+mod removal;
 mod state;
 
 use std::collections::BTreeSet;
@@ -80,6 +81,8 @@ pub(in crate::runtime) struct Published {
     pub(in crate::runtime) banner_state: BannerState,
     /// Whether it has unsaved changes.
     pub(in crate::runtime) unsaved: bool,
+    /// The tenant was removed, and nothing of the daemon is left in it.
+    pub(in crate::runtime) removed: bool,
 }
 
 enum PublishOutcome {
@@ -103,7 +106,7 @@ impl Publisher {
         wishes: watch::Receiver<Option<DesiredBanner>>,
         controls: PublisherControls,
         right: Right,
-        Published { banner_state, unsaved }: Published,
+        Published { banner_state, unsaved, .. }: Published,
     ) -> Publisher {
         Publisher {
             context,
@@ -127,6 +130,7 @@ impl Publisher {
     pub(in crate::runtime) async fn run(mut self) -> Published {
         let mut attempts = Attempts::new(self.right.is_lease().then(|| Instant::now() + WARY_FOR));
         let PublisherControls { stop, retire, .. } = self.controls.clone();
+        let mut removed = false;
         let assessed = tokio::select! {
             () = stop.cancelled() => false,
             () = retire.cancelled() => true,
@@ -137,9 +141,13 @@ impl Publisher {
             let span = attempts.span();
             let (policy, instead) = self.aim(retired);
             let attempt = self.reconcile(policy, instead, &mut attempts);
-            let outcome = attempt.instrument(span.clone()).await;
-            if retired && self.is_left(&outcome) {
-                break;
+            let mut outcome = attempt.instrument(span.clone()).await;
+            if retired {
+                outcome = self.doubt_empty(outcome);
+                if let Some(settled) = self.removal(&outcome, &attempts) {
+                    removed = settled;
+                    break;
+                }
             }
             let wait = span.in_scope(|| self.after(outcome, &mut attempts));
             tokio::select! {
@@ -164,7 +172,7 @@ impl Publisher {
         if self.right.left().is_some() {
             self.save().await;
         }
-        Published { banner_state: self.banner_state, unsaved: self.unsaved }
+        Published { banner_state: self.banner_state, unsaved: self.unsaved, removed }
     }
 
     /// What to reconcile with: the assessment, or at the end, no banner at all.
@@ -174,27 +182,6 @@ impl Publisher {
             (Policy { resolved_for: Duration::ZERO, ..policy }, Some(Wish::Quiet))
         } else {
             (policy, None)
-        }
-    }
-
-    /// Whether a retired tenant needs no further attempt. Logs what is left there.
-    fn is_left(&self, outcome: &PublishOutcome) -> bool {
-        let (name, url) = (&self.tenant.rules.name, self.tenant.key());
-        match outcome {
-            PublishOutcome::Settled { .. } => {
-                let left = if self.report.shown.as_ref().is_some_and(|banner| banner.enabled) {
-                    "its manual banner stays"
-                } else {
-                    "it has no banner of this daemon"
-                };
-                tracing::info!(target: "QlikClient", "Tenant {name} at {url} was removed; {left}.");
-                true
-            }
-            PublishOutcome::Failed(error) if error.is_permanent() => {
-                tracing::warn!(target: "QlikClient", "Tenant {name} at {url} was removed, but its banner could not be cleared: {error}. It expires by itself.");
-                true
-            }
-            PublishOutcome::Failed(_) | PublishOutcome::Unsettled => false,
         }
     }
 
@@ -235,7 +222,7 @@ impl Publisher {
         let wanted = self.wishes.borrow();
         let coverage = wanted.iter().flat_map(|wanted| &wanted.coverage);
         coverage
-            .filter(|(_, reach)| **reach != Reach::Read)
+            .filter(|(_, reach)| matches!(reach, Reach::Unpolled | Reach::Unread))
             .map(|(name, reach)| format!("{name} {reach:?}"))
             .collect()
     }

@@ -88,7 +88,8 @@ pub(in crate::runtime) struct PublishingRemains {
 
 /// The saved state by tenant, as publishers start with it.
 pub(in crate::runtime) fn saved_banners(stored: &StoredState) -> SavedBanners {
-    let published = |saved: &SavedBanner| Published { banner_state: saved.state.clone(), unsaved: false };
+    let published =
+        |saved: &SavedBanner| Published { banner_state: saved.state.clone(), ..Published::default() };
     stored.banners.iter().map(|(key, saved)| (key.clone(), published(saved))).collect()
 }
 
@@ -231,7 +232,7 @@ impl Publishing {
                 self.saved.insert(key, published);
                 self.start(next);
             }
-            None if controls.retire.is_cancelled() && self.context.live => self.forget(key),
+            None if published.removed && self.context.live => self.forget(key),
             None => drop(self.saved.insert(key, published)),
         }
         controls.is_ending()
@@ -249,6 +250,7 @@ impl Publishing {
 
     /// Applies loaded definitions, or logs every error and keeps the last valid ones.
     fn reload(&mut self, read: LoadedTenants) {
+        self.context.board.update(|board| board.tenants_ok = read.is_ok());
         let loaded = match read {
             Ok(loaded) => loaded,
             Err(errors) => {
@@ -256,11 +258,9 @@ impl Publishing {
                     tracing::error!(target: "MainOrchestrator", "{error}");
                 }
                 tracing::error!(target: "MainOrchestrator", "The tenant definitions were not reloaded; the last valid set stays in use.");
-                self.context.board.update(|board| board.tenants_ok = false);
                 return;
             }
         };
-        self.context.board.update(|board| board.tenants_ok = true);
         let mut changes = Vec::new();
         for tenant in &loaded {
             let name = &tenant.rules.name;

@@ -85,7 +85,7 @@ pub struct DesiredBanner {
     pub confirmed: Assessment,
     /// The same, plus the saved issues of monitors that were not read again yet.
     pub held: Assessment,
-    /// How far each monitor has been polled. A change of this alone does not notify the receiver.
+    /// How far each monitor has been polled. First polls alone do not notify the receiver.
     pub coverage: Coverage,
     /// When the poll result that changed the assessment arrived.
     pub changed_at: Option<Instant>,
@@ -97,6 +97,8 @@ struct Watched {
     state: MonitorState,
     /// The state is from an earlier run and was not confirmed since: it keeps a banner up but raises none.
     unconfirmed: bool,
+    /// Its last known issue was not confirmed for too long, and what it was about was not read since.
+    expired: bool,
     reach: Reach,
     failures: tell::FailureLog,
     polling: bool,
@@ -402,6 +404,10 @@ impl Watcher {
         let folded = watched.state.fold(seen, Thresholds { hold_for, ..watched.monitor.thresholds });
         let confirmed = watched.unconfirmed && seen.verdict().is_ok();
         watched.unconfirmed &= !confirmed;
+        let lapsed = !folded.expired.is_empty() && watched.state.severity == Severity::None;
+        // A worse reading that is not confirmed yet does not show that the issue is over.
+        let open = seen.verdict().is_err() || watched.state.candidate.is_some();
+        watched.expired = lapsed || (watched.expired && open);
         let reach = watched.reach_at(true, seen.at, self.started_at, hold_for);
         let reached = std::mem::replace(&mut watched.reach, reach) != reach;
         tell::expired(name, &folded.expired, hold_for);
@@ -434,16 +440,20 @@ impl Watcher {
             view.looked(took, not_modified, seen);
             view.state = state.clone();
         });
-        if reached {
-            self.cover(name, reach);
-        }
         if let Some(transition) = folded.transition {
             tell::transition(&transition, folded.first);
             self.unsaved_changes.add(transition);
         }
         if changed && (before.severity, severity) != (Severity::None, Severity::None) {
             self.changed_at.get_or_insert(now);
-        } else if self.changed_at.is_none() {
+            // Published together, so that no receiver sees one without the other.
+            self.stale_coverage |= reached;
+            return;
+        }
+        if reached {
+            self.cover(name);
+        }
+        if self.changed_at.is_none() {
             self.finish_cycle_if_done();
         }
     }

@@ -99,7 +99,6 @@ impl StatusReply {
     fn of(board: &Board, now: Timestamp) -> StatusReply {
         let reasons = board.ready(now);
         let read = board.monitors.values().filter(|monitor| monitor.state.read_at.is_some());
-        let (definitions, read_at) = board.definitions;
         StatusReply {
             version: env!("CARGO_PKG_VERSION"),
             started_at: ApiTime(board.started_at),
@@ -117,8 +116,8 @@ impl StatusReply {
                 looks_missed: board.cycles.missed,
             },
             definitions: DefinitionsStatus {
-                ok: definitions && board.connectors_ok && board.tenants_ok,
-                read_at: ApiTime(read_at),
+                ok: board.invalid_definitions().next().is_none(),
+                read_at: ApiTime(board.definitions.1),
             },
             store: StoreStatus {
                 writable: board.store_trouble.is_none(),

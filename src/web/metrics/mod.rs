@@ -103,13 +103,12 @@ fn daemon(out: &mut MetricWriter<'_, '_>, board: &Board, now: Timestamp) -> fmt:
         "0 while the state database cannot be written",
         flag(board.store_trouble.is_none()),
     )?;
-    let (ok, at) = board.definitions;
     out.gauge(
         "definitions_ok",
         "0 if the last reload found an error in the definitions",
-        flag(ok && board.connectors_ok && board.tenants_ok),
+        flag(board.invalid_definitions().next().is_none()),
     )?;
-    out.seconds_at("definitions_read_timestamp", "Last reload of the definitions", Some(at))
+    out.seconds_at("definitions_read_timestamp", "Last reload of the definitions", Some(board.definitions.1))
 }
 
 fn monitors(out: &mut MetricWriter<'_, '_>, board: &Board, now: Timestamp) -> fmt::Result {

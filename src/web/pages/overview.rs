@@ -68,7 +68,7 @@ struct OverviewHead {
     /// On a standby: the leader, and when its state was last copied.
     standby: Option<(Option<String>, Option<Timestamp>)>,
     not_ready: Vec<String>,
-    definitions_ok: bool,
+    invalid: Vec<&'static str>,
 }
 
 impl OverviewQuery {
@@ -98,7 +98,7 @@ impl OverviewData {
                 cycle: board.cycles.finished_at,
                 standby: standby.map(|lease| (lease.holder.clone(), lease.copied_at)),
                 not_ready: board.ready(now),
-                definitions_ok: board.definitions.0,
+                invalid: board.invalid_definitions().collect(),
             },
             rows: MonitorRows::of(board, list, now),
             channels: board.channels.iter().map(|(name, view)| ChannelRow::of(name, view)).collect(),
@@ -227,8 +227,8 @@ impl OverviewHead {
                             @match self.cycle { Some(at) => { "last poll cycle " (ago(now, at)) }, None => "first poll cycle in progress" }
                         }
                     }
-                    @if !self.definitions_ok {
-                        p class="trouble" { (mark("minor")) "The monitor definitions have an error; the last valid set stays in use. See the log." }
+                    @for kind in &self.invalid {
+                        p class="trouble" { (mark("minor")) "The " (kind) " definitions have an error; the last valid set stays in use. See the log." }
                     }
                     @if self.cycle.is_some() {
                         @for reason in &self.not_ready { p class="trouble" { (mark("minor")) "Not ready: " (clean(reason, LINE)) } }

@@ -106,7 +106,8 @@ impl FeedClient {
 fn version(board: &Board) -> u64 {
     let mut hasher = DefaultHasher::new();
     let on = &mut hasher;
-    (board.cycles.finished, board.definitions.0, board.store_trouble.is_some()).hash(on);
+    (board.cycles.finished, board.store_trouble.is_some()).hash(on);
+    board.invalid_definitions().for_each(|kind| kind.hash(on));
     for (name, monitor) in &board.monitors {
         let state = &monitor.state;
         (name, state.severity, &state.description, state.unknown.as_ref().map(|u| &u.reason)).hash(on);

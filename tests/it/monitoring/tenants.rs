@@ -7,9 +7,10 @@ use jiff::{Timestamp, ToSpan};
 use tempfile::TempDir;
 
 use super::daemon::{seen_now, wait_for_banner};
+use super::reload_errors;
 use crate::processes::binary::{Running, output};
 use stand_ins::status_page::StatusPage;
-use stand_ins::tenant::{API_KEY, Banner, CLIENT_ID, CLIENT_SECRET, TOKEN, Tenant, WRITE};
+use stand_ins::tenant::{API_KEY, Banner, CLIENT_ID, CLIENT_SECRET, TOKEN, Tenant, WRITE, refusal};
 
 const KEYS: [(&str, &str); 2] = [("TENANT_PROD_API_KEY", API_KEY), ("TENANT_DEV_API_KEY", API_KEY)];
 
@@ -124,6 +125,62 @@ async fn a_removed_tenant_loses_our_banner_and_keeps_a_manual_one() {
     assert_eq!((seen_now(&office.dev).as_str(), office.dev.writes().len()), ("Party at 5", 0));
 }
 
+/// A banner cannot be deleted, so an answer without one does not come from the tenant.
+#[tokio::test]
+async fn a_removed_tenant_is_cleared_after_a_gateway_rejected_a_request() {
+    for status in [403, 404] {
+        let office = Office::open();
+        office.define("", "");
+        outage(&office.alpha, "Slow");
+        let _daemon = office.start(&KEYS);
+        wait_for_banner(&office.prod, "Alpha: Slow").await;
+        // One of two may be the answer to the read after the write.
+        let enough = office.prod.answered(status) + 2;
+        office.prod.always_on("", refusal(status, "No", "a gateway"));
+        fs::remove_file(office.path().join("tenants/prod.toml")).unwrap();
+        office.prod.wait_until(|prod| prod.answered(status) >= enough).await;
+        office.prod.as_usual();
+        wait_for_banner(&office.prod, "").await;
+    }
+}
+
+/// The credentials expire, the tenant is removed, and comes back with other ones.
+#[tokio::test]
+async fn a_removed_tenant_that_comes_back_gets_its_manual_banner_again() {
+    let office = Office::open();
+    office.define("", "");
+    let (now, later) = (Timestamp::now(), Timestamp::now() + 1.hour());
+    office.prod.person_sets(Banner::of("info", "Party at 5", now, later));
+    outage(&office.alpha, "Slow");
+    let mut daemon = office.start(&KEYS);
+    wait_for_banner(&office.prod, "Alpha: Slow").await;
+    office.prod.always_on("", refusal(401, "Unauthorized", "expired"));
+    fs::remove_file(office.path().join("tenants/prod.toml")).unwrap();
+    daemon.signal("-HUP");
+    daemon.until("was removed, but its banner could not be cleared");
+    office.alpha.recover();
+    wait_for_banner(&office.dev, "").await;
+    office.prod.as_usual();
+    office.define_one("prod", &office.prod, "");
+    daemon.signal("-HUP");
+    wait_for_banner(&office.prod, "Party at 5").await;
+}
+
+#[tokio::test]
+async fn a_removed_tenant_loses_a_resolved_banner() {
+    let office = Office::open();
+    office.define("resolved_for = \"1h\"", "");
+    outage(&office.alpha, "Slow");
+    let mut daemon = office.start(&KEYS);
+    wait_for_banner(&office.prod, "Alpha: Slow").await;
+    office.alpha.recover();
+    wait_for_banner(&office.prod, "Resolved: Alpha: Slow").await;
+    fs::remove_file(office.path().join("tenants/prod.toml")).unwrap();
+    daemon.signal("-HUP");
+    daemon.until("was removed; it has no banner of this daemon.");
+    assert_eq!(seen_now(&office.prod), "");
+}
+
 #[tokio::test]
 async fn a_changed_definition_updates_the_banner_in_place() {
     let office = Office::open();
@@ -201,10 +258,12 @@ async fn an_invalid_definition_changes_nothing() {
     let office = Office::open();
     office.define("", "");
     let mut daemon = office.start(&KEYS);
+    let address = daemon.address();
     daemon.until("All services operational.");
     fs::write(office.path().join("tenants/prod.toml"), "name = \"prod\"\n").unwrap();
     daemon.until("prod.toml: `url` is missing");
     daemon.until("The tenant definitions were not reloaded");
+    assert_eq!(reload_errors(&address).await, ["tenant"]);
     for name in ["prod", "dev"] {
         fs::remove_file(office.path().join(format!("tenants/{name}.toml"))).unwrap();
     }
@@ -295,6 +354,14 @@ fn validate_reports_what_is_wrong_with_tenants() {
     let misspelled = [KEYS[0], KEYS[1], ("TENANT_PRD_API_KEY", "x")];
     let (code, said) = validate(&misspelled);
     assert!(code == 78 && said.contains("TENANT_PRD_API_KEY: is not a setting"), "{said}");
+    office.define("", "enabled = false");
+    assert_eq!(validate(&KEYS).0, 0, "the variables of a disabled tenant stay settings");
+    office.define("enabled = false", "enabled = false");
+    let (code, said) = validate(&KEYS);
+    assert!(code == 78 && said.contains("TENANTS_DIR tenants: every tenant is disabled"), "{said}");
+    let (code, _, said) = output(office.path(), &[], &KEYS);
+    assert!(code == 78 && said.contains("TENANTS_DIR tenants: every tenant is disabled"), "{said}");
+    office.define("", "");
     let both = [KEYS[0], KEYS[1], ("QLIK_TENANT_URL", "https://acme.test")];
     let (code, said) = validate(&both);
     assert!(code == 78 && said.contains("QLIK_TENANT_URL: has no effect"), "{said}");

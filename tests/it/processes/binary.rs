@@ -77,6 +77,12 @@ impl Running {
         panic!("never said `{words}`:\n{}", self.said);
     }
 
+    /// The address of its dashboard, from the next line that names it.
+    pub(crate) fn address(&mut self) -> String {
+        let line = self.until("Listening on ");
+        line.split("Listening on ").nth(1).unwrap().split(' ').next().unwrap().to_owned()
+    }
+
     /// How many of the lines read so far contain the text.
     pub(crate) fn count(&self, words: &str) -> usize {
         self.said.lines().filter(|line| line.contains(words)).count()

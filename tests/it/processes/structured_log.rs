@@ -135,8 +135,7 @@ async fn lost_lines_are_counted_in_the_metrics() {
     let folder = watching(&[("Alpha", &page)]);
     symlink("/dev/full", folder.path().join("full.log")).unwrap();
     let mut daemon = Running::start(folder.path(), &[("LOG_FILE", "full.log")]);
-    let line = daemon.until("Listening on ");
-    let address = line.split("Listening on ").nth(1).unwrap().split(' ').next().unwrap();
+    let address = daemon.address();
     // The file's own thread may be some lines behind the console.
     loop {
         let answer = crate::http_client::client().get(format!("{address}/metrics")).send().await.unwrap();

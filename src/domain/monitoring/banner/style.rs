@@ -1,6 +1,6 @@
 //! What a tenant's banners have in common: a prefix of the message, and where the link leads.
 
-use super::usable;
+use super::{Banner, usable};
 use crate::domain::monitoring::assess::Assessment;
 use crate::domain::monitoring::observation::Link;
 
@@ -60,8 +60,10 @@ impl BannerStyle {
         }
     }
 
-    /// Whether banners of this style may have a link with this label.
-    pub(in crate::domain::monitoring) fn has_label(&self, label: &str) -> bool {
-        matches!(&self.link, BannerLink::Fixed(link) if link.label == label)
+    /// Whether a banner has the fixed link of this style.
+    pub(in crate::domain::monitoring) fn has_link(&self, banner: &Banner) -> bool {
+        let BannerLink::Fixed(link) = &self.link else { return false };
+        let (url, label) = (banner.link_url.as_deref(), banner.link_label.as_deref());
+        banner.link_enabled && (url, label) == (Some(&*link.url), Some(&*link.label))
     }
 }

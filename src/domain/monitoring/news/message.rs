@@ -126,10 +126,16 @@ pub(super) struct Content {
 }
 
 impl Content {
-    pub(super) fn of(issues: &[Issue]) -> Content {
-        let services: Vec<AffectedService> =
-            issues.iter().take(MAX_SERVICES).map(AffectedService::of).collect();
-        Content { more: issues.len() - services.len(), services }
+    /// The services with issues, and those that could not be read.
+    pub(super) fn of(issues: &[Issue], unread: Vec<AffectedService>) -> Content {
+        let count = issues.len() + unread.len();
+        let mut services = unread;
+        services.extend(issues.iter().take(MAX_SERVICES).map(AffectedService::of));
+        services.sort_by(|a, b| {
+            b.severity.cmp(&a.severity).then(a.since.cmp(&b.since)).then_with(|| a.name.cmp(&b.name))
+        });
+        services.truncate(MAX_SERVICES);
+        Content { more: count - services.len(), services }
     }
 
     pub(super) fn worst(&self) -> Severity {

@@ -7,8 +7,9 @@
 //! - a message is sent only on a difference to what the receiver confirmed, always with the newest content;
 //! - what was sent without an answer may be visible, so it is sent again, and its incident is resolved by a message;
 //! - an incident that ends before anything left is not mentioned;
-//! - monitors that were not read since a start prove nothing: their issues keep an incident open but start none, and an
-//!   incident that names them is not resolved.
+//! - monitors that were not read since a start, or not for too long, prove nothing: their issues keep an incident open but
+//!   start none, and stay in its messages until they are read again;
+//! - an incident that names a muted monitor is closed without a message.
 
 pub mod channel;
 pub mod message;
@@ -21,7 +22,7 @@ use super::assess::Assessment;
 use super::plan::{Coverage, Reach};
 use super::severity::Severity;
 use channel::ChannelRules;
-use message::Content;
+use message::{AffectedService, Content};
 pub use message::{News, NewsState};
 
 /// What a receiver needs to change a message later, in the receiver's terms.
@@ -131,12 +132,13 @@ fn decide(
     rules: &ChannelRules,
     state: &mut ChannelState,
 ) -> NewsStep {
-    let content = Content::of(&outlook.held.issues);
+    let unread = state.open.iter().flat_map(|open| outlook.unread(&open.named())).collect();
+    let content = Content::of(&outlook.held.issues, unread);
     let Some(open) = &mut state.open else {
         return match outlook.confirmed.issues.iter().map(|issue| issue.since).min() {
             None => NewsStep::Wait(NewsWait::Until(None)),
             // One message about all, rather than one for each poll after a start.
-            Some(_) if outlook.awaits(Reach::Unpolled, &[]) => NewsStep::Wait(NewsWait::Unread),
+            Some(_) if outlook.awaits(&[]) => NewsStep::Wait(NewsWait::Unread),
             Some(since) => {
                 let open = OpenIncident::new(channel, now, since.min(now));
                 NewsStep::Send(Box::new(open.news(NewsState::Raised, content, false)))
@@ -144,19 +146,17 @@ fn decide(
         };
     };
     let named = open.named();
+    if outlook.awaits(&named) {
+        return NewsStep::Wait(NewsWait::Unread);
+    }
     if content.services.is_empty() {
-        if outlook.awaits(Reach::Unread, &named) {
-            return NewsStep::Wait(NewsWait::Unread);
-        }
-        let Some(last) = open.last_seen().filter(|_| rules.resolved) else {
+        let says_so = rules.resolved && !outlook.mutes(&named);
+        let Some(last) = open.last_seen().filter(|_| says_so) else {
             state.open = None;
             return NewsStep::Wait(NewsWait::Until(None));
         };
         let ended = Content { services: last.services.clone(), more: last.more };
         return NewsStep::Send(Box::new(open.news(NewsState::Resolved, ended, false)));
-    }
-    if outlook.awaits(Reach::Unpolled, &named) {
-        return NewsStep::Wait(NewsWait::Unread);
     }
     let Some(delivered) = &open.delivered else {
         return NewsStep::Send(Box::new(open.news(NewsState::Raised, content, false)));
@@ -164,7 +164,9 @@ fn decide(
     let unclear = open.pending.as_ref().filter(|pending| pending.perhaps_sent);
     if content.is_shown_by(delivered, rules.in_place) {
         let reminds = unclear.is_some_and(|pending| pending.news.reminder);
-        let due = rules.remind_after.zip(open.delivered_at).map(|(after, at)| later(at, after));
+        // Of services that cannot be read it is not known whether their problems last.
+        let reminder = rules.remind_after.filter(|_| !outlook.held.issues.is_empty());
+        let due = reminder.zip(open.delivered_at).map(|(after, at)| later(at, after));
         if unclear.is_none() && due.is_none_or(|due| now < due) {
             open.pending = None;
             return NewsStep::Wait(NewsWait::Until(due));
@@ -182,23 +184,39 @@ fn decide(
 }
 
 impl Outlook<'_> {
-    /// Whether a message waits for polls: of monitors with issues that were never polled, or of those it names that were
-    /// polled no further than `reach`.
-    fn awaits(&self, reach: Reach, named: &[&News]) -> bool {
-        let behind = |found: Reach| match reach {
-            Reach::Unpolled => found == Reach::Unpolled,
-            Reach::Unread | Reach::Read => found != Reach::Read,
-        };
-        let issues = self.held.issues.iter().map(|issue| issue.spelled());
+    /// Whether a message waits for first polls: of monitors with issues, or of those it names.
+    fn awaits(&self, named: &[&News]) -> bool {
         let unpolled = |name: &str| self.coverage.get(name) == Some(&Reach::Unpolled);
-        let waits = |news: &&News| {
-            let listed = news.services.iter();
-            let hidden = news.more > 0 && self.coverage.values().any(|found| *found == Reach::Unpolled);
-            hidden
-                || listed.filter_map(|service| self.coverage.get(&service.name)).any(|found| behind(*found))
-        };
-        issues.into_iter().any(|name| unpolled(&name)) || named.iter().any(waits)
+        let hidden =
+            |news: &&News| news.more > 0 && self.coverage.values().any(|found| *found == Reach::Unpolled);
+        self.held.issues.iter().any(|issue| unpolled(&issue.spelled()))
+            || named.iter().any(hidden)
+            || services(named).any(|service| unpolled(&service.name))
     }
+
+    /// The named services without an issue that were not read, as the last message shows each of them.
+    fn unread(&self, named: &[&News]) -> Vec<AffectedService> {
+        let mut unread: Vec<AffectedService> = Vec::new();
+        for service in services(named) {
+            let reach = self.coverage.get(&service.name);
+            if matches!(reach, Some(Reach::Unread | Reach::Expired))
+                && !unread.iter().any(|other| other.name == service.name)
+                && !self.held.issues.iter().any(|issue| issue.spelled() == service.name)
+            {
+                unread.push(service.clone());
+            }
+        }
+        unread
+    }
+
+    fn mutes(&self, named: &[&News]) -> bool {
+        services(named).any(|service| self.coverage.get(&service.name) == Some(&Reach::Muted))
+    }
+}
+
+/// The services of messages, from the last one to the first.
+fn services<'a>(named: &[&'a News]) -> impl Iterator<Item = &'a AffectedService> {
+    named.iter().rev().flat_map(|news| &news.services)
 }
 
 impl OpenIncident {

@@ -3,8 +3,8 @@
 //!
 //! A banner is ours if we recorded writing it, or if its content is what we would write now, or if its
 //! message has our form and a further sign supports it: its end is one expiry after its last change, or our
-//! own user changed it last, or, while we do not hold the slot, it has a link label of ours. No such sign
-//! alone makes a banner ours. Start at [`slot`].
+//! own user changed it last, or, while we do not hold the slot, it has the link of the tenant's definition or a
+//! label of links from status pages. No such sign alone makes a banner ours. Start at [`slot`].
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,10 @@ pub enum Reach {
     Unpolled,
     /// All polls failed; nothing recent is known.
     Unread,
-    /// It was read, or its earlier state is too old to hold anything.
+    /// It could not be read for so long that its earlier state counts no longer. Whether its problem is over is not known.
+    Expired,
+    /// Its problems are not shown now, whatever the polls say.
+    Muted,
     Read,
 }
 
@@ -68,9 +71,10 @@ pub(super) fn slot<'a>(
     let desired = wishes.iter().any(|wish| wish.has_words(banner));
     let sent_by_us = witnesses.sent_by_us(shown, state);
     let form = || {
-        let ours = |label: &str| LABELS.contains(&label) || witnesses.style.has_label(label);
-        let label = banner.link_label.as_deref().is_some_and(ours);
-        witnesses.has_our_form(banner) && (sent_by_us || (!state.holding && label))
+        let of_page = |label: &str| LABELS.contains(&label);
+        let link = banner.link_enabled && banner.link_label.as_deref().is_some_and(of_page)
+            || witnesses.style.has_link(banner);
+        witnesses.has_our_form(banner) && (sent_by_us || (!state.holding && link))
     };
     let ours = state.knows_words(banner) || desired || form();
     match (banner.enabled, ours) {
@@ -112,17 +116,16 @@ impl Witnesses<'_> {
         first.is_some_and(|first| monitor(first, self.coverage).is_some())
     }
 
-    /// Whether the message names, or may name if it was shortened, a monitor polled less far than `reach`.
-    pub(super) fn waits_for(&self, message: &str, reach: Reach) -> bool {
-        let behind = |found: Reach| match reach {
-            Reach::Unpolled => found == Reach::Unpolled,
-            Reach::Unread | Reach::Read => found != Reach::Read,
-        };
+    /// Whether the message names a monitor with one of these reaches, or may name an unpolled one if it was shortened.
+    pub(super) fn names(&self, message: &str, reaches: &[Reach]) -> bool {
         let message = self.style.strip(message);
         let words = message.strip_prefix(RESOLVED).unwrap_or(message);
         words.split(SEPARATOR).any(|part| match monitor(part, self.coverage) {
-            Some(found) => behind(found),
-            None if part.starts_with('+') => self.coverage.values().any(|found| *found == Reach::Unpolled),
+            Some(found) => reaches.contains(&found),
+            None if part.starts_with('+') => {
+                reaches.contains(&Reach::Unpolled)
+                    && self.coverage.values().any(|found| *found == Reach::Unpolled)
+            }
             None => false,
         })
     }

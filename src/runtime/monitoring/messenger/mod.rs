@@ -160,7 +160,9 @@ impl Messenger {
 
     /// Takes loaded definitions, or logs every error and keeps the last valid ones. Returns whether they were taken.
     fn reload(&mut self, found: FolderScan<LoadedChannels>) -> bool {
-        if !found.there && !self.roster.channels.is_empty() {
+        let missing = !found.there && !self.roster.channels.is_empty();
+        self.context.board.update(|board| board.channels_ok = !missing && found.read.is_ok());
+        if missing {
             tracing::error!(target: "Messenger", "CHANNELS_DIR is missing; the last valid set of channels stays in use.");
             return false;
         }

@@ -68,6 +68,11 @@ impl Attempts {
         tracing::error_span!(target: "QlikClient", "attempt", attempt = self.failures.saturating_add(1))
     }
 
+    /// Whether the quick retries after rejections are used up.
+    pub(super) fn needs_a_person(&self) -> bool {
+        self.refusals >= REJECTED_SOON.len()
+    }
+
     /// Resets the effects of rejections: the next incident has another message.
     pub(super) fn reset_refusals(&mut self) {
         (self.max_message, self.refused_link) = (MAX_MESSAGE, None);

@@ -15,12 +15,15 @@ impl Watcher {
     /// Publishes the assessment if it changed.
     pub(super) fn republish(&mut self, changed_at: Option<Instant>) {
         let now = self.clock.now();
+        let muted = self.muted_at(now);
+        let stale = std::mem::take(&mut self.stale_coverage) || muted != self.muted;
+        self.muted = muted;
         let (watched, started_at, hold_for) = (&self.watched, self.started_at, self.options.hold_for);
         let counting = |held: bool| {
             let aged = |w: &Watched| w.is_aged(now, started_at, w.monitor.hold_for.unwrap_or(hold_for));
             let counts = |w: &Watched| !w.unconfirmed || (held && !aged(w));
-            let muted = |w: &Watched| w.monitor.is_muted(now);
-            let counting = watched.iter().filter(|(_, watched)| counts(watched) && !muted(watched));
+            let muted = |name: &String| self.muted.contains(name);
+            let counting = watched.iter().filter(|(name, watched)| counts(watched) && !muted(name));
             Assessment::of(
                 counting.map(|(name, watched)| (name.as_str(), &*watched.monitor.tags, &watched.state)),
             )
@@ -29,20 +32,19 @@ impl Watcher {
         let shown = if self.show_saved { &held } else { &confirmed };
         self.issues.clone_from(&shown.issues);
         self.board.update(|board| board.issues.clone_from(&shown.issues));
-        let stale = std::mem::take(&mut self.stale_coverage);
         self.wanted.send_if_modified(|wanted| {
             // The first one is always sent, because the publisher waits for it.
             let changed =
                 wanted.as_ref().is_none_or(|wanted| wanted.confirmed != confirmed || wanted.held != held);
             let wanted = wanted.get_or_insert_default();
             if stale {
-                let reach = |(name, watched): (&String, &Watched)| (spelled(name), watched.reach);
+                let reach = |(name, watched): (&String, &Watched)| (spelled(name), self.reach(name, watched));
                 wanted.coverage = self.watched.iter().map(reach).collect();
             }
             if changed {
                 (wanted.confirmed, wanted.held, wanted.changed_at) = (confirmed, held, changed_at);
             }
-            changed
+            changed || stale
         });
     }
 
@@ -52,26 +54,31 @@ impl Watcher {
         for watched in self.watched.values_mut().filter(|watched| watched.reach == Reach::Unread) {
             let hold_for = watched.monitor.hold_for.unwrap_or(self.options.hold_for);
             if watched.is_aged(now, self.started_at, hold_for) {
-                (watched.reach, self.stale_coverage) = (Reach::Read, true);
+                (watched.reach, self.stale_coverage) = (Reach::Expired, true);
             }
         }
-        let muted =
-            |(name, watched): (&String, &Watched)| watched.monitor.is_muted(now).then(|| name.clone());
-        let muted: BTreeSet<String> = self.watched.iter().filter_map(muted).collect();
-        let changed = muted != self.muted;
-        self.muted = muted;
-        if self.stale_coverage || changed {
+        if self.stale_coverage || self.muted_at(now) != self.muted {
             self.republish(None);
         }
     }
 
-    /// Records how far a monitor has been polled, without notifying the receiver.
-    pub(super) fn cover(&self, name: &str, reach: Reach) {
+    fn muted_at(&self, now: Timestamp) -> BTreeSet<String> {
+        let muted =
+            |(name, watched): (&String, &Watched)| watched.monitor.is_muted(now).then(|| name.clone());
+        self.watched.iter().filter_map(muted).collect()
+    }
+
+    fn reach(&self, name: &str, watched: &Watched) -> Reach {
+        if self.muted.contains(name) { Reach::Muted } else { watched.reach }
+    }
+
+    /// Records how far a monitor has been polled. Receivers poll for first polls; they are notified of later ones.
+    pub(super) fn cover(&self, name: &str) {
+        let Some(watched) = self.watched.get(name) else { return };
+        let reach = self.reach(name, watched);
         self.wanted.send_if_modified(|wanted| {
-            if let Some(wanted) = wanted {
-                wanted.coverage.insert(spelled(name), reach);
-            }
-            false
+            let before = wanted.as_mut().and_then(|wanted| wanted.coverage.insert(spelled(name), reach));
+            before.is_some_and(|before| before != Reach::Unpolled)
         });
     }
 }
@@ -93,8 +100,10 @@ impl Watched {
         let read = self.state.read_at.is_some() && !self.unconfirmed;
         match (polled, read) {
             (false, _) => Reach::Unpolled,
-            (true, false) if !self.is_aged(now, started_at, hold_for) => Reach::Unread,
-            (true, _) => Reach::Read,
+            _ if self.expired => Reach::Expired,
+            (true, true) => Reach::Read,
+            (true, false) if self.is_aged(now, started_at, hold_for) => Reach::Expired,
+            (true, false) => Reach::Unread,
         }
     }
 }

@@ -1,11 +1,16 @@
 //! Incidents as people see them in Slack: one message each, changed in place, and replies in its thread.
 
+use std::time::Duration;
+
+use data_sources_monitor::testing::runtime::board::Board;
+use data_sources_monitor::testing::runtime::monitoring::messenger::ConfiguredChannel;
+use stand_ins::Reply;
 use stand_ins::channels::slack::{self, Slack, UPDATE, refusal};
 use stand_ins::status_page::StatusPage;
 use stand_ins::tenant::Tenant;
 
-use super::super::daemon::{TestDaemon, define, folder_watching};
-use super::{Stage, scenario, slack_at, wait_for_title};
+use super::super::daemon::{Scenario, TestDaemon, define, folder_watching, wait_for_banner};
+use super::{Stage, scenario, slack_at, title, wait_for_title};
 
 /// Raise, worsen, a service joins, improve, resolve.
 #[tokio::test]
@@ -59,6 +64,62 @@ async fn an_open_incident_is_continued_after_a_restart() {
     stage.page.recover();
     wait_for_title(&slack, "✅ Resolved: Alpha").await;
     stage.daemon.stop().await;
+}
+
+/// A scenario in which tenants show that an incident is over, and problems are held for a second.
+fn resolving(channels: Vec<ConfiguredChannel>) -> Scenario {
+    let mut scenario = Scenario { hold_for: Duration::from_secs(1), ..scenario(channels) };
+    scenario.policy.resolved_for = Duration::from_secs(600);
+    scenario
+}
+
+/// Neither the channel nor the banner says that it is over: the status page said nothing of the kind.
+#[tokio::test]
+async fn an_incident_is_not_resolved_while_its_status_page_cannot_be_read() {
+    let (slack, tenant, page) = (Slack::start(), Tenant::start(), StatusPage::start());
+    let folder = folder_watching(&[("Alpha", &page)]);
+    let daemon = TestDaemon::start_in(folder, &tenant, resolving(vec![slack_at("ops", &slack.api())]));
+    let expired = |board: &Board| {
+        let state = &board.monitors["Alpha"].state;
+        state.read_at.is_none() && state.unknown.is_some()
+    };
+    page.set_indicator("critical", "Major Service Outage");
+    for _ in 0..2 {
+        wait_for_title(&slack, "🔴 Alpha (critical)").await;
+        wait_for_banner(&tenant, "Alpha: Major Service Outage").await;
+        page.always_on("", Reply::status(503));
+        daemon.wait_until(expired).await;
+        wait_for_banner(&tenant, "").await;
+        daemon.cycles(10).await;
+        assert_eq!(title(&slack), "🔴 Alpha (critical)");
+        page.as_usual();
+    }
+    page.always_on("", Reply::status(503));
+    daemon.wait_until(expired).await;
+    page.recover();
+    page.as_usual();
+    wait_for_title(&slack, "✅ Resolved: Alpha").await;
+    assert_eq!((slack.messages().len(), slack.messages()[0].edits), (1, 1));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_incident_of_a_muted_monitor_is_closed_without_a_message() {
+    let (slack, tenant, page) = (Slack::start(), Tenant::start(), StatusPage::start());
+    let folder = folder_watching(&[("Alpha", &page)]);
+    let path = folder.path().to_owned();
+    let daemon = TestDaemon::start_in(folder, &tenant, resolving(vec![slack_at("ops", &slack.api())]));
+    page.set_indicator("critical", "Major Service Outage");
+    wait_for_title(&slack, "🔴 Alpha (critical)").await;
+    wait_for_banner(&tenant, "Alpha: Major Service Outage").await;
+    define(&path, "Alpha", &page, "muted_until = 2999-01-01T00:00:00Z");
+    daemon.wait_until(|board| board.monitors["Alpha"].muted_until.is_some()).await;
+    wait_for_banner(&tenant, "").await;
+    daemon.cycles(10).await;
+    assert_eq!(title(&slack), "🔴 Alpha (critical)");
+    define(&path, "Alpha", &page, "");
+    slack.wait_until(|slack| slack.messages().len() == 2).await;
+    daemon.stop().await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use stand_ins::tenant::{API_KEY, Tenant};
 
 use super::wait_for_title;
 use crate::http_client::client;
+use crate::monitoring::reload_errors;
 use crate::processes::binary::{Running, output, watching};
 
 fn define(folder: &Path, name: &str, more: &str) {
@@ -111,8 +112,7 @@ async fn definitions_are_reloaded_and_the_address_of_a_webhook_is_never_shown() 
         ("CHANNEL_FLOW_URL", hook.as_str()),
     ];
     let mut daemon = Running::start(folder.path(), &vars);
-    let line = daemon.until("Listening on ");
-    let address = line.split("Listening on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let address = daemon.address();
     page.set_indicator("major", "Partial System Outage");
     wait_for_title(&slack, "🔴 Alpha (major)").await;
     daemon.until("Channel ops: sent (raised): Alpha (major)");
@@ -122,6 +122,7 @@ async fn definitions_are_reloaded_and_the_address_of_a_webhook_is_never_shown() 
     receiver.wait_until(|receiver| receiver.announced() == ["raised Alpha (major)"]).await;
     define(folder.path(), "bad", "kind = \"mail\"");
     daemon.until("The channel definitions were not reloaded");
+    assert_eq!(reload_errors(&address).await, ["channel"]);
     // A sent message is shown as sent after its state is saved, so perhaps a cycle later.
     let mut channels = Value::Null;
     for _ in 0..20 {
@@ -139,6 +140,7 @@ async fn definitions_are_reloaded_and_the_address_of_a_webhook_is_never_shown() 
     fs::remove_file(folder.path().join("channels/bad.toml")).unwrap();
     fs::remove_file(folder.path().join("channels/ops.toml")).unwrap();
     daemon.until("Channel definitions reloaded: flow.");
+    assert_eq!(reload_errors(&address).await, [""; 0]);
     page.recover();
     receiver.wait_until(|receiver| receiver.announced().len() == 2).await;
     assert_eq!(slack.messages()[0].lines[0], "🔴 Alpha (major)");

@@ -30,8 +30,7 @@ async fn the_api_of_the_real_program_matches_what_happened() {
         ("STATUSCAKE_EVERY", "1h"),
     ];
     let mut daemon = Running::start(folder.path(), &vars);
-    let line = daemon.until("Listening on ");
-    let url = line.split("Listening on ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let url = daemon.address();
     daemon.until("statuscake: complete");
     page.set_indicator("major", "Partial System Outage");
     daemon.until("Issues detected");

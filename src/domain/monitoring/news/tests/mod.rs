@@ -267,10 +267,55 @@ fn unread_monitors_prove_nothing() {
         held(&mut scene, reach);
         assert!(scene.is_quiet());
         scene.held = Assessment::default();
-        assert_eq!(scene.next(), NewsStep::Wait(NewsWait::Unread));
+        assert!(scene.is_quiet());
     }
     scene.coverage.remove("A");
     assert_eq!(scene.sends().state, NewsState::Resolved);
+}
+
+#[test]
+fn a_service_stays_in_its_incident_until_its_page_is_read_again() {
+    let mut scene = Scene::new();
+    scene.rules.remind_after = Some(Duration::from_secs(3600));
+    let both = [("A", Severity::Critical, "down"), ("B", Severity::Minor, "slow")];
+    for recovers in [false, true] {
+        scene.reads(&both);
+        scene.sends();
+        scene.reads(&both[1..]);
+        scene.coverage.insert("A".to_owned(), Reach::Expired);
+        assert!(scene.is_quiet());
+        scene.reads(&[]);
+        scene.coverage.insert("A".to_owned(), Reach::Expired);
+        assert_eq!(summary(&scene.sends()), (NewsState::Changed, "A (critical)", false));
+        scene.now = later(scene.now, Duration::from_secs(7200));
+        assert!(scene.is_quiet(), "whether it is still open is not known");
+        if !recovers {
+            scene.reads(&both[..1]);
+            assert!(scene.sends().reminder);
+        }
+        scene.reads(&[]);
+        assert_eq!(summary(&scene.sends()), (NewsState::Resolved, "Resolved: A", false));
+    }
+}
+
+#[test]
+fn a_muted_service_leaves_its_incident_and_is_not_called_resolved() {
+    for other in [true, false] {
+        let mut scene = Scene::new();
+        let both = [("A", Severity::Critical, "down"), ("B", Severity::Minor, "slow")];
+        scene.reads(if other { &both } else { &both[..1] });
+        scene.sends();
+        scene.reads(if other { &both[1..] } else { &[] });
+        scene.coverage.insert("A".to_owned(), Reach::Muted);
+        if other {
+            assert_eq!(summary(&scene.sends()), (NewsState::Changed, "B (minor)", false));
+            scene.reads(&[]);
+            assert_eq!(summary(&scene.sends()), (NewsState::Resolved, "Resolved: B", false));
+        } else {
+            assert!(scene.is_quiet());
+        }
+        assert_eq!(scene.state.open, None);
+    }
 }
 
 #[test]

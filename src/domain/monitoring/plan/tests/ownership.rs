@@ -59,20 +59,30 @@ fn recognises_our_banner_without_a_record() {
 fn recognises_our_banner_with_a_prefix_and_a_link_of_the_tenant() {
     let mut w = World::displacing();
     let link = Link::checked("https://monitor.example.com/", "Dashboard").unwrap();
-    w.style = BannerStyle::new("[External]", BannerLink::Fixed(link));
+    w.style = BannerStyle::new("[External]", BannerLink::Fixed(link.clone()));
+    let linked = |enabled: bool, url: &str, label: &str| Banner {
+        link_enabled: enabled,
+        link_url: Some(url.to_owned()),
+        ..banner(BannerKind::Error, "[External] A: gone", 7, Some(label))
+    };
     let at = "2026-05-02T08:00:00Z".parse().unwrap();
     for (banner, ours) in [
         (banner(BannerKind::Error, "[External] A: gone", 240, None), true),
-        (banner(BannerKind::Error, "[External] A: gone", 7, Some("Dashboard")), true),
+        (linked(true, &link.url, "Dashboard"), true),
         (banner(BannerKind::Resolved, "[External] Resolved: A: gone", 240, None), true),
         (banner(BannerKind::Error, "A: gone", 240, None), true),
         (banner(BannerKind::Error, "[External] Party", 240, None), false),
         (banner(BannerKind::Error, "[Internal] A: gone", 240, None), false),
+        // A person may choose the same label or the same address.
+        (linked(true, "https://intranet.acme.test/", "Dashboard"), false),
+        (linked(true, &link.url, "More"), false),
+        (linked(false, &link.url, "Dashboard"), false),
+        (linked(false, &link.url, "Incident"), false),
     ] {
         let shown = Shown { banner, updated_at: Some(at), updated_by: None };
         let witnesses =
             Witnesses { coverage: &w.coverage, own_user: None, policy: w.policy, style: &w.style };
-        assert_eq!(is_ours(&shown, &w.state, witnesses), ours, "{}", shown.banner.message);
+        assert_eq!(is_ours(&shown, &w.state, witnesses), ours, "{:?}", shown.banner);
     }
 }
 
@@ -191,6 +201,31 @@ fn clears_only_after_the_named_monitors_were_read() {
         w.calm().settle();
         assert_eq!(w.visible(), "");
     }
+}
+
+#[test]
+fn a_banner_of_unread_or_muted_monitors_is_cleared_and_not_resolved() {
+    for (reach, last) in
+        [(Reach::Read, Why::Resolve), (Reach::Expired, Why::Clear), (Reach::Muted, Why::Clear)]
+    {
+        let mut w = World::displacing();
+        w.policy.resolved_for = Duration::from_secs(600);
+        w.raise("B: slow | A: down").settle().wait(1);
+        w.coverage.insert("A".into(), reach);
+        w.calm().settle();
+        assert_eq!(w.wrote(), [Why::Raise, last], "{reach:?}");
+    }
+}
+
+/// As at the end of a tenant.
+#[test]
+fn a_resolved_banner_is_cleared_once_it_is_not_wanted() {
+    let mut w = World::displacing();
+    w.policy.resolved_for = Duration::from_secs(600);
+    w.raise("A: down").settle().wait(1).calm().settle();
+    w.policy.resolved_for = Duration::ZERO;
+    w.wait(1).settle();
+    assert_eq!((w.visible(), w.wrote()), (String::new(), vec![Why::Raise, Why::Resolve, Why::Clear]));
 }
 
 #[test]
