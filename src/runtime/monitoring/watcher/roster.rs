@@ -177,12 +177,13 @@ impl Watcher {
         let definition = definition(&monitor);
         let saved = self.saved_states.remove(name).filter(|saved| saved.definition == definition);
         let unconfirmed = saved.is_some();
+        let expired = saved.as_ref().is_some_and(|state| state.read_at.is_none() && state.unknown.is_some());
         Watched {
             slot: self.polls.slot(&monitor),
             monitor,
             state: saved.unwrap_or(MonitorState { definition, ..MonitorState::default() }),
             unconfirmed,
-            expired: false,
+            expired,
             reach: Reach::Unpolled,
             failures: FailureLog::default(),
             polling: false,

@@ -73,16 +73,17 @@ fn resolving(channels: Vec<ConfiguredChannel>) -> Scenario {
     scenario
 }
 
+fn expired(board: &Board) -> bool {
+    let state = &board.monitors["Alpha"].state;
+    state.read_at.is_none() && state.unknown.is_some()
+}
+
 /// Neither the channel nor the banner says that it is over: the status page said nothing of the kind.
 #[tokio::test]
 async fn an_incident_is_not_resolved_while_its_status_page_cannot_be_read() {
     let (slack, tenant, page) = (Slack::start(), Tenant::start(), StatusPage::start());
     let folder = folder_watching(&[("Alpha", &page)]);
     let daemon = TestDaemon::start_in(folder, &tenant, resolving(vec![slack_at("ops", &slack.api())]));
-    let expired = |board: &Board| {
-        let state = &board.monitors["Alpha"].state;
-        state.read_at.is_none() && state.unknown.is_some()
-    };
     page.set_indicator("critical", "Major Service Outage");
     for _ in 0..2 {
         wait_for_title(&slack, "🔴 Alpha (critical)").await;
@@ -100,6 +101,28 @@ async fn an_incident_is_not_resolved_while_its_status_page_cannot_be_read() {
     page.as_usual();
     wait_for_title(&slack, "✅ Resolved: Alpha").await;
     assert_eq!((slack.messages().len(), slack.messages()[0].edits), (1, 1));
+    daemon.stop().await;
+}
+
+/// Also after a restart, and while a problem takes several readings to be raised.
+#[tokio::test]
+async fn an_incident_that_lasts_is_continued_when_its_status_page_can_be_read_again() {
+    let (slack, tenant, page) = (Slack::start(), Tenant::start(), StatusPage::start());
+    let folder = folder_watching(&[]);
+    define(folder.path(), "Alpha", &page, "raise_after = 8");
+    let start =
+        |folder| TestDaemon::start_in(folder, &tenant, resolving(vec![slack_at("ops", &slack.api())]));
+    let daemon = start(folder);
+    page.set_indicator("critical", "Major Service Outage");
+    wait_for_title(&slack, "🔴 Alpha (critical)").await;
+    page.always_on("", Reply::status(503));
+    daemon.wait_until(expired).await;
+    let folder = daemon.stop().await;
+    page.as_usual();
+    let daemon = start(folder);
+    wait_for_banner(&tenant, "Alpha: Major Service Outage").await;
+    daemon.cycles(5).await;
+    assert_eq!((title(&slack).as_str(), slack.messages()[0].edits), ("🔴 Alpha (critical)", 0));
     daemon.stop().await;
 }
 
