@@ -11,6 +11,9 @@ use stand_ins::Reply;
 use stand_ins::status_page::StatusPage;
 use stand_ins::tenant::Tenant;
 
+/// Cycles within which a line comes.
+const MOST_CYCLES: u32 = 1_000;
+
 /// Lets some cycles pass. Returns what the log says about monitors meanwhile.
 async fn log_of(cycles: u64, daemon: &TestDaemon, log: &CapturedLog) -> Vec<String> {
     let from = log.lines().len();
@@ -34,9 +37,13 @@ async fn until_logged(words: &str, daemon: &TestDaemon, log: &CapturedLog) {
 }
 
 async fn logged_since(from: usize, words: &str, daemon: &TestDaemon, log: &CapturedLog) {
-    while !log.lines()[from..].iter().any(|line| line.contains(words)) {
+    for _ in 0..MOST_CYCLES {
+        if log.lines()[from..].iter().any(|line| line.contains(words)) {
+            return;
+        }
         daemon.cycles(1).await;
     }
+    panic!("never logged {words:?}: {:#?}", &log.lines()[from..]);
 }
 
 fn start(page: &StatusPage, scenario: Scenario) -> (TestDaemon, Tenant) {
