@@ -265,11 +265,31 @@ mod tests {
         t.toml:6:11: `foreign` must be borrow or respect
         t.toml:7:10: `prefix` must be one line of at most 40 visible characters
         t.toml:8:8: `link` must be page, dashboard, off, or an address that begins with https://
-        t.toml:9:1: unknown key `prefx`; known here: name, enabled, url, monitors, ignore_monitors, severity, min_severity, lease, resolved_for, foreign, spacing, prefix, link
+        t.toml:9:1: unknown key `prefx`; known here: name, enabled, url, monitors, ignore_monitors, severity, min_severity, lease, resolved_for, foreign, spacing, prefix, link, data
         "#);
         let text = "name = \"a\"\nurl = \"https://a.test\"\nlink = \"dashboard\"";
         let without = TenantDefaults { dashboard: None, ..defaults() };
         assert!(read_one("t.toml", text, &without).unwrap_err()[0].message.contains("DASHBOARD_URL"));
+    }
+
+    #[test]
+    fn data_of_a_connector_has_one_rule_with_an_effect() {
+        let start = "name = \"a\"\nurl = \"https://a.test\"\n";
+        let shop = "[[data]]\nconnector = \"shop\"\nspace = \"Sales\"\ntables = [\"orders\"]\nreload = [\"a-1\"]\nformat = \"csv\"\n";
+        let tenant = read_one("t.toml", &format!("{start}{shop}"), &defaults()).unwrap();
+        let rule = &tenant.rules.data[0];
+        assert_eq!((rule.connector.as_str(), rule.space.as_deref()), ("shop", Some("Sales")));
+        assert_eq!((&rule.tables[..], &rule.reload[..]), (&["orders".into()][..], &["a-1".into()][..]));
+        let others = "[[data]]\nconnector = \"shop\"\nreload = [\"a\"]\n[[data]]\nspace = \"x\"\n[[data]]\nconnector = \"b\"\nformat = \"csv\"\nspaces = \"x\"\n";
+        let errors = read_one("t.toml", &format!("{start}{shop}{others}"), &defaults()).unwrap_err();
+        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(errors.join("\n"), @r#"
+        t.toml:9:1: connector shop already has a [[data]] in this tenant; use one
+        t.toml:12:1: `connector` is missing in [[data]] (example: connector = "statuscake")
+        t.toml:14:1: [[data]] names neither a space to upload to nor an app to reload
+        t.toml:16:10: `format` has no effect without `space`
+        t.toml:17:1: unknown key `spaces`; known here: connector, space, tables, reload, format
+        "#);
     }
 
     #[test]
