@@ -167,11 +167,12 @@ impl Publishing {
             }
         }
         self.running.values().for_each(|running| running.controls.stop.cancel());
+        // Deliveries cut their requests, so a publisher that waits for the tenant does not delay them.
+        let deliveries = self.deliveries.stop().await?;
         while let Some(ended) = self.publishers.join_next().await {
             let (key, published) = ended?;
             self.saved.insert(key, published);
         }
-        let deliveries = self.deliveries.stop().await?;
         Ok(PublishingRemains { roster: self.roster, saved: self.saved, deliveries })
     }
 
