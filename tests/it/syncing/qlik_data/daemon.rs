@@ -198,6 +198,8 @@ async fn tenants_have_rules_of_their_own() {
     daemon.signal("-TERM");
     assert_eq!(daemon.ended(), 0);
     assert_eq!((desk.writes(), test.read(|state| state.data.contents().len())), (4, 0));
+    let files = desk.folder.path().join("data/upload/prod");
+    assert!(files.exists() && !files.join("statuscake").exists(), "files of the removed rule stay");
 }
 
 /// The tables are fresh, and the app is not: its reload fails.
