@@ -1,5 +1,6 @@
 //! The task of one tenant and connector: exports what a run changed, and carries out one step after the other.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,14 +67,16 @@ struct OfferedRun {
 #[derive(Default, PartialEq)]
 struct DeliveredWork {
     files: u64,
-    reloads: u64,
+    /// An app may be reloaded twice: a reload that began before the files were there is awaited first.
+    apps: BTreeSet<String>,
 }
 
 impl DeliveredWork {
     fn words(&self, report: &DeliveryReport) -> String {
         let files = report.space.as_ref().filter(|_| self.files > 0);
         let files = files.map(|space| format!("{} uploaded to space {space}", counted(self.files, "file")));
-        let reloads = (self.reloads > 0).then(|| format!("{} reloaded", counted(self.reloads, "app")));
+        let apps = self.apps.len() as u64;
+        let reloads = (apps > 0).then(|| format!("{} reloaded", counted(apps, "app")));
         files.into_iter().chain(reloads).collect::<Vec<_>>().join(", ")
     }
 }
@@ -393,7 +396,9 @@ impl DeliveryWorker {
                 if rule.reload.contains(app) =>
             {
                 ended = reload.outcome;
-                self.work.reloads += u64::from(ended == Some(ReloadOutcome::Succeeded));
+                if ended == Some(ReloadOutcome::Succeeded) {
+                    self.work.apps.insert(app.clone());
+                }
             }
             _ => {}
         }

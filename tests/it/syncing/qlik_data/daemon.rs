@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 use stand_ins::statuscake::{self, Sizes, StatusCake};
 use stand_ins::tenant::data::ASK_RELOAD;
@@ -113,6 +114,22 @@ async fn every_change_of_the_tables_is_in_the_app_once() {
     assert_eq!(daemon.ended(), 0);
     let (_, runs) = desk.run(&["runs", "statuscake", "--tables"]);
     assert!(runs.contains("(upload to default)"), "{runs}");
+}
+
+/// A reload that began before the files were there is awaited, and another one follows.
+#[tokio::test]
+async fn an_app_that_is_reloaded_twice_is_counted_once() {
+    let desk = Desk::with(&[("STATUSCAKE_QLIK_SPACE", SPACE), ("STATUSCAKE_QLIK_RELOAD", APP)]);
+    desk.tenant.change(|state| {
+        (state.data.rules.locks, state.data.rules.runs_for) = (false, SignedDuration::from_secs(5));
+        state.data.queue_reload(APP, Clock::system().now());
+    });
+    let mut daemon = desk.daemon();
+    let line = daemon.until("4 files uploaded to space Sales data, ");
+    assert!(line.contains(", 1 app reloaded"), "{line}");
+    assert_eq!(desk.tenant.reloads().len(), 2);
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended(), 0);
 }
 
 /// A person adds the bot to the space and asks for a reload of the configuration.
